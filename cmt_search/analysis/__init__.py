@@ -1,0 +1,48 @@
+"""What a study says: tables, front, verdict, figures, report."""
+
+from cmt_search.analysis.confirmation import ConfirmedRule, confirmation
+from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curves
+from cmt_search.analysis.figure_front import FrontData, draw_front, front_data
+from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
+from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
+from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
+from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.report import figures, render_report, write_report
+from cmt_search.analysis.study import Analysis, analyse, state_counts, summary
+from cmt_search.analysis.verdict import RuleAgainstPaper, RuleVerdict, Triangle
+from cmt_search.analysis.wording import explanation, headline
+
+__all__ = [
+    "COLUMNS",
+    "Analysis",
+    "ConfirmedRule",
+    "CurvesData",
+    "Front",
+    "FrontData",
+    "RuleAgainstPaper",
+    "RuleVerdict",
+    "RulesData",
+    "Triangle",
+    "TriangleData",
+    "analyse",
+    "confirmation",
+    "curves_data",
+    "draw_curves",
+    "draw_front",
+    "draw_rules",
+    "draw_triangle",
+    "explanation",
+    "figures",
+    "front_data",
+    "headline",
+    "networks",
+    "pareto_front",
+    "render_report",
+    "rules_data",
+    "state_counts",
+    "summary",
+    "trainings",
+    "trials_frame",
+    "triangle_data",
+    "write_report",
+]

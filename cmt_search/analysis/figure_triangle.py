@@ -1,0 +1,243 @@
+"""The ternary map: what every rule is predicted to be worth, and which cannot be told apart."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from cmt_search.analysis.figure_style import BLACK, FONT, styled
+from cmt_search.analysis.frame import REALISED
+from cmt_search.analysis.study import Analysis
+from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
+from cmt_search.analysis.wording import macs_text, points
+from cmt_search.errors import AnalysisError
+from cmt_search.laws import EPS
+from cmt_search.scaling.shares import DIMENSIONS, Shares
+
+Floats = NDArray[np.float64]
+
+_WIDTH, _HEIGHT = 1000, 700
+_MARGIN = {"l": 70, "r": 150, "t": 110, "b": 60}
+_HOVER = "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<extra></extra>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TriangleData:
+    """What the ternary map shows."""
+
+    triangle: Triangle
+    verdict: RuleVerdict
+    measured: Floats  # (n, 3) realised shares of the networks at the largest budget
+    named: Mapping[str, Shares]
+
+
+def triangle_data(analysis: Analysis) -> TriangleData:
+    """Compute the ternary map.
+
+    Raises:
+        AnalysisError: there is no surface; the message says why.
+    """
+    if analysis.triangle is None or analysis.verdict is None:
+        raise AnalysisError(f"there is no map of the triangle: {analysis.no_verdict}")
+    table = analysis.front.networks
+    largest = table[
+        (table["budget"] == analysis.verdict.budget) & table[REALISED].notna().all(axis=1)
+    ]
+    return TriangleData(
+        triangle=analysis.triangle,
+        verdict=analysis.verdict,
+        measured=largest[REALISED].to_numpy(dtype=float),
+        named=analysis.named,
+    )
+
+
+def draw_triangle(data: TriangleData) -> go.Figure:
+    """Draw the ternary map."""
+    figure = go.Figure()
+    _add_surface(figure, data.triangle)
+    _add_marks(
+        figure,
+        data.triangle.shares[data.triangle.equivalent],
+        name=f"within {points(EPS)} points of the best<br>(not told apart)",
+        marker={"symbol": "circle", "size": 3.5, "color": BLACK},
+    )
+    beyond = data.triangle.shares[~data.triangle.feasible]
+    if len(beyond):
+        _add_marks(
+            figure,
+            beyond,
+            name="beyond native resolution<br>(interpolated, excluded)",
+            marker={"symbol": "x-thin", "size": 8, "line": {"width": 1, "color": "#52606D"}},
+        )
+    _add_marks(
+        figure,
+        data.measured,
+        name="measured network",
+        marker={
+            "symbol": "circle-open",
+            "size": 9,
+            "color": BLACK,
+            "line": {"width": 1.4, "color": BLACK},
+        },
+    )
+    _add_named(figure, data.named)
+    _add_marks(
+        figure,
+        np.array([data.verdict.best.values]),
+        name="best rule" if data.verdict.word == "resolved" else "best guess",
+        marker={
+            "symbol": "star",
+            "size": 20,
+            "color": "#F0E442",
+            "line": {"width": 1.5, "color": BLACK},
+        },
+    )
+    _style_ternary(figure, data.named)
+    budget = macs_text(data.verdict.budget)
+    return styled_triangle(
+        figure,
+        title=_title(data),
+        subtitle=(
+            f"Predicted top-1 against the paper's rule at {budget}; "
+            "every point spends the same MACs"
+        ),
+    )
+
+
+def styled_triangle(figure: go.Figure, *, title: str, subtitle: str) -> go.Figure:
+    """The common look, at the fixed size that the grid's cells are drawn for."""
+    styled(figure, title=title, subtitle=subtitle, height=_HEIGHT)
+    figure.update_layout(
+        width=_WIDTH,
+        margin=_MARGIN,
+        legend={"x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top"},
+    )
+    return figure
+
+
+def _title(data: TriangleData) -> str:
+    verdict = data.verdict
+    if verdict.word == "tie":
+        return f"Tie: {verdict.coverage:.0%} of the triangle is as good as the best"
+    if verdict.word == "resolved":
+        return f"Resolved: {verdict.coverage:.0%} of the triangle is as good as the best"
+    return "Unresolved: this map is a guess, not a finding"
+
+
+def _add_marks(figure: go.Figure, shares: Floats, *, name: str, marker: dict[str, object]) -> None:
+    depth, width, resolution = shares.T if len(shares) else ([], [], [])
+    figure.add_scatterternary(
+        a=resolution,
+        b=depth,
+        c=width,
+        mode="markers",
+        name=name,
+        marker=marker,
+        cliponaxis=False,
+        hovertemplate=_HOVER,
+    )
+
+
+def _add_surface(figure: go.Figure, triangle: Triangle) -> None:
+    shown = triangle.feasible
+    difference = 100 * triangle.difference
+    reach = max(float(np.abs(difference[shown]).max()), 100 * EPS)
+    for mask, opacity in ((shown, 1.0), (~shown, 0.35)):
+        depth, width, resolution = triangle.shares[mask].T
+        figure.add_scatterternary(
+            a=resolution,
+            b=depth,
+            c=width,
+            mode="markers",
+            showlegend=False,
+            opacity=opacity,
+            marker={
+                "symbol": "hexagon",
+                "size": _cell_size(),
+                "color": difference[mask],
+                "colorscale": "RdBu",
+                "cmin": -reach,
+                "cmax": reach,
+                "showscale": opacity == 1.0,
+                "colorbar": {
+                    "title": {"text": "points of top-1<br>against the<br>paper's rule"},
+                    "len": 0.5,
+                    "y": 0.3,
+                    "x": 0.94,
+                    "thickness": 16,
+                },
+            },
+            customdata=100 * triangle.se[mask],
+            hovertemplate=(
+                "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<br>"
+                "%{marker.color:+.2f} points, SE %{customdata:.2f}<extra></extra>"
+            ),
+        )
+
+
+def _cell_size() -> float:
+    """Diameter in pixels of hexagons that tile the triangle at the figure's fixed size."""
+    width = _WIDTH - _MARGIN["l"] - _MARGIN["r"]
+    height = _HEIGHT - _MARGIN["t"] - _MARGIN["b"]
+    side = min(width, height / (math.sqrt(3) / 2))
+    return 2 / math.sqrt(3) * side / GRID * 1.04  # a little overlap hides the seams
+
+
+def _add_named(figure: go.Figure, named: Mapping[str, Shares]) -> None:
+    table = pd.DataFrame([shares.values for shares in named.values()], columns=REALISED)
+    figure.add_scatterternary(
+        a=table["realised_resolution"],
+        b=table["realised_depth"],
+        c=table["realised_width"],
+        mode="markers+text",
+        name="named rule",
+        cliponaxis=False,
+        # The corners' names stand in the axis titles, where they meet no tick.
+        text=["" if _corner(shares) else f" <b>{name}</b> " for name, shares in named.items()],
+        hovertext=list(named),
+        textposition=[_text_position(shares) for shares in named.values()],
+        textfont={"size": 12, "color": BLACK, "family": FONT, "shadow": "auto"},
+        marker={
+            "symbol": "diamond",
+            "size": 10,
+            "color": "white",
+            "line": {"width": 2, "color": BLACK},
+        },
+        hovertemplate=f"%{{hovertext}}<br>{_HOVER}",
+    )
+
+
+def _text_position(shares: Shares) -> str:
+    """Beside its marker, on the side where the neighbouring rules' labels are not."""
+    if abs(shares.width - shares.depth) < 0.05:
+        return "bottom center" if shares.resolution < 0.4 else "top center"
+    return "middle right" if shares.width > shares.depth else "middle left"
+
+
+def _corner(shares: Shares) -> bool:
+    return max(shares.values) > 0.99
+
+
+def _style_ternary(figure: go.Figure, named: Mapping[str, Shares]) -> None:
+    corners = {
+        int(np.argmax(shares.values)): name for name, shares in named.items() if _corner(shares)
+    }
+    axes = {}
+    for i, (name, dimension) in enumerate(
+        zip(("baxis", "caxis", "aaxis"), DIMENSIONS, strict=True)
+    ):
+        title = f"{dimension} share" + (f"<br><b>{corners[i]}</b>" if i in corners else "")
+        title += (
+            "<br>\N{NO-BREAK SPACE}" if name == "aaxis" else ""
+        )  # clear of the marker at the top
+        axes[name] = {
+            "title": {"text": title},
+            "tickvals": [0.2, 0.4, 0.6, 0.8],
+            "tickformat": ".1f",
+            "gridcolor": "rgba(0, 0, 0, 0.10)",
+        }
+    figure.update_layout(ternary={"sum": 1, "bgcolor": "white", **axes})

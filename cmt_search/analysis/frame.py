@@ -1,0 +1,151 @@
+"""A study as tables: one row per training, and one row per network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cmt_search.evaluation import Fidelity, Measurement
+from cmt_search.scaling.shares import DIMENSIONS
+from cmt_search.search.record import RungRecord, TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table of trainings."""
+
+    name: str
+    dtype: str
+    meaning: str
+
+
+COLUMNS = (
+    Column("trial", "Int64", "number of the trial"),
+    Column("state", "string", "running, complete, pruned or failed"),
+    Column("name", "string", "the rule's name, or how the point came about"),
+    Column("replicate", "Int64", "0 is the first measurement of a candidate"),
+    Column("rung", "Int64", "position on the trial's ladder; 0 is the first"),
+    Column("rungs", "Int64", "length of the ladder"),
+    Column("full_fidelity", "boolean", "trained as long as the ladder's most expensive rung"),
+    Column("key", "string", "hash of the network"),
+    Column("share_depth", "float64", "share asked for"),
+    Column("share_width", "float64", "share asked for"),
+    Column("share_resolution", "float64", "share asked for"),
+    Column("realised_depth", "float64", "share that the rounded network has"),
+    Column("realised_width", "float64", "share that the rounded network has"),
+    Column("realised_resolution", "float64", "share that the rounded network has"),
+    Column("budget", "float64", "MACs asked for"),
+    Column("macs", "Int64", "multiply-accumulates of the network"),
+    Column("params", "Int64", "parameters of the network"),
+    Column("activations", "Int64", "elements of all convolution and linear outputs"),
+    Column("depth", "Int64", "blocks in all"),
+    Column("depths", "string", "blocks by stage"),
+    Column("stem_width", "Int64", "channels of the stem"),
+    Column("widths", "string", "channels by stage"),
+    Column("resolution", "Int64", "input side in pixels"),
+    Column("epochs", "Int64", "passes over the training images"),
+    Column("data_fraction", "float64", "of the training images"),
+    Column("image_size", "Int64", "side trained at in pixels; missing: the resolution"),
+    Column("seed", "Int64", "seed of the training"),
+    Column("top1", "float64", "validation accuracy after the last epoch, 0..1"),
+    Column("loss", "float64", "validation cross-entropy after the last epoch, nats"),
+    Column("seconds", "float64", "wall time of the training"),
+    Column("images", "Int64", "validation images"),
+    Column("device", "string", "cpu, or the name of the GPU"),
+    Column("reused", "boolean", "answered from an earlier training of this study"),
+    Column("reason", "string", "why the trial failed or was pruned"),
+)
+
+SHARES = [f"share_{dimension}" for dimension in DIMENSIONS]
+REALISED = [f"realised_{dimension}" for dimension in DIMENSIONS]
+_TRAINING = ["key", "epochs", "data_fraction", "image_size", "seed"]
+_KEPT = [
+    *("key", "trial", "name", *SHARES, *REALISED, "budget", "macs", "params", "activations"),
+    *("depth", "depths", "stem_width", "widths", "resolution", "epochs"),
+]
+
+
+def trials_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """One row per (trial, rung, seed) that was measured; see `COLUMNS`.
+
+    A trial without any measurement, and the rung at which a trial failed, have a row without one.
+    """
+    rows = [row for record in records for row in _trial_rows(record)]
+    table = pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+    return table.astype({column.name: column.dtype for column in COLUMNS})
+
+
+def trainings(frame: pd.DataFrame) -> pd.DataFrame:
+    """The measured full-fidelity rows, each training once however many trials it answered."""
+    full = frame[frame["full_fidelity"].fillna(False) & frame["top1"].notna()]
+    return full.drop_duplicates(_TRAINING).reset_index(drop=True)
+
+
+def networks(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per network at full fidelity: its sizes, and the means over its seeds.
+
+    The name is that of the first trial that measured it. `measurements` counts the seeds.
+    """
+    grouped = trainings(frame).groupby("key", sort=False)
+    kept = grouped[[name for name in _KEPT if name != "key"]].first()
+    means = grouped[["top1", "loss", "seconds"]].mean()
+    count = grouped.size().rename("measurements").astype("Int64")
+    return pd.concat([kept, means, count], axis=1).reset_index()
+
+
+def _trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
+    shares = record.shares or (None, None, None)
+    trial = {
+        "trial": record.number,
+        "state": record.state,
+        "name": record.name,
+        "replicate": record.replicate,
+        "rungs": len(record.rungs),
+        "reason": record.reason,
+        **dict(zip(SHARES, shares, strict=True)),
+    }
+    full = max((r.rung.fidelity for r in record.rungs), key=_expense, default=None)
+    rows = [
+        {**trial, **_rung_columns(rung, index=i, full=full), **_measured(measurement, reused)}
+        for i, rung in enumerate(record.rungs)
+        for measurement, reused in zip(rung.measurements, rung.reused, strict=True)
+    ]
+    if rows and record.state != "failed":
+        return rows
+    waiting = [i for i, rung in enumerate(record.rungs) if not rung.measurements]
+    if waiting:
+        i = waiting[0]
+        return [*rows, {**trial, **_rung_columns(record.rungs[i], index=i, full=full)}]
+    return rows or [trial]
+
+
+def _expense(fidelity: Fidelity) -> tuple[float, float]:
+    size = float("inf") if fidelity.image_size is None else fidelity.image_size
+    return fidelity.epochs * fidelity.data_fraction, size
+
+
+def _rung_columns(record: RungRecord, *, index: int, full: Fidelity | None) -> dict[str, Any]:
+    rung, arch, fidelity = record.rung, record.rung.arch, record.rung.fidelity
+    realised: Sequence[float | None] = rung.realised.values if rung.realised else (None,) * 3
+    return {
+        "rung": index,
+        "full_fidelity": fidelity == full,
+        "key": arch.key,
+        **dict(zip(REALISED, realised, strict=True)),
+        "budget": rung.budget,
+        "macs": rung.macs,
+        "params": rung.params,
+        "activations": rung.activations,
+        "depth": arch.depth,
+        "depths": "-".join(str(stage.depth) for stage in arch.stages),
+        "stem_width": arch.stem_width,
+        "widths": "-".join(str(stage.width) for stage in arch.stages),
+        "resolution": arch.resolution,
+        **fidelity.to_dict(),
+    }
+
+
+def _measured(measurement: Measurement, reused: bool) -> dict[str, Any]:
+    names = ("seed", "top1", "loss", "seconds", "images", "device")
+    return {**{name: getattr(measurement, name) for name in names}, "reused": reused}

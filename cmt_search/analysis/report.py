@@ -1,0 +1,185 @@
+"""The report: one HTML file that needs nothing beside it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from cmt_search.analysis.figure_curves import curves_data, draw_curves
+from cmt_search.analysis.figure_front import draw_front, front_data, front_finding
+from cmt_search.analysis.figure_rules import draw_rules, rules_data
+from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
+from cmt_search.analysis.study import Analysis, state_counts
+from cmt_search.analysis.wording import (
+    MISSING,
+    duration,
+    explanation,
+    headline,
+    macs_text,
+    percent,
+    points,
+)
+from cmt_search.search.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table of the report; cells are shown as they are."""
+
+    title: str
+    rows: tuple[Mapping[str, object], ...]  # the first row's keys are the columns
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names, in the first row's order."""
+        return tuple(self.rows[0]) if self.rows else ()
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Columns to align right: their first cell starts as a number does."""
+        first = self.rows[0] if self.rows else {}
+        return frozenset(
+            name for name, cell in first.items() if str(cell)[:1] in tuple("0123456789+\u2212-")
+        )
+
+
+def figures(analysis: Analysis) -> dict[str, go.Figure]:
+    """Every figure that the study holds enough for, by name, in the order of the report."""
+    drawn = {}
+    if analysis.verdict is not None:
+        drawn["triangle"] = draw_triangle(triangle_data(analysis))
+    drawn["front"] = draw_front(front_data(analysis))
+    if analysis.rules:
+        drawn["rules"] = draw_rules(rules_data(analysis))
+    drawn["curves"] = draw_curves(curves_data(analysis))
+    return drawn
+
+
+def write_report(
+    analysis: Analysis,
+    path: Path,
+    *,
+    title: str,
+    provenance: Mapping[str, object] | None = None,
+    family_table: Sequence[Mapping[str, object]] = (),
+) -> Path:
+    """Write a self-contained report; every row of `family_table` has the same keys.
+
+    The file appears whole or not at all.
+    """
+    text = render_report(analysis, title=title, provenance=provenance, family_table=family_table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(path)
+
+
+def render_report(
+    analysis: Analysis,
+    *,
+    title: str,
+    provenance: Mapping[str, object] | None = None,
+    family_table: Sequence[Mapping[str, object]] = (),
+) -> str:
+    """The report as HTML."""
+    source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True).from_string(source)
+    verdict = analysis.verdict
+    tables = (
+        Table(title="Family", rows=tuple(family_table)),
+        Table(title="Named rules at the largest budget", rows=tuple(_rule_rows(analysis))),
+        Table(
+            title="Trials",
+            rows=tuple(_trial_row(record) for record in analysis.records),
+            note="Accuracy is the mean over seeds on the last rung that was measured.",
+        ),
+    )
+    return template.render(
+        title=title,
+        lead=_lead(analysis),
+        headline=_headline(analysis),
+        explanation=explanation(verdict) if verdict else (),
+        plotly_js=Markup(get_plotlyjs()),
+        figures=[_embedded(figure) for figure in figures(analysis).values()],
+        tables=[table for table in tables if table.rows],
+        provenance=list(_flat(provenance or {})),
+    )
+
+
+def _embedded(figure: go.Figure) -> Markup:
+    config = {"displaylogo": False, "displayModeBar": "hover", "responsive": True}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+
+
+def _headline(analysis: Analysis) -> str:
+    if analysis.verdict is not None:
+        return headline(analysis.verdict)
+    if analysis.paper is None:
+        return front_finding(analysis.front.networks) + "."
+    return analysis.no_verdict
+
+
+def _lead(analysis: Analysis) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
+    seconds = sum(record.seconds for record in analysis.records)
+    return (
+        f"{len(analysis.records)} trials ({states or 'none yet'}), "
+        f"{len(analysis.front.networks)} networks at full fidelity, {duration(seconds)} of training."
+    )
+
+
+def _rule_rows(analysis: Analysis) -> Iterator[dict[str, object]]:
+    largest = max((rule.budget for rule in analysis.rules), default=None)
+    for rule in analysis.rules:
+        if rule.budget != largest:
+            continue
+        d, w, r = analysis.named[rule.name].values
+        low, high = points(rule.predicted.low, sign=True), points(rule.predicted.high, sign=True)
+        yield {
+            "rule": rule.name,
+            "depth": f"{d:.2f}",
+            "width": f"{w:.2f}",
+            "resolution": f"{r:.2f}",
+            "predicted, points": points(rule.predicted.mean, sign=True),
+            "95% interval": f"{low} to {high}",
+            "measured top-1": percent(rule.top1) if rule.top1 is not None else MISSING,
+            "seeds": str(rule.measurements),
+            "measured, points": points(rule.measured, sign=True)
+            if rule.measured is not None
+            else MISSING,
+        }
+
+
+def _trial_row(record: TrialRecord) -> dict[str, object]:
+    measured = [rung for rung in record.rungs if rung.measurements]
+    last = measured[-1] if measured else None
+    top1 = [m.top1 for m in last.measurements] if last else []
+    return {
+        "trial": str(record.number),
+        "name": record.name,
+        "state": record.state,
+        "shares": " / ".join(f"{share:.2f}" for share in record.shares)
+        if record.shares
+        else MISSING,
+        "rungs": f"{len(measured)}/{len(record.rungs)}",
+        "MACs": macs_text(last.rung.macs) if last else MISSING,
+        "top-1": percent(sum(top1) / len(top1)) if top1 else MISSING,
+        "seeds": str(len(top1)),
+        "seconds": f"{record.seconds:.0f}",
+        "reason": record.reason or "",
+    }
+
+
+def _flat(values: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, prefix=f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,141 @@
+"""A study analysed once; figures, report, command line and explorer all read this."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from cmt_search.analysis.frame import trials_frame
+from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.verdict import (
+    RuleAgainstPaper,
+    RuleVerdict,
+    Triangle,
+    judge,
+    rule_surface,
+    rules_against_paper,
+    seed_noise,
+)
+from cmt_search.analysis.wording import explanation, headline
+from cmt_search.errors import AnalysisError
+from cmt_search.laws import Noise, Surface
+from cmt_search.scaling.shares import Shares
+from cmt_search.search.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Analysis:
+    """All that is said of a study."""
+
+    records: tuple[TrialRecord, ...]
+    frame: pd.DataFrame  # see `COLUMNS`
+    front: Front
+    noise: Noise | None  # of top1 between seeds; None: nothing was repeated
+    paper: Shares | None
+    named: Mapping[str, Shares]
+    surface: Surface | None
+    verdict: RuleVerdict | None
+    triangle: Triangle | None
+    rules: tuple[RuleAgainstPaper, ...]
+    no_verdict: str  # why there is no verdict; empty when there is one
+
+
+def analyse(
+    records: Iterable[TrialRecord],
+    *,
+    base_macs: float | None = None,
+    paper: Shares | None = None,
+    named: Mapping[str, Shares] | None = None,
+    native_resolution: int | None = None,
+    resolution_of: Callable[[Shares], float] | None = None,
+    metrics: tuple[str, ...] = ("macs", "top1"),
+    seed: int = 0,
+) -> Analysis:
+    """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
+
+    `resolution_of` gives the side in pixels of a rule's member at the largest budget; rules above
+    `native_resolution` are excluded from "best".
+    """
+    records = tuple(records)
+    frame = trials_frame(records)
+    rules, surface, verdict, triangle, reason = named or {}, None, None, None, ""
+    if base_macs is None or paper is None or not rules:
+        reason = "This search compares networks, not scaling rules."
+    else:
+        try:
+            surface = rule_surface(frame, base_macs=base_macs, seed=seed)
+            verdict, triangle = judge(
+                surface,
+                frame=frame,
+                paper=paper,
+                named=rules,
+                native_resolution=native_resolution,
+                resolution_of=resolution_of,
+            )
+        except AnalysisError as error:
+            reason = f"No verdict: {error}"
+    against = (
+        rules_against_paper(surface, frame=frame, paper=paper, named=rules)
+        if surface and paper
+        else ()
+    )
+    return Analysis(
+        records=records,
+        frame=frame,
+        front=pareto_front(frame, metrics=metrics),
+        noise=seed_noise(frame),
+        paper=paper,
+        named=rules,
+        surface=surface,
+        verdict=verdict,
+        triangle=triangle,
+        rules=against,
+        no_verdict=reason,
+    )
+
+
+def summary(analysis: Analysis) -> dict[str, Any]:
+    """The analysis as plain values for JSON; top1 and differences of it are in 0..1."""
+    front, verdict = analysis.front, analysis.verdict
+    columns = ["name", "key", "macs", "params", "top1", "loss", "measurements"]
+    return {
+        "trials": state_counts(analysis),
+        "networks": len(front.networks),
+        "noise": asdict(analysis.noise) if analysis.noise else None,
+        "front": [
+            {str(name): _plain(value) for name, value in row.items()}
+            for row in front.members[columns].to_dict("records")
+        ],
+        "hypervolume": {
+            "value": front.hypervolume,
+            "metrics": list(front.metrics),
+            "reference": list(front.reference),
+        },
+        "verdict": _verdict(verdict) if verdict else None,
+        "no_verdict": analysis.no_verdict or None,
+        "rules": [asdict(rule) for rule in analysis.rules],
+    }
+
+
+def state_counts(analysis: Analysis) -> dict[str, int]:
+    """Trials by state."""
+    states = [record.state for record in analysis.records]
+    return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def _verdict(verdict: RuleVerdict) -> dict[str, Any]:
+    return {
+        **asdict(verdict),
+        "beats_paper": verdict.beats_paper,
+        "base_repair": verdict.base_repair,
+        "corner": verdict.corner,
+        "headline": headline(verdict),
+        "explanation": list(explanation(verdict)),
+    }
+
+
+def _plain(value: object) -> object:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return None
+    return value.item() if hasattr(value, "item") else value

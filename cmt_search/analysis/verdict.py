@@ -1,0 +1,256 @@
+"""What a rule search says: the best rule, against the paper's, with its doubt and a word for it.
+
+The score of a selected winner is never the score reported for it. Whichever rule measured best owes
+part of that to luck, so (1) the reported difference is the posterior's, in which every network of
+the study has a say and indistinct rules are shrunk together, not the winner's own measurement; and
+(2) its interval is simultaneous over all rules, so that it holds for whichever was selected.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cmt_search.analysis.frame import REALISED, trainings
+from cmt_search.errors import AnalysisError
+from cmt_search.laws import (
+    Balance,
+    Contrast,
+    Noise,
+    Surface,
+    Word,
+    balance,
+    contrast,
+    equivalence_set,
+    fit_surface,
+    flatness,
+    pooled_noise,
+    selected_contrast,
+    simplex_grid,
+    typical_error,
+    verdict_word,
+)
+from cmt_search.scaling.shares import Shares
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+GRID = 30  # steps along a side of the triangle
+CORNER = 0.9  # a share from which on a rule is called a corner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleAgainstPaper:
+    """A named rule at one budget, less the paper's rule there, in top1."""
+
+    name: str
+    budget: float  # MACs
+    predicted: Contrast
+    top1: float | None  # measured mean over seeds; None: not measured
+    measurements: int
+    measured: float | None  # difference of the measured means
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Triangle:
+    """The surface at the largest budget, on a grid of rules."""
+
+    shares: Floats  # (G, 3)
+    difference: Floats  # (G,) predicted, to the paper's rule, top1
+    se: Floats  # (G,) of that
+    feasible: Bools  # (G,) within the data's native resolution
+    equivalent: Bools  # (G,) feasible, and not told from the best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleVerdict:
+    """The answer of a rule search, at its largest budget."""
+
+    word: Word
+    best: Shares  # highest predicted accuracy among the feasible rules
+    nearest: str  # the named rule nearest to it
+    nearest_distance: float  # between their shares
+    difference: Contrast  # best less the paper's rule, top1; simultaneous interval
+    error: float  # standard error of contrasts: over the triangle, or the best's where larger
+    detectable: float  # difference that a study of this error finds with power 80%
+    coverage: float  # of the feasible triangle by the equivalence set
+    paper_equivalent: bool  # the paper's rule is in the equivalence set
+    balance: Balance | None  # None: one budget cannot show it
+    noise: Noise | None  # between seeds; None: nothing was repeated
+    budget: float  # MACs, the largest
+    trials: int  # with a measurement
+    networks: int  # distinct, in the fit
+
+    @property
+    def beats_paper(self) -> bool:
+        """Whether the interval of the difference lies above zero."""
+        return self.difference.low > 0
+
+    @property
+    def base_repair(self) -> bool:
+        """Whether the base clearly gains more from one dimension: mend it before scaling it."""
+        return self.balance is not None and self.balance.unbalanced
+
+    @property
+    def corner(self) -> bool:
+        """Whether the best rule grows one dimension (nearly) alone."""
+        return max(self.best.values) >= CORNER
+
+
+def seed_noise(frame: pd.DataFrame) -> Noise | None:
+    """Noise of top1 between the seeds of one network, pooled over all networks."""
+    rows = trainings(frame)
+    return pooled_noise(rows["top1"].to_numpy(), groups=rows["key"].tolist())
+
+
+def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Surface:
+    """The response over the triangle from all full-fidelity trainings of a rule search.
+
+    Raises:
+        AnalysisError: the study holds too few networks with realised shares.
+    """
+    rows = trainings(frame).dropna(subset=[*REALISED, "budget"])
+    macs = rows["macs"].to_numpy(dtype=float)
+    return fit_surface(
+        rows["top1"].to_numpy(),
+        shares=rows[REALISED].to_numpy(),
+        growth=np.log(macs / base_macs),
+        budget=rows["budget"].to_numpy(),
+        network=rows["key"].tolist(),
+        seed=seed,
+    )
+
+
+def judge(
+    surface: Surface,
+    *,
+    frame: pd.DataFrame,
+    paper: Shares,
+    named: Mapping[str, Shares],
+    native_resolution: int | None = None,
+    resolution_of: Callable[[Shares], float] | None = None,
+) -> tuple[RuleVerdict, Triangle]:
+    """Compare all rules with the paper's at the largest budget.
+
+    Raises:
+        AnalysisError: every rule exceeds the native resolution.
+    """
+    grid = simplex_grid(GRID)
+    feasible = _feasible(grid, native_resolution=native_resolution, resolution_of=resolution_of)
+    effect = surface.effect(grid)
+    to_paper = effect - surface.effect(paper.values)
+    inside = np.flatnonzero(feasible)
+    winner = int(effect[:, inside].mean(axis=0).argmax())
+    close = equivalence_set(effect[:, inside])
+    difference = selected_contrast(to_paper[:, inside], index=winner)
+    error = max(typical_error(to_paper[:, inside]), difference.se)
+    best = _shares(grid[inside[winner]])
+    nearest, distance = _nearest(best, named=named)
+    coverage = float(close.mean())
+    equivalent = np.zeros(len(grid), dtype=bool)
+    equivalent[inside] = close
+    at_paper = np.hstack([effect[:, inside], surface.effect(paper.values)])
+    verdict = RuleVerdict(
+        word=verdict_word(coverage=coverage, error=error, flat=flatness(effect[:, inside])),
+        best=best,
+        nearest=nearest,
+        nearest_distance=distance,
+        difference=difference,
+        error=error,
+        detectable=Contrast(mean=0.0, se=error, low=0.0, high=0.0).detectable,
+        coverage=coverage,
+        paper_equivalent=bool(equivalence_set(at_paper)[-1]),
+        balance=balance(surface.first) if len(surface.budgets) > 1 else None,
+        noise=seed_noise(frame),
+        budget=float(surface.budgets[-1]),
+        trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
+        networks=surface.networks,
+    )
+    triangle = Triangle(
+        shares=grid,
+        difference=to_paper.mean(axis=0),
+        se=to_paper.std(axis=0),
+        feasible=feasible,
+        equivalent=equivalent,
+    )
+    return verdict, triangle
+
+
+def rules_against_paper(
+    surface: Surface, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
+) -> tuple[RuleAgainstPaper, ...]:
+    """Every named rule at every budget: what the surface predicts and what was measured."""
+    rows = frame[frame["full_fidelity"].fillna(False) & frame["top1"].notna()]
+    rows = rows.drop_duplicates(["name", "key", "seed"])
+    means = rows.groupby(["name", "budget"])["top1"].agg(["mean", "size"])
+    measured = {key: (float(row["mean"]), int(row["size"])) for key, row in means.iterrows()}
+    paper_name = next((name for name, shares in named.items() if shares == paper), "cmt-paper")
+    return tuple(
+        _against_paper(
+            surface,
+            name=name,
+            shares=shares,
+            paper=paper,
+            budget=float(budget),
+            own=measured.get((name, float(budget))),
+            papers=measured.get((paper_name, float(budget))),
+        )
+        for name, shares in named.items()
+        for budget in surface.budgets
+    )
+
+
+def _against_paper(
+    surface: Surface,
+    *,
+    name: str,
+    shares: Shares,
+    paper: Shares,
+    budget: float,
+    own: tuple[float, int] | None,
+    papers: tuple[float, int] | None,
+) -> RuleAgainstPaper:
+    growth = float(surface.growths[np.searchsorted(surface.budgets, budget)])
+    both = surface.effect([shares.values, paper.values], growth=growth)
+    return RuleAgainstPaper(
+        name=name,
+        budget=budget,
+        predicted=contrast(both[:, 0] - both[:, 1]),
+        top1=own[0] if own else None,
+        measurements=own[1] if own else 0,
+        measured=own[0] - papers[0] if own and papers else None,
+    )
+
+
+def _feasible(
+    grid: Floats,
+    *,
+    native_resolution: int | None,
+    resolution_of: Callable[[Shares], float] | None,
+) -> Bools:
+    if native_resolution is None or resolution_of is None:
+        return np.ones(len(grid), dtype=bool)
+    sides = [resolution_of(_shares(row)) for row in grid]
+    feasible = np.array(sides) <= native_resolution
+    if not feasible.any():
+        raise AnalysisError(
+            f"every rule exceeds the data's native resolution of {native_resolution} px at the "
+            "largest budget; start from a base of lower resolution, or use a smaller budget"
+        )
+    return feasible
+
+
+def _shares(row: Floats) -> Shares:
+    d, w, r = (float(value) for value in row)
+    return Shares(depth=d, width=w, resolution=r)
+
+
+def _nearest(best: Shares, *, named: Mapping[str, Shares]) -> tuple[str, float]:
+    here = np.array(best.values)
+    distances = {
+        name: float(np.linalg.norm(here - shares.values)) for name, shares in named.items()
+    }
+    name = min(distances, key=distances.__getitem__)
+    return name, distances[name]

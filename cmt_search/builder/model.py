@@ -1,0 +1,293 @@
+"""Arch -> torch module."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmt_search.arch import Arch, Stage
+from cmt_search.builder.blocks import Block, ConvGeluNorm, PatchEmbed
+from cmt_search.builder.position import Grid, StageGrids, new_table, resize_table, stage_grids
+from cmt_search.errors import ArchError
+
+
+def build(
+    arch: Arch,
+    *,
+    input_size: Grid | None = None,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    pos_std: float = 1.0,
+) -> "CMT":
+    """The network that `arch` describes, freshly initialised from torch's global generator.
+
+    Shape: images (B, in_chans, *input_size) in, logits (B, num_classes) out; `input_size` is
+    (height, width), by default a square of `arch.resolution`.
+    Source: CMT, arXiv:2107.06263, which draws its position tables from N(0, pos_std = 1).
+    """
+    return CMT(
+        arch,
+        input_size=input_size,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+        pos_std=pos_std,
+    )
+
+
+class CMTStage(nn.Module):
+    """Patch embedding and blocks, with the one position table that the blocks share.
+
+    Shape: (B, c_in, H, W) in, (B, width, ceil(H / 2), ceil(W / 2)) out.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        stage: Stage,
+        *,
+        grids: StageGrids,
+        drop_path_rates: Sequence[float],
+        pos_std: float,
+    ) -> None:
+        super().__init__()
+        self.grids = grids
+        self.position = new_table(stage.heads, grids, std=pos_std)
+        self.patch_embed = PatchEmbed(c_in, stage.width)
+        self.blocks = nn.ModuleList(
+            Block(
+                stage.width,
+                heads=stage.heads,
+                kv_stride=stage.kv_stride,
+                hidden=stage.hidden,
+                drop_path=rate,
+            )
+            for rate in drop_path_rates
+        )
+
+    def resize(self, grids: StageGrids) -> None:
+        """Resize the position table to other grids; the parameter is a new one where it changes."""
+        if grids != self.grids:
+            table = resize_table(self.position.detach(), old=self.grids, new=grids)
+            self.position = nn.Parameter(table, requires_grad=self.position.requires_grad)
+            self.grids = grids
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        for block in self.blocks:
+            x = block(x, self.position)
+        return x
+
+
+class Neck(nn.Module):
+    """The last layer before pooling: 1x1 convolution, BatchNorm, SiLU.
+
+    Shape: (B, c_in, H, W) in, (B, width, H, W) out.
+    """
+
+    def __init__(self, c_in: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, width, 1)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.norm(self.conv(x)))
+
+
+class CMT(nn.Module):
+    """A CMT with timm's interface. Its input size is fixed until `set_input_size` changes it.
+
+    Shape: images (B, in_chans, *input_size) in; logits (B, num_classes) out, or pooled features
+    (B, neck_width) where num_classes is 0, or their map where global_pool is "" as well.
+    Source: CMT, arXiv:2107.06263, and its official code.
+    Raises: ArchError when an image has another size, or a head cannot exist.
+    """
+
+    head: nn.Module
+    num_classes: int
+    global_pool: str
+
+    def __init__(
+        self,
+        arch: Arch,
+        *,
+        input_size: Grid | None = None,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        pos_std: float = 1.0,
+        global_pool: str = "avg",
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        self.input_size = input_size or (arch.resolution, arch.resolution)
+        self.in_chans = arch.in_chans
+        self.num_features = arch.stages[-1].width
+        self.head_hidden_size = arch.neck_width
+        self.feature_info = _feature_info(arch)
+        self.default_cfg: dict[str, Any] = {}  # timm fills both in
+        self.pretrained_cfg: dict[str, Any] = {}
+        self.stem = _stem(arch)
+        self.stages = _stages(
+            arch, input_size=self.input_size, drop_path_rate=drop_path_rate, pos_std=pos_std
+        )
+        self.neck = Neck(self.num_features, arch.neck_width)
+        self.head_drop = nn.Dropout(drop_rate)
+        self.apply(_init)
+        self.reset_classifier(arch.num_classes, global_pool)
+
+    def set_input_size(self, img_size: int | Grid) -> None:
+        """Accept images of another size from now on: resize every position table bicubically.
+
+        Tables that change are new parameters, so make the optimiser afterwards.
+        """
+        size = (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
+        for stage, grids in zip(self.stages, stage_grids(self.arch, input_size=size), strict=True):
+            assert isinstance(stage, CMTStage)
+            stage.resize(grids)
+        self.input_size = size
+        if size[0] == size[1]:
+            self.arch = replace(self.arch, resolution=size[0])
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that an optimiser should not decay, beside those with one dimension."""
+        return {f"stages.{i}.position" for i in range(len(self.stages))}
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer, or an identity where num_classes is 0."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh classifier in place; 0 classes leave the pooled features."""
+        pool = self.global_pool if global_pool is None else global_pool
+        if pool not in ("avg", ""):
+            raise ArchError(f"global_pool={pool!r} is unknown; use 'avg', or '' with num_classes=0")
+        if not pool and num_classes:
+            raise ArchError(
+                f"num_classes={num_classes} with global_pool='' has nothing pooled to classify; "
+                "use global_pool='avg' or num_classes=0"
+            )
+        self.arch = replace(self.arch, num_classes=num_classes)
+        self.num_classes, self.global_pool = num_classes, pool
+        like = self.neck.conv.weight
+        self.head = nn.Identity()
+        if num_classes:
+            width = self.head_hidden_size
+            self.head = nn.Linear(width, num_classes, device=like.device, dtype=like.dtype)
+        self.head.apply(_init).train(self.training)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Stage outputs, with timm's signature; no stage output has a norm of its own.
+
+        Shape: images (B, in_chans, *input_size) in; (last map, list of maps) out, one map
+        (B, width, h, w) per index, or only that list.
+        """
+        if output_fmt != "NCHW":
+            raise ArchError(f"output_fmt={output_fmt!r} is not offered; use 'NCHW'")
+        count = len(self.stages)
+        wanted = range(count) if indices is None else indices
+        wanted = range(count - wanted, count) if isinstance(wanted, int) else wanted
+        take = [range(count)[i] for i in wanted]
+        maps = []
+        x = self.stem(self._checked(x))
+        for i, stage in enumerate(self.stages):
+            if stop_early and i > max(take):
+                break
+            x = stage(x)
+            maps.append(x)
+        taken = [maps[i] for i in take]
+        return taken if intermediates_only else (x, taken)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last stage's map.
+
+        Shape: images (B, in_chans, *input_size) in, (B, num_features, h, w) out.
+        """
+        x = self.stem(self._checked(x))
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Neck, pooling, dropout and, unless `pre_logits`, the classifier.
+
+        Shape: (B, num_features, h, w) in; (B, num_classes), or (B, neck_width), out.
+        """
+        x = self.neck(x)
+        if self.global_pool:
+            x = x.mean((2, 3))
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images whose size is `input_size`."""
+        return self.forward_head(self.forward_features(x))
+
+    def _checked(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if (height, width) != self.input_size:
+            raise ArchError(
+                f"an image of {height}x{width} pixels came to a model of "
+                f"{self.input_size[0]}x{self.input_size[1]}; call "
+                f"model.set_input_size(({height}, {width})) before, which resizes position tables"
+            )
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def _stem(arch: Arch) -> nn.Sequential:
+    width, stride = arch.stem_width, arch.stem_stride
+    return nn.Sequential(
+        ConvGeluNorm(arch.in_chans, width, kernel=3, stride=stride),
+        ConvGeluNorm(width, width, kernel=3),
+        ConvGeluNorm(width, width, kernel=3),
+    )
+
+
+def _stages(
+    arch: Arch, *, input_size: Grid, drop_path_rate: float, pos_std: float
+) -> nn.ModuleList:
+    widths = (arch.stem_width, *(stage.width for stage in arch.stages[:-1]))
+    # Python numbers, so that a network also builds on the meta device.
+    rates = iter([drop_path_rate * i / max(arch.depth - 1, 1) for i in range(arch.depth)])
+    rows = zip(widths, arch.stages, stage_grids(arch, input_size=input_size), strict=True)
+    return nn.ModuleList(
+        CMTStage(
+            c_in,
+            stage,
+            grids=grids,
+            drop_path_rates=[next(rates) for _ in range(stage.depth)],
+            pos_std=pos_std,
+        )
+        for c_in, stage, grids in rows
+    )
+
+
+def _feature_info(arch: Arch) -> list[dict[str, Any]]:
+    """What timm's `features_only` tells about each stage."""
+    return [
+        {
+            "num_chs": stage.width,
+            "reduction": arch.stem_stride * 2 ** (i + 1),
+            "module": f"stages.{i}",
+        }
+        for i, stage in enumerate(arch.stages)
+    ]
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

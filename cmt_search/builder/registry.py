@@ -1,0 +1,129 @@
+"""The presets in timm's registry, and `cmt`, which takes any Arch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor
+
+from cmt_search.arch import Arch
+from cmt_search.builder.model import CMT
+from cmt_search.builder.position import resize_table, stage_grids
+from cmt_search.errors import ArchError
+from cmt_search.presets import PRESETS
+
+
+def timm_cfg(arch: Arch) -> dict[str, Any]:
+    """What timm calls a pretrained config, for `arch` without weights.
+
+    The means and deviations are ImageNet's, or 0.5 where images have not three channels.
+    """
+    half = (0.5,) * arch.in_chans
+    colour = arch.in_chans == 3
+    return {
+        "num_classes": arch.num_classes,
+        "input_size": (arch.in_chans, arch.resolution, arch.resolution),
+        "fixed_input_size": True,
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN if colour else half,
+        "std": IMAGENET_DEFAULT_STD if colour else half,
+        "first_conv": "stem.0.conv",
+        "classifier": "head",
+        "license": "apache-2.0",
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {name: timm_cfg(PRESETS[name]) for name in ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")}
+)
+
+
+def cmt_ti(pretrained: bool = False, **kwargs: Any) -> CMT:
+    """CMT-Ti, 160 px, 0.64 GMACs."""
+    return _create("cmt_ti", PRESETS["cmt_ti"], pretrained, **kwargs)
+
+
+def cmt_xs(pretrained: bool = False, **kwargs: Any) -> CMT:
+    """CMT-XS, 192 px, 1.55 GMACs."""
+    return _create("cmt_xs", PRESETS["cmt_xs"], pretrained, **kwargs)
+
+
+def cmt_s(pretrained: bool = False, **kwargs: Any) -> CMT:
+    """CMT-S, 224 px, 4.03 GMACs."""
+    return _create("cmt_s", PRESETS["cmt_s"], pretrained, **kwargs)
+
+
+def cmt_b(pretrained: bool = False, **kwargs: Any) -> CMT:
+    """CMT-B, 256 px, 9.32 GMACs."""
+    return _create("cmt_b", PRESETS["cmt_b"], pretrained, **{"drop_rate": 0.3, **kwargs})
+
+
+def cmt(
+    pretrained: bool = False, *, arch: Arch | Mapping[str, Any] | None = None, **kwargs: Any
+) -> CMT:
+    """The network that `arch` describes; the `model_args` of an exported folder give it as a dict.
+
+    Raises:
+        ArchError: `arch` is absent, or no network.
+    """
+    if arch is None:
+        raise ArchError("timm's cmt needs arch=...; give an Arch or what Arch.to_dict() gives")
+    arch = arch if isinstance(arch, Arch) else Arch.from_dict(arch)
+    return _create("cmt", arch, pretrained, **kwargs)
+
+
+for _entry in (cmt_ti, cmt_xs, cmt_s, cmt_b, cmt):
+    register_model(_entry)
+
+
+def _create(
+    name: str,
+    arch: Arch,
+    pretrained: bool,
+    *,
+    pretrained_cfg: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> CMT:
+    """Build through timm. What a config says goes before `arch`, and arguments before both."""
+    if pretrained_cfg is None or isinstance(pretrained_cfg, dict):
+        pretrained_cfg = timm_cfg(arch) | (pretrained_cfg or {})
+    model: CMT = build_model_with_cfg(
+        _build_for_timm,
+        name,
+        pretrained,
+        pretrained_cfg=pretrained_cfg,
+        pretrained_filter_fn=_fit_tables,
+        feature_cfg={"feature_cls": "getter", "out_indices": tuple(range(len(arch.stages)))},
+        arch=arch,
+        **{"drop_rate": 0.1, **kwargs},
+    )
+    return model
+
+
+def _build_for_timm(
+    *,
+    arch: Arch,
+    num_classes: int,
+    in_chans: int,
+    img_size: int | Sequence[int],
+    **kwargs: Any,
+) -> CMT:
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    resolution = height if height == width else arch.resolution
+    arch = replace(arch, num_classes=num_classes, in_chans=in_chans, resolution=resolution)
+    return CMT(arch, input_size=(height, width), **kwargs)
+
+
+def _fit_tables(state_dict: dict[str, Tensor], model: CMT) -> dict[str, Tensor]:
+    """Resize a checkpoint's position tables from the size that its config names to the model's."""
+    _, height, width = model.pretrained_cfg["input_size"]
+    saved = stage_grids(model.arch, input_size=(height, width))
+    grids = stage_grids(model.arch, input_size=model.input_size)
+    for i, (old, new) in enumerate(zip(saved, grids, strict=True)):
+        key = f"stages.{i}.position"
+        if key in state_dict:
+            state_dict[key] = resize_table(state_dict[key], old=old, new=new)
+    return state_dict

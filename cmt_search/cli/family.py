@@ -1,0 +1,158 @@
+"""family: the best rule, solved at any budgets."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cmt_search.cli.options import Json, RunArgument
+from cmt_search.errors import AnalysisError, BudgetError, SpaceError
+from cmt_search.presets import PRESETS
+
+if TYPE_CHECKING:
+    from cmt_search.analysis import Analysis
+    from cmt_search.arch import Arch
+    from cmt_search.scaling import Member, ScalingRule, Shares
+    from cmt_search.space import SearchSpace
+
+_PUBLISHED = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")
+_PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
+_OWN_BASE = "run"
+
+
+def family(
+    run: RunArgument,
+    budgets: Annotated[str, typer.Option(help="MACs, as 0.64G,1.5G.")] = _PAPER_BUDGETS,
+    base: Annotated[
+        str, typer.Option(help="Preset that the rule scales, or `run`: the search's own base.")
+    ] = "cmt_s",
+    rule: Annotated[str, typer.Option(help="best, or a named rule of the search.")] = "best",
+    json: Json = False,
+) -> None:
+    """Solve the family of the best rule at any budgets, beside the paper's variants."""
+    from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.wiring import analysis_of, space_of
+    from cmt_search.export import write_family
+    from cmt_search.scaling import Family
+    from cmt_search.search import RunFolder
+    from cmt_search.space import format_quantity
+
+    folder = RunFolder.open(run)
+    space, analysis = space_of(folder), analysis_of(run)
+    scaled = _around(base, name=rule, shares=_shares(rule, analysis=analysis), space=space)
+    members, missing = _solved(scaled, budgets=_macs(budgets))
+    names = {m.budget.macs: f"{rule}-{format_quantity(m.budget.macs)}" for m in members}
+    evidence = _evidence(analysis, run=folder.info().name)
+    path = write_family(
+        Family(rule=scaled, members=members),
+        path=folder.family,
+        names=names,
+        evidence=evidence,
+        missing=missing,
+    )
+    if json:
+        rows = [{"name": names[m.budget.macs], **m.to_dict()} for m in members]
+        head = {"family": str(path), "rule": rule, "shares": _by_dimension(scaled.shares)}
+        print_json({**head, "members": rows, "missing": missing, "evidence": evidence})
+        return
+    rows = [_row(names[m.budget.macs], m.arch) for m in members]
+    if base != _OWN_BASE:
+        rows += [_row(f"{name} (published)", PRESETS[name]) for name in _PUBLISHED]
+    show_table(rows, title=f"Family of rule {rule} around {base}")
+    shares = ", ".join(
+        f"{name} {share:.2f}" for name, share in _by_dimension(scaled.shares).items()
+    )
+    say(f"rule {rule}: shares of growth in log MACs: {shares}")
+    for budget, reason in missing.items():
+        say(f"no member at {budget}: {reason}")
+    for line in evidence["says"]:
+        say(line)
+    say(f"family: {path}")
+
+
+def _shares(rule: str, *, analysis: "Analysis") -> "Shares":
+    if rule == "best":
+        if analysis.verdict is None:
+            raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+        return analysis.verdict.best
+    if rule not in analysis.named:
+        known = ", ".join(("best", *analysis.named))
+        raise AnalysisError(f"rule {rule!r} is not in this search; use {known}")
+    return analysis.named[rule]
+
+
+def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> "ScalingRule":
+    from cmt_search.scaling import ScalingRule
+
+    if base == _OWN_BASE:
+        return space.rule(shares, name=name)
+    if base not in PRESETS:
+        raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
+    return ScalingRule(base=PRESETS[base], shares=shares, name=name)
+
+
+def _macs(text: str) -> list[float]:
+    from cmt_search.space import parse_quantity
+
+    try:
+        return sorted({parse_quantity(part) for part in text.split(",")})
+    except ValueError as error:
+        raise BudgetError(f"--budgets: {error}") from None
+
+
+def _solved(
+    rule: "ScalingRule", *, budgets: Sequence[float]
+) -> tuple[tuple["Member", ...], dict[str, str]]:
+    """The members, and why a budget has none."""
+    from cmt_search.space import format_quantity
+
+    members, missing = [], {}
+    for macs in budgets:
+        try:
+            members.append(rule.member(macs))
+        except BudgetError as error:
+            missing[format_quantity(macs)] = str(error)
+    if not members:
+        raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
+    return tuple(members), missing
+
+
+def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
+    """What the rule rests on, in words and numbers."""
+    from cmt_search.analysis import explanation, headline
+
+    verdict = analysis.verdict
+    if verdict is None:
+        return {"run": run, "word": None, "says": [analysis.no_verdict]}
+    return {
+        "run": run,
+        "word": verdict.word,
+        "best_shares": _by_dimension(verdict.best),
+        "difference_to_paper": round(verdict.difference.mean, 5),
+        "interval": [round(verdict.difference.low, 5), round(verdict.difference.high, 5)],
+        "detectable_difference": round(verdict.detectable, 5),
+        "seed_sd": round(verdict.noise.sd, 5) if verdict.noise else None,
+        "budget": int(verdict.budget),
+        "says": [headline(verdict), *explanation(verdict)],
+    }
+
+
+def _by_dimension(shares: "Shares") -> dict[str, float]:
+    from cmt_search.scaling import DIMENSIONS
+
+    return {name: round(v, 4) for name, v in zip(DIMENSIONS, shares.values, strict=True)}
+
+
+def _row(name: str, arch: "Arch") -> dict[str, str]:
+    from cmt_search.cost import cost
+
+    measured = cost(arch)
+    return {
+        "member": name,
+        "MACs": f"{measured.macs:,}",
+        "params": f"{measured.params:,}",
+        "px": str(arch.resolution),
+        "stem": str(arch.stem_width),
+        "widths": "-".join(str(s.width) for s in arch.stages),
+        "depths": "-".join(str(s.depth) for s in arch.stages),
+    }

@@ -1,0 +1,70 @@
+"""The edge: commands in, exit codes out. 0 is success, 2 what a user can fix, 1 a bug."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from cmt_search.cli import explore, exporting, family, launch, measure, profiling
+from cmt_search.errors import CmtSearchError
+
+_HELP = (
+    "Find the rule by which a vision backbone should grow with compute, and derive the family. "
+    "Launch: run, resume, status. Inspect: report, inspect. Export: family, export."
+)
+
+
+def build_app() -> typer.Typer:
+    """The commands, each from the module that does its work."""
+    app = typer.Typer(
+        name="cmt-search",
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for command in (
+        launch.run,
+        launch.resume,
+        launch.status,
+        explore.report,
+        explore.inspect,
+        measure.calibrate,
+        measure.confirm,
+        family.family,
+        exporting.export,
+        profiling.profile,
+        launch.validate,
+    ):
+        app.command(no_args_is_help=True)(command)
+    return app
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; bugs are raised."""
+    try:
+        result = build_app()(list(arguments), standalone_mode=False)
+    except CmtSearchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except typer.Abort:
+        sys.stderr.write("stopped\n")
+        return 1
+    except Exception as error:
+        # click's own errors (unknown option, missing argument) know how to show themselves
+        if show := getattr(error, "show", None):
+            show()
+            return 2
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The `cmt-search` program."""
+    try:
+        code = invoke(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; `cmt-search resume` goes on where this ended\n")
+        code = 1
+    sys.exit(code)

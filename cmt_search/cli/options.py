@@ -1,0 +1,55 @@
+"""Options that several commands share, and how their values are read."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmt_search.errors import CmtSearchError, RunError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="Space file.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all; default: the space's.")]
+Executor = Annotated[str, typer.Option(help="ray, or inline: one training at a time, here.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to join, such as auto; default: this machine.")
+]
+Slots = Annotated[int | None, typer.Option(min=1, help="Trainings at a time; default: all cores.")]
+Cpus = Annotated[float, typer.Option("--cpus-per-trial", min=0.01, help="Cores per training.")]
+Gpus = Annotated[
+    float, typer.Option("--gpus-per-trial", min=0, help="GPUs per training; 0.25 shares one.")
+]
+Storage = Annotated[
+    str | None, typer.Option(help="Database URL of the study; default: study.db in the run.")
+]
+TimeLimit = Annotated[str | None, typer.Option(help="Stop handing out work after, say, 2h.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU if there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds in a duration such as 90s, 30m, 2h or 1d.
+
+    Raises:
+        CmtSearchError: it is none.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise CmtSearchError(f"--time-limit {text!r} is no duration; write 90s, 30m, 2h or 1d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def executor_name(text: str) -> str:
+    """The executor's name.
+
+    Raises:
+        RunError: there is no such executor.
+    """
+    if text not in ("ray", "inline"):
+        raise RunError(f"--executor {text!r} is unknown; use ray or inline")
+    return text

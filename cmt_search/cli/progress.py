@@ -1,0 +1,81 @@
+"""Progress bars while a search runs, on standard error."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from cmt_search.search import Event, JobFinished, JobStarted
+
+_LINE_EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
+
+
+class Progress:
+    """A listener that draws one bar for the trainings, and names the ones that run."""
+
+    def __init__(self, *, title: str, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = RichProgress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("trainings"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=None, state="starting workers")
+        self._running: dict[tuple[int, int, int], str] = {}
+        self._done = 0
+        self._best = 0.0
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.update(self._task, state=self._state())
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of what happened."""
+        if isinstance(event, JobStarted | JobFinished):
+            place = (event.job.trial, event.job.rung, event.job.seed)
+            if isinstance(event, JobStarted):
+                self._running[place] = event.name
+            else:
+                self._running.pop(place, None)
+                self._done += 1
+                if event.measurement is not None:
+                    self._best = max(self._best, event.measurement.top1)
+        elif event.state == "failed":
+            reason = (event.reason or "unknown").splitlines()[0]
+            self._console.print(f"trial {event.number} ({event.name}) failed: {reason}")
+        total = self._done + event.plan.jobs
+        self._bar.update(self._task, completed=self._done, total=total, state=self._state())
+        if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
+            self._said = time.monotonic()
+            self._console.print(f"{self._done}/{total} trainings, {self._state()}")
+
+    def _state(self) -> str:
+        best = f"best top1 {self._best:.1%}" if self._done else "none measured yet"
+        names = ", ".join(dict.fromkeys(self._running.values()))
+        return f"{best}; now {names}" if names else best

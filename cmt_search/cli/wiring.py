@@ -1,0 +1,54 @@
+"""From files to objects: a run's space, its evaluator, its analysis."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmt_search.scaling import Shares
+from cmt_search.search import RunFolder, read_trials
+from cmt_search.space import SearchSpace, load_space
+
+if TYPE_CHECKING:
+    from cmt_search.analysis import Analysis
+    from cmt_search.evaluation import EvaluatorFactory
+
+
+def space_of(run: RunFolder) -> SearchSpace:
+    """The space that a run searches."""
+    return load_space(run.space)
+
+
+def factory_of(space: SearchSpace, *, device: str | None) -> "EvaluatorFactory":
+    """What makes a worker's evaluator."""
+    from cmt_search.proxy import evaluator_factory
+
+    return evaluator_factory(space.proxy.dataset, recipe=space.proxy.recipe, device=device)
+
+
+def analysis_of(path: Path) -> "Analysis":
+    """The study of a run, analysed.
+
+    Raises:
+        RunError: there is no run, or no study yet.
+    """
+    from cmt_search.analysis import analyse
+    from cmt_search.cost import cost
+
+    space = space_of(RunFolder.open(path))
+    records = read_trials(path)
+    if space.kind != "rule":
+        return analyse(records, seed=space.seed)
+    named = space.named_shares()
+    largest = space.budget(space.budget_macs[-1])
+
+    def resolution_of(shares: Shares) -> float:
+        return space.rule(shares).resolution_at(largest)
+
+    return analyse(
+        records,
+        base_macs=cost(space.arch).macs,
+        paper=named["cmt-paper"],
+        named=named,
+        native_resolution=space.proxy.dataset.native_resolution,
+        resolution_of=resolution_of,
+        seed=space.seed,
+    )

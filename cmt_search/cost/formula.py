@@ -1,0 +1,158 @@
+"""The closed form: what each part of a network costs, over plain integers or whole arrays.
+
+Every function is polynomial in its sizes and does no rounding, so the same lines count one network
+exactly, many at once, and a smooth continuation between networks. MACs are multiply-accumulates of
+convolutions, linears and attention products; the CMT paper prints this quantity as "FLOPs".
+Source: CMT, arXiv:2107.06263, and its official code.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+N = TypeVar("N", int, Array)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms(Generic[N]):
+    """Cost of a part.
+
+    Units: params are trainable scalars; macs are multiply-accumulates of one image; activations are
+    elements of all convolution and linear outputs of one image.
+    """
+
+    params: N
+    macs: N
+    activations: N
+
+    def __add__(self, other: "Terms[N]") -> "Terms[N]":
+        return Terms(
+            params=self.params + other.params,
+            macs=self.macs + other.macs,
+            activations=self.activations + other.activations,
+        )
+
+    def times(self, count: N) -> "Terms[N]":
+        """The cost of `count` such parts."""
+        return Terms(
+            params=self.params * count, macs=self.macs * count, activations=self.activations * count
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSizes(Generic[N]):
+    """The sizes of a stage that its cost depends on."""
+
+    depth: N  # blocks
+    width: N  # channels
+    hidden: N  # channels inside the IRFFN
+    tokens: N  # pixels of the map
+    kv_tokens: N  # pixels of the map that keys and values are taken from
+    heads: int
+    kv_stride: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes(Generic[N]):
+    """The sizes of a network that its cost depends on."""
+
+    in_chans: int
+    stem_width: N
+    stem_tokens: N
+    stages: tuple[StageSizes[N], ...]
+    neck_width: int
+    num_classes: int
+
+
+def dense(c_in: N, c_out: N, *, area: int, tokens: N) -> Terms[N]:
+    """A convolution or linear with bias; `area` is kernel height times width, 1 for a linear."""
+    weights = c_in * c_out * area
+    return Terms(params=weights + c_out, macs=weights * tokens, activations=c_out * tokens)
+
+
+def depthwise(width: N, *, area: int, tokens: N) -> Terms[N]:
+    """A depthwise convolution with bias."""
+    weights = width * area
+    return Terms(params=weights + width, macs=weights * tokens, activations=width * tokens)
+
+
+def norm(width: N) -> Terms[N]:
+    """A BatchNorm or LayerNorm: scale and shift, no MACs by definition."""
+    return Terms(params=width * 2, macs=width * 0, activations=width * 0)
+
+
+def attention_cost(stage: StageSizes[N]) -> Terms[N]:
+    """Cost of the LMHSA: projections, strided keys and values, and the two attention products.
+
+    Shape: (1, tokens, width) in and out.
+    """
+    width, tokens, kv_tokens = stage.width, stage.tokens, stage.kv_tokens
+    on_tokens = dense(width, width, area=1, tokens=tokens).times(_like(width, 2))  # q, output
+    on_keys = dense(width, width, area=1, tokens=kv_tokens).times(_like(width, 2))  # k, v
+    products = Terms(params=width * 0, macs=tokens * kv_tokens * width * 2, activations=width * 0)
+    total = on_tokens + on_keys + products
+    if stage.kv_stride > 1:
+        total = total + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
+    return total
+
+
+def irffn_cost(stage: StageSizes[N]) -> Terms[N]:
+    """Cost of the inverted residual feed-forward network.
+
+    Shape: (1, width, h, w) in and out, h * w = tokens.
+    """
+    width, hidden, tokens = stage.width, stage.hidden, stage.tokens
+    expand = dense(width, hidden, area=1, tokens=tokens) + norm(hidden)
+    local = depthwise(hidden, area=9, tokens=tokens) + norm(hidden)
+    project = dense(hidden, width, area=1, tokens=tokens) + norm(width)
+    return expand + local + project
+
+
+def block_cost(stage: StageSizes[N]) -> Terms[N]:
+    """Cost of one block: local perception unit, attention, feed-forward, two LayerNorms."""
+    lpu = depthwise(stage.width, area=9, tokens=stage.tokens)
+    return lpu + norm(stage.width) + attention_cost(stage) + norm(stage.width) + irffn_cost(stage)
+
+
+def stage_cost(stage: StageSizes[N], *, c_in: N) -> Terms[N]:
+    """Cost of a stage: patch embedding, blocks, and the position table that the blocks share."""
+    embedding = dense(c_in, stage.width, area=4, tokens=stage.tokens) + norm(stage.width)
+    table = Terms(
+        params=stage.tokens * stage.kv_tokens * stage.heads,
+        macs=stage.tokens * 0,
+        activations=stage.tokens * 0,
+    )
+    return embedding + block_cost(stage).times(stage.depth) + table
+
+
+def network_rows(sizes: Sizes[N]) -> tuple[Terms[N], ...]:
+    """Cost of the stem, of each stage, and of the head, in that order."""
+    width, tokens = sizes.stem_width, sizes.stem_tokens
+    first = dense(_like(width, sizes.in_chans), width, area=9, tokens=tokens) + norm(width)
+    later = dense(width, width, area=9, tokens=tokens) + norm(width)
+    rows = [first + later.times(_like(width, 2))]
+    for stage in sizes.stages:
+        rows.append(stage_cost(stage, c_in=width))
+        width = stage.width
+    neck = _like(width, sizes.neck_width)
+    head = dense(width, neck, area=1, tokens=sizes.stages[-1].tokens) + norm(neck)
+    if sizes.num_classes:
+        head = head + dense(neck, _like(neck, sizes.num_classes), area=1, tokens=_like(neck, 1))
+    rows.append(head)
+    return tuple(rows)
+
+
+def total(rows: tuple[Terms[N], ...]) -> Terms[N]:
+    """Sum of the rows."""
+    result = rows[0]
+    for row in rows[1:]:
+        result = result + row
+    return result
+
+
+def _like(example: N, value: int) -> N:
+    """A constant of the kind and shape that `example` has."""
+    return value if isinstance(example, int) else np.full_like(example, value)

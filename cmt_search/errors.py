@@ -1,0 +1,33 @@
+"""What a user can fix. Every message says where, what, and how to fix it."""
+
+
+class CmtSearchError(Exception):
+    """Base of the errors that a user can fix; the command line exits with 2 on them."""
+
+
+class ArchError(CmtSearchError):
+    """An architecture that cannot exist, or a description of one that cannot be read."""
+
+
+class BudgetError(CmtSearchError):
+    """A budget that no network of the family meets, with the limit that binds."""
+
+
+class SpaceError(CmtSearchError):
+    """A space file that says something impossible, with its key path."""
+
+
+class DataError(CmtSearchError):
+    """Images or labels that are missing, or are not what the space file says."""
+
+
+class RunError(CmtSearchError):
+    """A run folder that is missing, locked, or belongs to another search."""
+
+
+class AnalysisError(CmtSearchError):
+    """A question that the study holds too little for."""
+
+
+class ExportError(CmtSearchError):
+    """A variant that cannot be written, or an exported file that cannot be read."""

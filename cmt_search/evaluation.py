@@ -1,0 +1,80 @@
+"""What is measured of a network, and by whom: the contract between a search and a training."""
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from cmt_search.arch import Arch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How much training a measurement costs."""
+
+    epochs: int  # passes over the training images
+    data_fraction: float = 1.0  # of the training images, stratified
+    image_size: int | None = None  # side in pixels; None: the architecture's resolution
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One epoch of a learning curve."""
+
+    epoch: int  # 1 is the first
+    train_loss: float  # mean over the epoch, nats
+    loss: float  # validation cross-entropy, unsmoothed, nats
+    top1: float  # validation accuracy, 0..1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one proxy training gave. `top1` and `loss` are those of the final epoch."""
+
+    top1: float  # 0..1
+    loss: float  # validation cross-entropy, unsmoothed, nats
+    curve: tuple[CurvePoint, ...]
+    correct: bytes  # one bit per validation image, in the data set's order (numpy.packbits)
+    images: int  # validation images
+    seconds: float  # wall time of the training
+    seed: int
+    device: str  # "cpu", or the name of the GPU
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "correct": base64.b64encode(self.correct).decode()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        curve = tuple(CurvePoint(**point) for point in data["curve"])
+        correct = base64.b64decode(data["correct"])
+        return cls(**{**data, "curve": curve, "correct": correct})
+
+
+class TrainingFailed(Exception):
+    """A training that gave no measurement; the message is the reason that the study keeps."""
+
+
+class Evaluator(Protocol):
+    """Measures a network; may raise `TrainingFailed`. Made once per process by a factory."""
+
+    def __call__(
+        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
+    ) -> Measurement:
+        """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung."""
+        ...
+
+
+EvaluatorFactory = Callable[[], Evaluator]
+"""Picklable, so that a worker process can make its own evaluator."""

@@ -1,0 +1,75 @@
+"""A family as one YAML file: the rule, its members, and what the rule rests on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmt_search.arch import Arch
+from cmt_search.errors import CmtSearchError, ExportError
+from cmt_search.export.variant import Variant
+from cmt_search.scaling import Family
+
+FORMAT = "cmt_search/family"
+VERSION = 1
+
+
+def write_family(
+    family: Family,
+    *,
+    path: Path,
+    names: Mapping[float, str],
+    evidence: Mapping[str, Any],
+    missing: Mapping[str, str],
+) -> Path:
+    """Write the members under `names` (by budget in MACs), and why budgets are `missing`."""
+    data = family.to_dict()
+    data["members"] = [
+        {"name": names[member.budget.macs], **row}
+        for member, row in zip(family.members, data["members"], strict=True)
+    ]
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "evidence": dict(evidence),
+        **data,
+        "missing": dict(missing),
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(yaml.safe_dump(whole, sort_keys=False, width=100), encoding="utf-8")
+    return partial.replace(path)
+
+
+def read_family(path: Path) -> tuple[Variant, ...]:
+    """The members of a family file as variants.
+
+    Raises:
+        ExportError: there is no such file, or it was changed; the member is named.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExportError(f"{path} does not exist; write it with `cmt-search family`") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ExportError(f"{path} cannot be read ({error}); write it again") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ExportError(f"{path} holds no family; write it with `cmt-search family`")
+    if data.get("version") != VERSION:
+        raise ExportError(
+            f"{path}: version={data.get('version')!r} is not {VERSION}; write it again"
+        )
+    origin = {key: data.get(key) for key in ("rule", "shares", "evidence")}
+    return tuple(
+        _member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in data["members"]
+    )
+
+
+def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) -> Variant:
+    provenance = {**origin, "budget": row.get("budget"), "realised": row.get("realised_shares")}
+    try:
+        variant = Variant(name=row["name"], arch=Arch.from_dict(row["arch"]), provenance=provenance)
+    except (KeyError, CmtSearchError) as error:
+        raise ExportError(f"{where}: {error}; write the family again") from error
+    variant.check(row, where=where)
+    return variant

@@ -1,0 +1,39 @@
+"""How far apart two trainings of one network come out: the noise floor of every comparison."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import chi2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Pooled standard deviation between seeds, in the units of what was measured."""
+
+    sd: float
+    dof: int  # measurements beyond the first of each network
+    low: float  # 95% interval
+    high: float
+
+
+def pooled_noise(values: ArrayLike, *, groups: Sequence[Hashable]) -> Noise | None:
+    """Pool the variance within groups of repeated measurements; None without a repeat."""
+    total, dof = within_groups(values, groups=groups)
+    if dof == 0:
+        return None
+    low, high = np.sqrt(total / chi2.ppf([0.975, 0.025], dof))
+    return Noise(sd=float(np.sqrt(total / dof)), dof=dof, low=float(low), high=float(high))
+
+
+def within_groups(values: ArrayLike, *, groups: Sequence[Hashable]) -> tuple[float, int]:
+    """Sum of squares around the groups' means, and its degrees of freedom."""
+    y = np.asarray(values, dtype=float)
+    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    label = np.array([index[group] for group in groups], dtype=int)
+    if y.size == 0:
+        return 0.0, 0
+    count = np.bincount(label)
+    mean = np.bincount(label, weights=y) / count
+    return float(np.sum((y - mean[label]) ** 2)), int(y.size - count.size)

@@ -1,0 +1,18 @@
+"""Cheap trainings that rank networks: data sets in memory, an engine, an evaluator."""
+
+from cmt_search.proxy.dataset import Dataset, Labelled
+from cmt_search.proxy.engine import train
+from cmt_search.proxy.evaluator import ProxyEvaluator, evaluator_factory
+from cmt_search.proxy.sources import load_dataset
+from cmt_search.recipe import DatasetSpec, Recipe
+
+__all__ = [
+    "Dataset",
+    "DatasetSpec",
+    "Labelled",
+    "ProxyEvaluator",
+    "Recipe",
+    "evaluator_factory",
+    "load_dataset",
+    "train",
+]

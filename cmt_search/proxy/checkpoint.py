@@ -1,0 +1,39 @@
+"""The state of a training between epochs, on disk."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where the state of one training is kept; with no folder, nothing is."""
+
+    folder: Path | None
+    identity: str  # whatever decides what the training is; another's state is not taken up
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep the state; whoever is killed while writing leaves the one before it."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"checkpoint.{os.getpid()}.partial"
+        torch.save({"identity": self.identity, **state}, partial)
+        partial.replace(self.folder / "checkpoint.pt")
+
+    def load(self) -> dict[str, Any] | None:
+        """The state kept last, or None where there is none of this training."""
+        if self.folder is None or not (self.folder / "checkpoint.pt").exists():
+            return None
+        path = self.folder / "checkpoint.pt"
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state if state["identity"] == self.identity else None
+
+    def drop(self) -> None:
+        """Forget the state, once the training is complete."""
+        if self.folder is not None:
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)

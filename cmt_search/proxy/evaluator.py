@@ -1,0 +1,62 @@
+"""What a search calls to measure a network."""
+
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from cmt_search.arch import Arch
+from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement
+from cmt_search.proxy.dataset import Dataset
+from cmt_search.proxy.engine import train
+from cmt_search.proxy.sources import load_dataset
+from cmt_search.recipe import DatasetSpec, Recipe
+
+
+class ProxyEvaluator:
+    """Trains networks on one data set with one recipe; make one per process.
+
+    The images are read at the first call and stay in memory, at the last resolutions in use. On a
+    CPU, the process is set to one thread: trials run beside each other, not within one.
+    """
+
+    def __init__(self, dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None) -> None:
+        self.dataset = dataset
+        self.recipe = recipe
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+        self._at = lru_cache(maxsize=2)(self._prepare)
+
+    def __call__(
+        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
+    ) -> Measurement:
+        """Train `arch` and measure it; `folder` keeps the state between epochs.
+
+        Raises:
+            DataError: the images cannot be read, or the network does not fit them.
+            TrainingFailed: the loss is no longer finite, or memory ran out.
+        """
+        return train(
+            arch,
+            data=self._at(fidelity.image_size or arch.resolution),
+            recipe=self.recipe,
+            fidelity=fidelity,
+            seed=seed,
+            device=self.device,
+            folder=folder,
+        )
+
+    @cached_property
+    def _data(self) -> Dataset:
+        return load_dataset(self.dataset)
+
+    def _prepare(self, side: int) -> Dataset:
+        return self._data.resized(side).to(self.device)
+
+
+def evaluator_factory(
+    dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None
+) -> EvaluatorFactory:
+    """A picklable maker of evaluators, one per worker process; `device=None` takes a GPU if any."""
+    return partial(ProxyEvaluator, dataset, recipe=recipe, device=device)

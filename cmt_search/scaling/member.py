@@ -1,0 +1,86 @@
+"""Budgets, and the network that a rule gives at one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cmt_search.arch import Arch
+from cmt_search.cost.count import Cost
+from cmt_search.errors import BudgetError
+from cmt_search.scaling.shares import Shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Limits on the cost of a network."""
+
+    macs: float  # target
+    tolerance: float = 0.01  # relative distance from the target that still counts as on budget
+    params: int | None = None  # cap, trainable scalars
+    activations: int | None = None  # cap, elements of convolution and linear outputs
+
+    def __post_init__(self) -> None:
+        if not 0 < self.macs < float("inf"):
+            raise BudgetError(f"budget.macs={self.macs} is no positive number of MACs")
+        if not 0 < self.tolerance < 1:
+            raise BudgetError(f"budget.tolerance={self.tolerance} is outside 0..1; use 0.01 for 1%")
+        for name in ("params", "activations"):
+            cap = getattr(self, name)
+            if cap is not None and cap <= 0:
+                raise BudgetError(f"budget.{name}={cap} admits no network; use a positive cap")
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """The caps that are set, by the name of the cost that they limit."""
+        caps = {"params": self.params, "activations": self.activations}
+        return {name: cap for name, cap in caps.items() if cap is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The integers that solving may use: steps and inclusive ranges."""
+
+    resolution_step: int = 2  # pixels
+    width_step: int = 1  # a stage's width is a multiple of this times its heads
+    resolution_min: int = 1
+    resolution_max: int | None = None
+    width_min: int = 1  # of the first stage
+    width_max: int | None = None  # of the first stage
+    depth_min: int = 1  # total blocks
+    depth_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ideal:
+    """The fractional point that a member is rounded from, as factors on the base."""
+
+    depth: float
+    width: float
+    resolution: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A rule solved at a budget."""
+
+    arch: Arch
+    cost: Cost
+    budget: Budget
+    ideal: Ideal
+    realised: Shares | None  # of the growth in log MACs; None at the base, where it is undefined
+    residual: float = 0.0  # part of the growth that no dimension explains (IRFFN rounding, trim)
+    trim: float = 0.0  # relative change of the IRFFN ratio, 0 unless nothing else met the budget
+    notes: tuple[str, ...] = ()  # what a reader should know about this member
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON and YAML."""
+        shares = self.realised
+        return {
+            "budget": int(self.budget.macs),
+            "params": self.cost.params,
+            "macs": self.cost.macs,
+            "activations": self.cost.activations,
+            "realised_shares": None if shares is None else [round(v, 4) for v in shares.values],
+            "notes": list(self.notes),
+            "key": self.arch.key,
+            "arch": self.arch.to_dict(),
+        }

@@ -1,0 +1,41 @@
+"""Searches: the study, its ledger and those who run its jobs. Importing this imports no optuna."""
+
+from cmt_search.search.design import DesignPoint, design
+from cmt_search.search.job import (
+    Event,
+    Job,
+    JobFinished,
+    JobStarted,
+    Listener,
+    Outcome,
+    Plan,
+    TrialFinished,
+)
+from cmt_search.search.protocols import Sampler, Space
+from cmt_search.search.reading import read_trials
+from cmt_search.search.record import RungRecord, State, TrialRecord
+from cmt_search.search.run import run_search
+from cmt_search.search.run_folder import Driver, RunFolder, RunInfo
+
+__all__ = [
+    "DesignPoint",
+    "Driver",
+    "Event",
+    "Job",
+    "JobFinished",
+    "JobStarted",
+    "Listener",
+    "Outcome",
+    "Plan",
+    "RunFolder",
+    "RunInfo",
+    "RungRecord",
+    "Sampler",
+    "Space",
+    "State",
+    "TrialFinished",
+    "TrialRecord",
+    "design",
+    "read_trials",
+    "run_search",
+]

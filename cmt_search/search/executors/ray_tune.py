@@ -1,0 +1,218 @@
+"""Jobs run by Ray Tune, on this machine or on a cluster: one Tune trial is one job.
+
+Tune decides nothing: it has no metric, its scheduler is first in, first out, and its own state is a
+cache in a temporary folder. A worker that dies costs the job it had, which Tune starts over.
+Call `quiet_ray` before this module is imported.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from cmt_search.errors import CmtSearchError
+from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
+from cmt_search.search.executors.executor import Failure, attempt, describe, settle
+from cmt_search.search.executors.ray_cluster import Wish, connected
+from cmt_search.search.job import Job
+from cmt_search.search.ledger import Ledger
+from cmt_search.search.stop import StopSignal
+
+_CACHE = ".tune-"
+_RETRIES = 2  # of a job whose worker died
+_REASON_LINES = 3  # of Tune's error file that a study keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """What ends the whole search: no evaluator, or data that fit no candidate."""
+
+    error: Exception
+
+
+class JobRunner(tune.Trainable):
+    """One worker process: makes the evaluator once and keeps it from job to job."""
+
+    def setup(self, config: dict[str, Any], factory: EvaluatorFactory | None = None) -> None:
+        """Called once per process."""
+        self._job: Job = config["job"]
+        self._factory = factory
+        self._evaluator: Evaluator | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next job for this process."""
+        self._job = new_config["job"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The whole job."""
+        return {"answer": self._answer(), "done": True}
+
+    def _answer(self) -> Measurement | Failure | Fatal:
+        try:
+            if self._evaluator is None:
+                assert self._factory is not None
+                self._evaluator = self._factory()
+            return attempt(self._evaluator, self._job)
+        except CmtSearchError as error:
+            return Fatal(error=error)
+        except Exception as error:  # noqa: BLE001  # raised in the driver
+            return Fatal(error=RuntimeError(f"no evaluator could be made: {describe(error)}"))
+
+
+class _Desk:
+    """The driver's end: between Tune's hooks and the ledger."""
+
+    def __init__(self, ledger: Ledger, *, stop: StopSignal) -> None:
+        self._ledger = ledger
+        self._stop = stop
+        self._running: dict[str, Job] = {}  # by Tune's id
+        self.error: Exception | None = None  # Tune swallows what its hooks raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be handed out."""
+        return self.error is not None or self._stop() or self._ledger.finished
+
+    def hand_out(self, trial_id: str) -> Job | None:
+        """The job of the next Tune trial, if there is one now."""
+        try:
+            job = self._ledger.next_job()
+        except Exception as error:  # noqa: BLE001  # raised again after the run
+            self.error = error
+            return None
+        if job is not None:
+            self._running[trial_id] = job
+        return job
+
+    def bring_back(self, trial_id: str, answer: Measurement | Failure | Fatal) -> None:
+        """Give a job's answer to the ledger."""
+        job = self._running.pop(trial_id)
+        if isinstance(answer, Fatal):
+            self.error = self.error or answer.error
+            return
+        try:
+            settle(self._ledger, job, answer)
+        except Exception as error:  # noqa: BLE001  # raised again after the run
+            self.error = self.error or error
+
+
+class _Feed(Searcher):
+    """Gives Tune its trials."""
+
+    def __init__(self, desk: _Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def suggest(self, trial_id: str) -> Any:
+        """The config of the next Tune trial; None: ask again."""
+        job = None if self._desk.closed else self._desk.hand_out(trial_id)
+        if self._desk.closed and job is None:
+            return Searcher.FINISHED
+        return None if job is None else {"job": job}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: of a dead worker this hook does not learn the reason; `_Return` does."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it for a restore that is never asked for
+
+
+class _Return(tune.Callback):
+    """Takes from Tune what its trials gave."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    def on_trial_complete(self, trial: Any, **_others: Any) -> None:
+        self._desk.bring_back(trial.trial_id, trial.last_result["answer"])
+
+    def on_trial_error(self, trial: Any, **_others: Any) -> None:
+        reason = f"worker died {_RETRIES + 1} times: {_last_error(trial.error_file)}"
+        self._desk.bring_back(trial.trial_id, Failure(reason=reason))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayExecutor:
+    """Ray Tune, started on this machine, or found at an address."""
+
+    folder: Path  # for Tune's cache
+    wish: Wish
+
+    def run(self, ledger: Ledger, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
+        """Run jobs until there are none, or until `stop` says so.
+
+        Raises:
+            RunError: the cluster cannot be reached, or has no room for a trial.
+        """
+        if ledger.finished:  # ten seconds saved
+            return
+        with connected(wish=self.wish) as room, self._cache() as cache:
+            desk = _Desk(ledger, stop=stop)
+            trainable = tune.with_resources(
+                tune.with_parameters(JobRunner, factory=factory),
+                {"cpu": self.wish.cpus, "gpu": self.wish.gpus},
+            )
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=_Feed(desk),
+                    num_samples=-1,
+                    max_concurrent_trials=room,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="jobs",
+                    storage_path=str(cache),
+                    failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    callbacks=[_Return(desk)],
+                    verbose=0,
+                ),
+            ).fit()
+            if desk.error is not None:
+                raise desk.error
+
+    @contextmanager
+    def _cache(self) -> Iterator[Path]:
+        """A folder for Tune's own state; those that killed drivers left are swept away."""
+        for stale in self.folder.glob(f"{_CACHE}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=_CACHE, dir=self.folder, ignore_cleanup_errors=True
+        ) as cache:
+            yield Path(cache).resolve()
+
+
+def _trial_name(trial: Any) -> str:
+    """Short: Tune would write the whole job into a folder's name."""
+    return str(trial.trial_id)
+
+
+def _last_error(file: str | None) -> str:
+    """The end of what Tune wrote about a failure."""
+    try:
+        lines = Path(file).read_text(errors="replace").split("\n") if file else []
+    except OSError:
+        lines = []
+    told = [line.strip() for line in lines if line.strip()]
+    return " ".join(told[-_REASON_LINES:]) or "no reason was left"

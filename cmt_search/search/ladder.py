@@ -1,0 +1,97 @@
+"""A trial on its way up the ladder, and the rule by which it is stopped."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from cmt_search.evaluation import Measurement
+from cmt_search.search.job import Job
+from cmt_search.space.candidate import Candidate
+
+SEEDS_PER_REPLICATE = 1000
+
+
+def training_seed(seed: int, *, replicate: int, place: int) -> int:
+    """The seed of a training: the run's, shifted by the replicate and by its place in the rung.
+
+    The same for all candidates, so that equal networks share their trainings.
+    """
+    return seed + SEEDS_PER_REPLICATE * replicate + place
+
+
+@dataclass(slots=True, kw_only=True)
+class Climb:
+    """A running trial: its ladder, and what has been measured of it."""
+
+    number: int
+    candidate: Candidate
+    seeds: tuple[int, ...]  # training seeds of every rung
+    rungs_done: int = 0  # measured and passed
+    reason: str | None = None  # why it will fail, once its running jobs are back
+    _measured: dict[tuple[int, int], Measurement] = field(default_factory=dict)  # (rung, seed)
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+    def add(self, job: Job, measurement: Measurement) -> None:
+        """Take in what one of its jobs measured."""
+        self._measured[job.rung, job.seed] = measurement
+
+    def missing(self) -> Iterator[Job]:
+        """Jobs of the rung that it stands on, without those that were measured."""
+        if self.rungs_done == len(self.candidate.rungs):
+            return
+        for place, seed in enumerate(self.seeds):
+            if (self.rungs_done, seed) not in self._measured:
+                yield self.job(self.rungs_done, place=place)
+
+    def job(self, rung: int, *, place: int) -> Job:
+        """The training of a rung with the `place`-th of its seeds."""
+        step = self.candidate.rungs[rung]
+        return Job(
+            trial=self.number,
+            rung=rung,
+            seed=self.seeds[place],
+            arch=step.arch,
+            fidelity=step.fidelity,
+        )
+
+    @property
+    def jobs_left(self) -> int:
+        """Measurements that it lacks to the end of its ladder."""
+        return len(self.candidate.rungs) * len(self.seeds) - len(self._measured)
+
+    def values(self, rung: int, *, objectives: Sequence[str]) -> tuple[float, ...]:
+        """The objectives at a measured rung: means over seeds, and costs of its network."""
+        found = [self._measured[rung, seed] for seed in self.seeds]
+        step = self.candidate.rungs[rung]
+        known = {
+            "top1": fmean(m.top1 for m in found),
+            "loss": fmean(m.loss for m in found),
+            "macs": float(step.macs),
+            "params": float(step.params),
+            "activations": float(step.activations),
+        }
+        return tuple(known[name] for name in objectives)
+
+
+def climbs_on(
+    values: Sequence[float], *, others: Sequence[Sequence[float]], factor: int, signs: Sequence[int]
+) -> bool:
+    """Successive halving, decided on arrival: whether a trial goes on from a rung.
+
+    Of the n trials that reached the rung so far, this one among them, it goes on unless n/factor or
+    more are better than it in every objective. Fewer than `factor` trials decide nothing. With one
+    objective this is ASHA's stopping rule; with several nothing on the front is ever stopped.
+    Signs are +1 where more is better, else -1.
+    """
+    count = len(others) + 1
+    if count < factor:
+        return True
+    better = sum(
+        all(s * theirs > s * own for s, theirs, own in zip(signs, other, values, strict=True))
+        for other in others
+    )
+    return better < count / factor

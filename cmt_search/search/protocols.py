@@ -1,0 +1,90 @@
+"""What a search needs of a search space: the surface that `SearchSpace` offers and tests fake."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from cmt_search.scaling.shares import Shares
+from cmt_search.space.candidate import Candidate, Parameter
+
+
+class Sampler(Protocol):
+    """How candidates are chosen."""
+
+    @property
+    def name(self) -> str:
+        """One of "design", "random", "tpe"."""
+        ...
+
+    @property
+    def lattice(self) -> int:
+        """Order m of the simplex lattice: shares are multiples of 1/m; 0 for no lattice."""
+        ...
+
+    @property
+    def replicates(self) -> int:
+        """Measurements in all of the centroid and of the paper's rule."""
+        ...
+
+
+class Space(Protocol):
+    """A validated search space."""
+
+    @property
+    def kind(self) -> Literal["rule", "pareto"]:
+        """What a candidate is."""
+        ...
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Of "top1", "loss", "macs", "params", "activations"."""
+        ...
+
+    @property
+    def trials(self) -> int | None:
+        """Trials in all; None: as many as the design holds."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """Trainings per rung."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler:
+        """How candidates are chosen."""
+        ...
+
+    @property
+    def halving(self) -> int | None:
+        """Factor of successive halving over the ladder; None: every trial climbs all of it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what a trial is."""
+        ...
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The numbers that a sampler chooses."""
+        ...
+
+    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
+        """The ladder that a choice means.
+
+        Raises:
+            BudgetError: no network meets the limits.
+        """
+        ...
+
+    def params_of_shares(self, shares: Shares) -> dict[str, float]:
+        """The parameters that give these shares; rule searches."""
+        ...
+
+    def named_shares(self) -> Mapping[str, Shares]:
+        """The named rules that a rule search includes, "cmt-paper" among them."""
+        ...

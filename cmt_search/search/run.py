@@ -1,0 +1,118 @@
+"""One call that drives a run: lock, study, executor, and what came of it."""
+
+from typing import TYPE_CHECKING, Literal
+
+from cmt_search.errors import RunError
+from cmt_search.evaluation import EvaluatorFactory
+from cmt_search.search.job import Listener, Outcome
+from cmt_search.search.protocols import Space
+from cmt_search.search.run_folder import RunFolder
+from cmt_search.search.stop import Stopper
+
+if TYPE_CHECKING:
+    from cmt_search.search.executors.executor import Executor
+    from cmt_search.search.ledger import Ledger
+
+ExecutorName = Literal["inline", "ray"]
+
+
+def run_search(
+    run: RunFolder,
+    space: Space,
+    factory: EvaluatorFactory,
+    *,
+    executor: ExecutorName = "ray",
+    slots: int | None = None,
+    address: str | None = None,
+    cpus_per_trial: float = 1.0,
+    gpus_per_trial: float = 0.0,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    storage: str | None = None,
+    on_event: Listener | None = None,
+) -> Outcome:
+    """Begin a search or go on with it, until it is finished or stopped.
+
+    The first SIGINT and the time limit (seconds) let running jobs finish; a second SIGINT raises
+    KeyboardInterrupt and loses them. In both cases the next call goes on where this one stopped.
+    `trials` replaces the space's number, for later calls too.
+
+    Raises:
+        RunError: another process drives the run, the space or the storage is not the run's, or Ray
+            has no room for a trial.
+        DataError: the data do not fit the networks.
+    """
+    from optuna.logging import WARNING, set_verbosity
+
+    from cmt_search.search.ledger import Ledger
+    from cmt_search.search.storage import StudyStore
+
+    run.check(space.fingerprint)
+    url = run.storage_url(storage)
+    chosen = _executor(
+        run,
+        executor,
+        slots=slots,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    set_verbosity(WARNING)
+    with run.driving():
+        store = StudyStore.open(
+            url,
+            name=run.info().name,
+            run_id=run.info().id,
+            fingerprint=space.fingerprint,
+            objectives=space.objectives,
+        )
+        try:
+            ledger = Ledger(space, store, trials=trials, on_event=on_event)
+            stopper = Stopper(time_limit=time_limit)
+            with stopper.listening():
+                chosen.run(ledger, factory, stop=stopper)
+            return _outcome(ledger, stopper)
+        finally:
+            store.close()
+
+
+def _executor(
+    run: RunFolder,
+    name: ExecutorName,
+    *,
+    slots: int | None,
+    address: str | None,
+    cpus_per_trial: float,
+    gpus_per_trial: float,
+) -> "Executor":
+    if slots is not None and slots < 1:
+        raise RunError(f"slots={slots} runs nothing; use at least 1")
+    if name == "inline":
+        if address is not None or (slots or 1) > 1:
+            raise RunError("the inline executor has one slot on this machine; use --executor ray")
+        from cmt_search.search.executors.inline import InlineExecutor
+
+        return InlineExecutor()
+    from cmt_search.search.executors.ray_settings import quiet_ray
+
+    quiet_ray()
+    from cmt_search.search.executors.ray_cluster import Wish
+    from cmt_search.search.executors.ray_tune import RayExecutor
+
+    wish = Wish(slots=slots, address=address, cpus=cpus_per_trial, gpus=gpus_per_trial)
+    return RayExecutor(folder=run.path, wish=wish)
+
+
+def _outcome(ledger: "Ledger", stopper: Stopper) -> Outcome:
+    counts = ledger.counts
+    return Outcome(
+        stopped="finished" if ledger.finished else stopper.why or "interrupted",
+        complete=counts["complete"],
+        pruned=counts["pruned"],
+        failed=counts["failed"],
+        infeasible=counts["infeasible"],
+        reused=ledger.reused,
+        jobs=ledger.jobs_done,
+        left=ledger.plan(),
+        notes=ledger.notes(),
+    )

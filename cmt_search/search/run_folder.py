@@ -1,0 +1,272 @@
+"""A run's folder: what lies where, what made it, and who drives it."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from cmt_search.errors import RunError
+from cmt_search.search.provenance import hardware, versions
+
+STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)(?=@)")
+_MASK = "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What run.json holds."""
+
+    name: str  # of the run and of its study; stays when the folder is renamed
+    id: str  # tells this run from another of the same name in a shared storage
+    created: str  # ISO 8601, UTC
+    fingerprint: str  # of the space
+    command: tuple[str, ...]
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    storage: str | None = None  # URL with its password masked; None: study.db in the folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """The process that drives a run."""
+
+    pid: int
+    host: str
+    since: str  # ISO 8601, UTC
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One folder per run; everything that a run leaves behind lies in it."""
+
+    path: Path
+
+    @property
+    def space(self) -> Path:
+        """The space file, as it was when the run began."""
+        return self.path / "space.yaml"
+
+    @property
+    def info_file(self) -> Path:
+        """What made the run; written last, so that a folder with it is whole."""
+        return self.path / "run.json"
+
+    @property
+    def study(self) -> Path:
+        """The study, unless a storage URL holds it."""
+        return self.path / "study.db"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that drives the run, for as long as it lives."""
+        return self.path / "lock"
+
+    @property
+    def driver_file(self) -> Path:
+        """Who holds, or last held, the lock."""
+        return self.path / "driver.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def family(self) -> Path:
+        """The members that `family` wrote."""
+        return self.path / "family.yaml"
+
+    @property
+    def exports(self) -> Path:
+        """Exported variants."""
+        return self.path / "exports"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of trainings."""
+        return self.path / "checkpoints"
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        space_yaml: str,
+        fingerprint: str,
+        command: Sequence[str] = (),
+        storage: str | None = None,
+    ) -> Self:
+        """Make the folder of a new run.
+
+        Raises:
+            RunError: the folder already holds a run, or cannot be written.
+        """
+        run = cls(path)
+        if run.info_file.exists():
+            raise RunError(
+                f"{path} already holds a run; continue it with `cmt-search resume {path}`, "
+                "or give the new one another --name"
+            )
+        info = RunInfo(
+            name=path.resolve().name,
+            id=uuid4().hex,
+            created=_now(),
+            fingerprint=fingerprint,
+            command=tuple(mask_passwords(word) for word in command),
+            versions=versions(),
+            hardware=hardware(),
+            storage=None if storage is None else mask_passwords(storage),
+        )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _write(run.space, space_yaml)
+            _write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written ({error.strerror}); choose another folder, or free it"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run.
+
+        Raises:
+            RunError: there is no run in the folder.
+        """
+        run = cls(path)
+        if not run.info_file.exists():
+            raise RunError(f"{path} holds no run (no run.json); start one with `cmt-search run`")
+        return run
+
+    def info(self) -> RunInfo:
+        """What run.json says.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        try:
+            data = json.loads(self.info_file.read_text())
+            return RunInfo(**{**data, "command": tuple(data["command"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"{self.info_file} cannot be read ({error}); restore it from a copy, "
+                "or start a new run"
+            ) from error
+
+    def check(self, fingerprint: str) -> None:
+        """Refuse a space other than the one that the run began with.
+
+        Raises:
+            RunError: the fingerprints differ.
+        """
+        began = self.info().fingerprint
+        if fingerprint != began:
+            raise RunError(
+                f"{self.path} was begun with another search space (fingerprint {began}, this one "
+                f"has {fingerprint}): trials of both would not be comparable; restore "
+                f"{self.space.name} as it was, or start a new run with another --name"
+            )
+
+    def storage_url(self, given: str | None = None) -> str:
+        """The URL of the study: `given`, else the environment's, else the one in run.json.
+
+        Raises:
+            RunError: it needs a password that neither names, or is not the run's storage.
+        """
+        known = self.info().storage
+        if known is None:
+            if given is not None:
+                raise RunError(
+                    f"{self.path} keeps its study in {self.study.name}; leave --storage away, "
+                    "or start a new run with it"
+                )
+            return f"sqlite:///{self.study.resolve()}"
+        url = given or os.environ.get(STORAGE_VARIABLE)
+        if url is not None and mask_passwords(url) != known:
+            raise RunError(
+                f"{self.path} keeps its study in {known}, not in {mask_passwords(url)}; "
+                f"give the former by --storage or ${STORAGE_VARIABLE}"
+            )
+        if url is None and f":{_MASK}@" in known:
+            raise RunError(
+                f"{self.path} keeps its study in {known}, and its password is not written down; "
+                f"give the whole URL by --storage or ${STORAGE_VARIABLE}"
+            )
+        return url or known
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the only driver of the run; the system ends it with the process, however it ends.
+
+        Raises:
+            RunError: another process drives it, or the folder cannot be written.
+        """
+        lock = FileLock(self.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path} is driven by {self._last_driver()}; wait for it, watch it with "
+                f"`cmt-search status {self.path}`, or stop it with Ctrl-C (or kill) first"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{self.lock} cannot be locked ({error.strerror}); a run needs a folder that it "
+                "may write, on a disk that knows locks"
+            ) from error
+        try:
+            driver = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
+            _write(self.driver_file, json.dumps(asdict(driver)) + "\n")
+            yield
+        finally:
+            lock.release()
+
+    def driver(self) -> Driver | None:
+        """The process that drives the run now, if one does."""
+        if not self.lock.exists():
+            return None
+        lock = FileLock(self.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return self._last_driver()
+        except OSError:
+            return None
+        lock.release()
+        return None
+
+    def _last_driver(self) -> Driver:
+        try:
+            return Driver(**json.loads(self.driver_file.read_text()))
+        except (OSError, ValueError, TypeError):  # it holds the lock and has not yet signed
+            return Driver(pid=0, host="unknown", since="just now")
+
+
+def mask_passwords(text: str) -> str:
+    """The text with the password of every URL in it replaced."""
+    return _PASSWORD.sub(rf"\1:{_MASK}", text)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file at once or not at all."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(file)

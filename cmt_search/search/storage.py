@@ -1,0 +1,201 @@
+"""The study on disk: the one place that writes Optuna's storage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from cmt_search.errors import RunError
+from cmt_search.search.run_folder import mask_passwords
+
+
+def sign(objective: str) -> int:
+    """+1 where more is better: top1; -1 for loss and every cost."""
+    return 1 if objective == "top1" else -1
+
+
+def directions(objectives: Sequence[str]) -> list[StudyDirection]:
+    """The objectives' directions in Optuna's words."""
+    maximise, minimise = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+    return [maximise if sign(name) > 0 else minimise for name in objectives]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStore:
+    """One study in a database. A trial enters it whole, in one transaction, or not at all."""
+
+    storage: RDBStorage
+    study: int
+    ids: dict[int, int] = field(default_factory=dict)  # number of a trial to its row
+
+    @classmethod
+    def open(
+        cls, url: str, *, name: str, run_id: str, fingerprint: str, objectives: Sequence[str]
+    ) -> "StudyStore":
+        """The run's study, made if there is none.
+
+        Raises:
+            RunError: the database cannot be used, or its study belongs to another search.
+        """
+        try:
+            storage = RDBStorage(url)
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError) as error:
+            raise RunError(
+                f"the study's storage {mask_passwords(url)} cannot be opened ({_first(error)}); "
+                "check the address, the server and that it may be written"
+            ) from error
+        if url.startswith("sqlite"):
+            _use_wal(storage)
+        identity = {"run_id": run_id, "fingerprint": fingerprint}
+        try:
+            study = storage.create_new_study(directions(objectives), name)
+            for key, value in identity.items():
+                storage.set_study_user_attr(study, key, value)
+        except DuplicatedStudyError:
+            study = storage.get_study_id_from_name(name)
+            _check(storage, study, name=name, identity=identity, objectives=objectives)
+        return cls(storage, study)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        found = self.storage.get_all_trials(self.study, deepcopy=False)
+        self.ids.update({trial.number: trial._trial_id for trial in found})
+        return sorted(found, key=lambda trial: trial.number)
+
+    def add(
+        self,
+        *,
+        state: TrialState,
+        params: Mapping[str, float | int],
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+    ) -> int:
+        """Add a trial without values, and return its number."""
+        trial = create_trial(
+            state=state,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs=dict(attributes),
+        )
+        row = self.storage.create_new_trial(self.study, trial)
+        number = self.storage.get_trial_number_from_id(row)
+        self.ids[number] = row
+        return number
+
+    def set(self, number: int, key: str, value: Any) -> None:
+        """Set an attribute of a trial that is not finished."""
+        self.storage.set_trial_user_attr(self.ids[number], key, value)
+
+    def report(self, number: int, *, rung: int, value: float) -> None:
+        """What one objective was at a rung; draws curves in optuna-dashboard."""
+        self.storage.set_trial_intermediate_value(self.ids[number], rung, value)
+
+    def finish(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
+        """End a trial."""
+        self.storage.set_trial_state_values(self.ids[number], state, values)
+
+    def get_attribute(self, key: str) -> Any:
+        """An attribute of the study, or None."""
+        return self.storage.get_study_user_attrs(self.study).get(key)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute of the study."""
+        self.storage.set_study_user_attr(self.study, key, value)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+
+def read_study(url: str, *, name: str) -> list[FrozenTrial]:
+    """All trials of a study, by number, without writing a thing.
+
+    Raises:
+        RunError: there is no such study, or not yet.
+    """
+    try:
+        storage = RDBStorage(
+            _read_only(url), skip_table_creation=True, skip_compatibility_check=True
+        )
+        try:
+            study = storage.get_study_id_from_name(name)
+            trials = storage.get_all_trials(study, deepcopy=False)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, StorageInternalError, KeyError, ImportError) as error:
+        raise RunError(
+            f"there is no study {name!r} in {mask_passwords(url)} yet ({_first(error)}); start the "
+            "search with `cmt-search run`, or wait until it has begun"
+        ) from error
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def _read_only(url: str) -> str:
+    """The URL of a SQLite file such that opening it neither makes nor changes it."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or "?" in url:
+        return url
+    file = Path(url.removeprefix(prefix)).resolve()
+    address = file.as_uri().removeprefix("file://")
+    # beside a write-ahead log a reader needs the log; without one the file is the whole truth,
+    # which is also how a study in a folder that may not be written can be read
+    still = "" if file.with_name(file.name + "-wal").exists() else "&immutable=1"
+    return f"{prefix}file:{address}?mode=ro&uri=true{still}"
+
+
+def _use_wal(storage: RDBStorage) -> None:
+    """Let readers read while the driver writes, at a third of the time per write."""
+
+    def configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    sqlalchemy.event.listen(storage.engine, "connect", configure)
+    storage.remove_session()
+    storage.engine.dispose()  # connections made before the listener know nothing of it
+
+
+def _check(
+    storage: RDBStorage,
+    study: int,
+    *,
+    name: str,
+    identity: Mapping[str, str],
+    objectives: Sequence[str],
+) -> None:
+    """Refuse a study that another search began: Optuna would merge the two without a word."""
+    held = storage.get_study_directions(study)
+    wanted = directions(objectives)
+    if held != wanted:
+        shown = [[d.name.lower() for d in each] for each in (held, wanted)]
+        raise RunError(
+            f"study {name!r} was begun with objectives to {shown[0]}, this search has "
+            f"{list(objectives)} to {shown[1]}; restore the space file, or use another --name"
+        )
+    attributes = storage.get_study_user_attrs(study)
+    for key, value in identity.items():
+        if attributes.setdefault(key, value) != value:  # killed before it was written: absent
+            what = "run" if key == "run_id" else "search space"
+            raise RunError(
+                f"study {name!r} belongs to another {what} ({key} {attributes[key]}, here {value});"
+                " two would be merged into one; use another --name"
+            )
+        storage.set_study_user_attr(study, key, value)
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's message."""
+    lines = str(error.args[0] if error.args else error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,137 @@
+"""YAML -> SearchSpace, with errors that name file, key path and remedy."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from cmt_search.errors import CmtSearchError, SpaceError
+from cmt_search.space.model import SearchSpace
+
+_MERGE = "tag:yaml.org,2002:merge"  # `<<: *other`, which may repeat keys
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML would silently drop one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise SpaceError(f"line {line}: {key} is written twice; keep one of them")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_space(path: Path | str) -> SearchSpace:
+    """Read and validate a space file.
+
+    Raises:
+        SpaceError: it is missing, is no YAML, or says something impossible; the message names the
+            file, the key path and the remedy.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(
+            f"{file}: cannot be read ({error}); give the path of a space file"
+        ) from None
+    return parse_space(text, source=str(file))
+
+
+def parse_space(text: str, *, source: str) -> SearchSpace:
+    """The space that a file's text describes; `source` names it in errors.
+
+    Raises:
+        SpaceError: as `load_space`.
+    """
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        raise SpaceError(f"{source}: is no YAML; mend this: {error}") from None
+    except SpaceError as error:
+        raise SpaceError(f"{source}: {error}") from None
+    if not isinstance(data, dict):
+        raise SpaceError(f"{source}: holds no mapping; begin with `kind: rule` and `base:`")
+    return validated(data, source=source)
+
+
+def validated(data: Mapping[Any, Any], *, source: str) -> SearchSpace:
+    """The space that plain values describe; `source` names them in errors.
+
+    Raises:
+        SpaceError: as `load_space`.
+    """
+    try:
+        return SearchSpace.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(d) for d in error.errors() if not _is_of_other_branch(d)]
+        raise SpaceError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from None
+    except CmtSearchError as error:
+        raise SpaceError(f"{source}: {error}") from None
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One pydantic error as `key.path: what; remedy`."""
+    where = _path(detail["loc"])
+    given = detail.get("input")
+    match detail["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{where}: is unknown; {_nearest_key(detail['loc'])}"
+        case "invalid_key":
+            return f"{where}: is no name; remove it"
+        case "missing" | "missing_keyword_only_argument":
+            return f"{where}: is missing; add it"
+        case "value_error":
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{where}: {message}" if where else message
+        case "literal_error":
+            expected = detail.get("ctx", {}).get("expected", "")
+            return f"{where}: {given!r} is not possible; use {expected}"
+        case _:
+            message = detail["msg"].removeprefix("Input should be ")
+            return f"{where}: {given!r} is not possible; write {message}"
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part not in _BRANCHES and "[" not in part:
+            text += f".{part}" if text else part
+    return text
+
+
+# Names of the alternatives of a union, which pydantic puts into the path of an error; so does it
+# with validators, as `function-after[...]`.
+_BRANCHES = {"RatioRange", "float"}
+
+
+def _is_of_other_branch(detail: ErrorDetails) -> bool:
+    """Whether a mapping was refused only for not being the number that might stand there too."""
+    return detail["loc"][-1:] == ("float",) and isinstance(detail["input"], Mapping)
+
+
+def _nearest_key(loc: tuple[int | str, ...]) -> str:
+    """What may stand beside the unknown key, the likely one first."""
+    model: Any = SearchSpace
+    for part in loc[:-1]:
+        fields = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
+        if part in fields:
+            field = fields[part]
+            model = getattr(field, "annotation", None) or getattr(field, "type", None)
+    names = list(getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {}))
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"remove it, or use one of {', '.join(names)}" if names else "remove it"

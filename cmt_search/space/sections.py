@@ -1,0 +1,196 @@
+"""The sections of a space file, each validated on its own."""
+
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cmt_search.arch import Arch
+from cmt_search.errors import CmtSearchError
+from cmt_search.presets import PRESETS
+from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.scaling import NAMED_RULES, Shares
+from cmt_search.space.quantity import Quantity
+
+
+class Section(BaseModel):
+    """Frozen; refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Base(Section):
+    """The network that grows: a preset, or `arch` in full, with some of its fields replaced."""
+
+    preset: str | None = None
+    arch: dict[str, Any] | None = None
+    resolution: int | None = None
+    stem_width: int | None = None
+    stem_stride: int | None = None
+    neck_width: int | None = None
+    in_chans: int | None = None
+    num_classes: int | None = None
+
+    @model_validator(mode="after")
+    def _is_a_network(self) -> Self:
+        if (self.preset is None) == (self.arch is None):
+            raise ValueError("name either a preset or an arch, and not both")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is unknown; use one of {', '.join(PRESETS)}")
+        try:
+            self.build()
+        except CmtSearchError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def build(self) -> Arch:
+        """The architecture."""
+        arch = Arch.from_dict(self.arch) if self.arch is not None else PRESETS[self.preset or ""]
+        changes = self.model_dump(exclude={"preset", "arch"}, exclude_none=True)
+        return replace(arch, **changes)
+
+
+class Knob(Section):
+    """A range of whole numbers."""
+
+    min: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1)
+    step: int = Field(default=1, ge=1)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min={self.min} is above max={self.max}; swap them")
+        if self.log and self.step != type(self).model_fields["step"].default:
+            raise ValueError("log and step exclude each other; remove one of them")
+        return self
+
+
+class Side(Knob):
+    """A range of sides; an even one halves into whole maps at least once."""
+
+    step: int = Field(default=2, ge=1)
+
+
+class RatioRange(Section):
+    """A range of stage ratios."""
+
+    min: float = Field(ge=0, le=1)
+    max: float = Field(ge=0, le=1)
+    step: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min={self.min} is not below max={self.max}; swap them")
+        return self
+
+
+class Knobs(Section):
+    """What may vary. In a rule search the ranges bound the members; in a Pareto search they are
+    sampled, and what is left out stays the base's."""
+
+    depth: Knob = Knob()  # total blocks
+    width: Knob = Knob()  # channels of the first stage; the step counts multiples of the heads
+    resolution: Side = Side()  # in pixels
+    stage_ratio: float | RatioRange | None = None  # of added blocks, the part in stage 3
+
+
+class Budgets(Section):
+    """MACs that members are solved for: given outright, or as multiples of the base's."""
+
+    macs: tuple[Quantity, ...] = ()
+    times_base: tuple[float, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, data: Any) -> Any:
+        return {"macs": data} if isinstance(data, list | tuple) else data
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if self.macs and self.times_base:
+            raise ValueError("gives both macs and times_base; keep one of them")
+        return self
+
+
+class Caps(Section):
+    """Hard limits on the cost of any network."""
+
+    macs: Quantity | None = None  # Pareto searches; a rule search has budgets
+    params: Quantity | None = None
+    activations: Quantity | None = None
+
+
+class Proxy(Section):
+    """How a network is measured."""
+
+    dataset: DatasetSpec = DatasetSpec()
+    epochs: int = Field(default=4, ge=1)
+    data_fraction: float = Field(default=1.0, gt=0, le=1)
+    recipe: Recipe = Recipe()
+
+
+class Ladder(Section):
+    """Growing training lengths of a Pareto search, and what stops on the way."""
+
+    epochs: tuple[int, ...] = ()  # empty: one rung of proxy.epochs
+    halving: int | None = Field(default=None, ge=2)  # keep the best 1/halving at each rung
+
+    @field_validator("epochs")
+    @classmethod
+    def _grows(cls, epochs: tuple[int, ...]) -> tuple[int, ...]:
+        if any(e < 1 for e in epochs) or list(epochs) != sorted(set(epochs)):
+            raise ValueError(f"epochs {list(epochs)} do not grow; write them like [1, 3, 9]")
+        return epochs
+
+
+class Point(Section):
+    """A rule of the user's own, by its shares."""
+
+    name: str = Field(min_length=1)
+    depth: float
+    width: float
+    resolution: float
+
+    @model_validator(mode="after")
+    def _is_in_the_triangle(self) -> Self:
+        try:
+            self.shares.checked()
+        except CmtSearchError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def shares(self) -> Shares:
+        """The point of the triangle."""
+        return Shares(depth=self.depth, width=self.width, resolution=self.resolution)
+
+
+class Sampler(Section):
+    """How candidates are chosen."""
+
+    name: Literal["design", "tpe", "random"] = "tpe"  # a rule search begins with design
+    lattice: int = Field(default=3, ge=0, le=12)  # order m of the simplex lattice: shares k/m
+    replicates: int = Field(default=3, ge=1)  # measurements of the centroid and the paper's rule
+    rules: tuple[str, ...] = tuple(NAMED_RULES)
+    points: tuple[Point, ...] = ()  # further rules
+
+    @field_validator("rules")
+    @classmethod
+    def _are_known(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        for name in rules:
+            if name not in NAMED_RULES:
+                raise ValueError(f"rule {name!r} is unknown; use {', '.join(NAMED_RULES)}")
+        return rules
+
+    @field_validator("points")
+    @classmethod
+    def _have_own_names(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        taken = set(NAMED_RULES)
+        for point in points:
+            if point.name in taken:
+                raise ValueError(f"the name {point.name!r} is taken; choose another")
+            taken.add(point.name)
+        return points

@@ -1,0 +1,149 @@
+"""Synthetic studies whose truth is known."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cmt_search.arch import Arch, Stage
+from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
+from cmt_search.laws import simplex_grid
+from cmt_search.scaling.shares import Shares
+from cmt_search.search.record import RungRecord, TrialRecord
+from cmt_search.space.candidate import Rung
+
+Truth = Callable[[np.ndarray, float], float]
+BASE_MACS = 500_000.0
+PAPER = Shares(depth=0.17, width=0.52, resolution=0.31)
+NAMED = {
+    "cmt-paper": PAPER,
+    "efficientnet": Shares(depth=0.26, width=0.28, resolution=0.46),
+    "dwr": Shares(depth=0.1, width=0.8, resolution=0.1),
+    "depth-only": Shares(depth=1.0, width=0.0, resolution=0.0),
+    "width-only": Shares(depth=0.0, width=1.0, resolution=0.0),
+    "resolution-only": Shares(depth=0.0, width=0.0, resolution=1.0),
+    "uniform": Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3),
+}
+LARGEST = math.log(12)
+
+
+def flat(shares: np.ndarray, growth: float) -> float:
+    """No rule differs."""
+    return 0.6 + 0.06 * growth
+
+
+def peak(shares: np.ndarray, growth: float) -> float:
+    """Best inside the triangle, at (0.6, 0.2, 0.2)."""
+    bowl = float(np.sum((shares - np.array([0.6, 0.2, 0.2])) ** 2))
+    return flat(shares, growth) - 0.1 * (growth / LARGEST) ** 2 * bowl
+
+
+def slope(shares: np.ndarray, growth: float) -> float:
+    """An unbalanced base: only the first-order gain of width counts."""
+    return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
+
+
+def measurement(top1: float, *, seed: int = 0, epochs: int = 4) -> Measurement:
+    """A measurement with a curve that ends at `top1`."""
+    curve = tuple(
+        CurvePoint(
+            epoch=e, train_loss=2.0 / e, loss=1.8 / e, top1=top1 * (1 - 0.5**e) / (1 - 0.5**epochs)
+        )
+        for e in range(1, epochs + 1)
+    )
+    return Measurement(
+        top1=top1,
+        loss=1 - top1,
+        curve=curve,
+        correct=b"",
+        images=2000,
+        seconds=3.0,
+        seed=seed,
+        device="cpu",
+    )
+
+
+def rung(
+    *,
+    number: int = 0,
+    macs: int = 1000,
+    budget: float | None = None,
+    epochs: int = 4,
+    size: int = 16,
+) -> Rung:
+    """A rung whose network is decided by `number` and `size`."""
+    stage = Stage(depth=2, width=16, heads=1)
+    arch = Arch(resolution=size, stem_width=8, stages=(stage,), neck_width=64 + number)
+    return Rung(
+        arch=arch,
+        fidelity=Fidelity(epochs=epochs),
+        macs=macs,
+        params=10 * macs,
+        activations=macs // 10,
+        budget=budget,
+    )
+
+
+def record(
+    number: int,
+    *rungs: tuple[Rung, Sequence[Measurement]],
+    state: str = "complete",
+    name: str = "lattice",
+    reason: str | None = None,
+    shares: Shares | None = None,
+) -> TrialRecord:
+    """A trial with these rungs, nothing of it reused."""
+    return TrialRecord(
+        number=number,
+        state=state,  # type: ignore[arg-type]
+        name=name,
+        params={},
+        shares=shares.values if shares else None,
+        rungs=tuple(
+            RungRecord(rung=r, measurements=tuple(m), reused=(False,) * len(m)) for r, m in rungs
+        ),
+        reason=reason,
+        seconds=3.0 * sum(len(m) for _, m in rungs),
+    )
+
+
+def rule_study(
+    truth: Truth,
+    *,
+    noise: float,
+    lattice: float = 0.0005,
+    seeds: int = 2,
+    order: int = 3,
+    budgets: Sequence[float] = (3.0, 6.0, 12.0),
+    seed: int = 0,
+) -> tuple[TrialRecord, ...]:
+    """A finished rule search: a simplex lattice and the named rules, at multiples of the base."""
+    rng = np.random.default_rng(seed)
+    points = {
+        f"lattice {i}": Shares(depth=d, width=w, resolution=r)
+        for i, (d, w, r) in enumerate(simplex_grid(order).tolist())
+    }
+    trials = []
+    for number, (name, shares) in enumerate({**points, **NAMED}.items()):
+        rungs = []
+        for step, times in enumerate(budgets):
+            real = np.array(shares.values) + rng.normal(0, 0.015, 3)
+            real /= real.sum()
+            realised = Shares(
+                **dict(zip(("depth", "width", "resolution"), real.tolist(), strict=True))
+            )
+            macs = times * BASE_MACS
+            one = rung(number=number, macs=int(macs), budget=macs, size=16 + 2 * step)
+            level = truth(real, math.log(times)) + rng.normal(0, lattice)
+            seen = [measurement(level + rng.normal(0, noise), seed=k) for k in range(seeds)]
+            rungs.append((replace(one, realised=realised), seen))
+        trials.append(record(number, *rungs, name=name, shares=shares))
+    return tuple(trials)
+
+
+@pytest.fixture(scope="session")
+def resolved_study() -> tuple[TrialRecord, ...]:
+    """Strong truth, little noise."""
+    return rule_study(peak, noise=0.002)

@@ -1,0 +1,69 @@
+"""The evaluator that a search makes once per process."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cmt_search.arch import Arch
+from cmt_search.errors import DataError
+from cmt_search.evaluation import Fidelity
+from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, evaluator_factory, train
+from cmt_search.proxy import evaluator as evaluator_module
+
+BRIEF = Fidelity(epochs=1, data_fraction=0.01, image_size=8)
+RECIPE = Recipe(batch=16)
+
+
+def test_a_pickled_factory_makes_an_evaluator_that_measures(tiny: Arch) -> None:
+    factory = evaluator_factory(DatasetSpec(), recipe=RECIPE, device="cpu")
+    measure = pickle.loads(pickle.dumps(factory))()
+    direct = factory()(tiny, fidelity=BRIEF, seed=2)
+    assert replace(measure(tiny, fidelity=BRIEF, seed=2), seconds=0.0) == replace(
+        direct, seconds=0.0
+    )
+
+
+def test_the_evaluator_gives_what_train_gives_from_the_native_images(tiny: Arch) -> None:
+    measured = ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")(
+        tiny, fidelity=BRIEF, seed=0
+    )
+    data = evaluator_module.load_dataset(DatasetSpec())
+    direct = train(tiny, data=data, recipe=RECIPE, fidelity=BRIEF, seed=0)
+    assert measured.loss == direct.loss
+
+
+def test_images_are_read_once_and_only_when_needed(
+    tiny: Arch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[DatasetSpec] = []
+    real = evaluator_module.load_dataset
+    monkeypatch.setattr(
+        evaluator_module, "load_dataset", lambda spec: calls.append(spec) or real(spec)
+    )
+    measure = ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
+    assert calls == []
+    for side in (8, 6, 8):
+        measure(tiny, fidelity=replace(BRIEF, image_size=side), seed=0)
+    assert calls == [DatasetSpec()]
+
+
+def test_an_evaluator_on_a_cpu_uses_one_thread() -> None:
+    torch.set_num_threads(2)
+    ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
+    assert torch.get_num_threads() == 1
+
+
+def test_missing_images_are_an_error_of_the_first_call(tiny: Arch, tmp_path: Path) -> None:
+    spec = DatasetSpec(name="cifar10", root=str(tmp_path))
+    measure = evaluator_factory(spec, recipe=RECIPE, device="cpu")()
+    with pytest.raises(DataError, match="does not hold cifar10"):
+        measure(tiny, fidelity=BRIEF, seed=0)
+
+
+def test_a_folder_for_checkpoints_is_left_empty_at_the_end(tiny: Arch, tmp_path: Path) -> None:
+    measure = ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
+    measure(tiny, fidelity=BRIEF, seed=0, folder=tmp_path / "rung")
+    assert list((tmp_path / "rung").iterdir()) == []

@@ -1,0 +1,273 @@
+"""What training gives, that it is repeatable, and how it fails."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cmt_search.arch import Arch
+from cmt_search.errors import DataError
+from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
+from cmt_search.proxy import Dataset, Labelled, Recipe, train
+from cmt_search.proxy import training as training_module
+from cmt_search.proxy.training import Training
+
+RECIPE = Recipe(batch=32, lr=6e-3)
+BRIEF = Fidelity(epochs=2, data_fraction=0.02)  # 160 images: 5 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def few(embedded: Dataset) -> Dataset:
+    """At 14 pixels, with 120 validation images."""
+    data = embedded.resized(14)
+    val = Labelled(images=data.val.images[:120], labels=data.val.labels[:120])
+    return replace(data, val=val)
+
+
+def _train(arch: Arch, data: Dataset, **changes: object) -> Measurement:
+    settings = {"recipe": RECIPE, "fidelity": BRIEF, "seed": 0, **changes}
+    return train(arch, data=data, **settings)
+
+
+def _numbers(measurement: Measurement) -> Measurement:
+    return replace(measurement, seconds=0.0)
+
+
+def test_a_tiny_network_learns_the_embedded_images(tiny: Arch, embedded: Dataset) -> None:
+    plain = replace(RECIPE, flip=False, crop_padding=0.0)
+    fidelity = Fidelity(epochs=1, data_fraction=0.4)
+    measured = train(tiny, data=embedded, recipe=plain, fidelity=fidelity, seed=0)
+    assert measured.top1 > 0.5  # chance is 0.1
+    assert measured.loss < 1.5  # chance is 2.3
+
+
+def test_the_measurement_is_consistent_in_itself(tiny: Arch, few: Dataset) -> None:
+    measured = _train(tiny, few, seed=5)
+    right = np.unpackbits(np.frombuffer(measured.correct, np.uint8), count=measured.images)
+    assert (measured.images, measured.seed, measured.device) == (120, 5, "cpu")
+    assert right.mean() == pytest.approx(measured.top1)
+    assert [point.epoch for point in measured.curve] == [1, 2]
+    assert (measured.curve[-1].top1, measured.curve[-1].loss) == (measured.top1, measured.loss)
+    assert measured.seconds > 0
+    assert Measurement.from_dict(measured.to_dict()) == measured
+
+
+def test_the_bits_follow_the_order_of_the_validation_images(tiny: Arch, few: Dataset) -> None:
+    turned = Labelled(images=few.val.images.flip(0), labels=few.val.labels.flip(0))
+    there, back = _train(tiny, few), _train(tiny, replace(few, val=turned))
+    bits = [np.unpackbits(np.frombuffer(m.correct, np.uint8), count=120) for m in (there, back)]
+    assert 0 < bits[0].sum() < 120
+    assert bits[0].tolist() == bits[1][::-1].tolist()
+
+
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit(tiny: Arch, few: Dataset) -> None:
+    recipe = replace(RECIPE, drop_path=0.2)
+    first = _train(tiny, few, recipe=recipe)
+    torch.rand(7)  # what else the process draws makes no difference
+    assert _numbers(_train(tiny, few, recipe=recipe)) == _numbers(first)
+    assert _train(tiny, few, recipe=recipe, seed=1).loss != first.loss
+
+
+def test_training_leaves_the_global_generator_as_it_was(tiny: Arch, few: Dataset) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    _train(tiny, few)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_order_and_the_crops_are_the_same_for_every_network_of_a_seed(
+    tiny: Arch, few: Dataset
+) -> None:
+    other = replace(tiny, resolution=8, stem_width=6, neck_width=16)
+    states = []
+    for arch in (tiny, other):
+        data = few.subset(0.02).resized(arch.resolution)
+        run = Training.start(arch, data=data, recipe=RECIPE, epochs=1, seed=3)
+        run.advance()
+        states.append(run.generator.get_state())
+    assert torch.equal(states[0], states[1])
+
+
+def test_every_value_of_the_recipe_changes_the_result(tiny: Arch, few: Dataset) -> None:
+    changes: list[dict[str, float | None]] = [
+        {"batch": 40},
+        {"lr": 3e-3},
+        {"weight_decay": 0.5},
+        {"warmup_fraction": 0.6},
+        {"label_smoothing": 0.2},
+        {"flip": False},
+        {"crop_padding": 0.2},
+        {"drop_path": 0.4},
+        {"clip_grad": 0.01},
+        {"pos_std": 1.0},
+    ]
+    once = replace(BRIEF, epochs=1, image_size=8)
+    recipes = [RECIPE, *(replace(RECIPE, **change) for change in changes)]
+    losses = [_train(tiny, few, recipe=recipe, fidelity=once).loss for recipe in recipes]
+    assert len(set(losses)) == len(changes) + 1
+
+
+def test_the_validation_loss_is_not_smoothed(tiny: Arch, few: Dataset) -> None:
+    run = Training.start(tiny, data=few.subset(0.02), recipe=RECIPE, epochs=1, seed=0)
+    run.advance()
+    with torch.no_grad():
+        x = (few.val.images.float() - few.mean.view(1, -1, 1, 1)) / few.std.view(1, -1, 1, 1)
+        expected = nn.functional.cross_entropy(run.model.eval()(x), few.val.labels)
+    assert run.curve[-1].loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_neither_norms_nor_biases_nor_position_tables_are_decayed(tiny: Arch, few: Dataset) -> None:
+    run = Training.start(tiny, data=few, recipe=RECIPE, epochs=1, seed=0)
+    decays = {
+        id(p): group["weight_decay"]
+        for group in run.optimizer.param_groups
+        for p in group["params"]
+    }
+    for name, p in run.model.named_parameters():
+        spared = p.ndim <= 1 or name.endswith("position")
+        assert decays[id(p)] == (0.0 if spared else RECIPE.weight_decay), name
+
+
+def test_the_images_may_be_smaller_than_the_network_was_made_for(tiny: Arch, few: Dataset) -> None:
+    fidelity = replace(BRIEF, image_size=8)
+    run = _train(tiny, few, fidelity=fidelity)
+    assert run.loss != _train(tiny, few).loss
+    assert run.loss == _train(replace(tiny, resolution=8), few, fidelity=BRIEF).loss
+
+
+def test_a_batch_of_one_left_over_is_left_out(tiny: Arch, few: Dataset) -> None:
+    odd = few.subset(0.02)
+    odd = replace(odd, train=odd.train.keep(torch.arange(160) < 65))  # 65 = 2 * 32 + 1
+    measured = _train(tiny, odd, fidelity=Fidelity(epochs=1))
+    assert measured.images == 120
+
+
+def test_fewer_images_than_a_batch_are_one_batch(tiny: Arch, few: Dataset) -> None:
+    recipe = replace(RECIPE, batch=4096)
+    assert len(_train(tiny, few, recipe=recipe).curve) == 2
+
+
+def test_a_loss_that_is_not_finite_fails_with_epoch_and_step(
+    tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _poison_after(monkeypatch, steps=7)
+    with pytest.raises(TrainingFailed) as caught:
+        _train(tiny, few)
+    message = "the loss became nan in epoch 2, step 3 of 5; use a lower lr or clip_grad: 1"
+    assert str(caught.value) == message
+
+
+def test_weights_that_break_in_the_last_step_fail_at_validation(
+    tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _poison_after(monkeypatch, steps=10)
+    with pytest.raises(TrainingFailed, match="the validation loss became nan after epoch 2; use"):
+        _train(tiny, few)
+
+
+def _poison_after(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
+    """Networks whose logits are not numbers once they were trained for so many steps."""
+    real = training_module.build
+
+    def build(*args: object, **kwargs: object) -> nn.Module:
+        model, seen = real(*args, **kwargs), 0
+
+        def spoil(module: nn.Module, _: object, logits: torch.Tensor) -> torch.Tensor:
+            nonlocal seen
+            bad = seen >= steps
+            seen += module.training
+            return logits * float("nan") if bad else logits
+
+        model.register_forward_hook(spoil)
+        return model
+
+    monkeypatch.setattr(training_module, "build", build)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_fails_with_the_batch(
+    tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(training_module, "augment", _raiser(error))
+    expected = "out of memory on cpu with batches of 32; use a smaller batch or budget"
+    with pytest.raises(TrainingFailed, match=expected):
+        _train(tiny, few)
+
+
+def test_a_bug_is_not_taken_for_a_failed_training(
+    tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "augment", _raiser(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        _train(tiny, few)
+
+
+def _raiser(error: Exception) -> object:
+    def call(*args: object, **kwargs: object) -> None:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(("name", "value"), [("in_chans", 1), ("num_classes", 10)])
+def test_a_network_for_other_images_is_refused_with_the_key_to_set(
+    tiny: Arch, few: Dataset, name: str, value: int
+) -> None:
+    with pytest.raises(DataError) as caught:
+        _train(replace(tiny, **{name: 7}), few)
+    assert str(caught.value) == (
+        f"space file: base.{name}=7, but fashion-mnist-10k has {value}; set base.{name}: {value}"
+    )
+
+
+class _Killed(Exception):
+    """Stands for the end of a process."""
+
+
+def _kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    real = Training.advance
+
+    def advance(self: Training) -> None:
+        if len(self.curve) + 1 == epoch:
+            raise _Killed
+        real(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_numbers(
+    tiny: Arch, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"recipe": replace(RECIPE, drop_path=0.2), "fidelity": replace(BRIEF, epochs=3)}
+    whole = _train(tiny, few, **settings)
+    with monkeypatch.context() as patch:
+        _kill_in_epoch(patch, 3)
+        with pytest.raises(_Killed):
+            _train(tiny, few, folder=tmp_path, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    with monkeypatch.context() as patch:
+        _kill_in_epoch(patch, 1)  # starting over would be noticed
+        assert _numbers(_train(tiny, few, folder=tmp_path, **settings)) == _numbers(whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checkpoint_of_another_training_is_not_taken_up(
+    tiny: Arch, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _kill_in_epoch(patch, 2)
+        with pytest.raises(_Killed):
+            _train(tiny, few, folder=tmp_path, seed=1)
+    expected = _train(tiny, few)
+    assert _numbers(_train(tiny, few, folder=tmp_path)) == _numbers(expected)
