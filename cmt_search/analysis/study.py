@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import Front, pareto_front
@@ -48,13 +50,13 @@ def analyse(
     paper: Shares | None = None,
     named: Mapping[str, Shares] | None = None,
     native_resolution: int | None = None,
-    resolution_of: Callable[[Shares], float] | None = None,
+    sides: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     metrics: tuple[str, ...] = ("macs", "top1"),
     seed: int = 0,
 ) -> Analysis:
     """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
 
-    `resolution_of` gives the side in pixels of a rule's member at the largest budget; rules above
+    `sides` gives the pixels that rules (n, 3) ask for at the largest budget, (n,); rules above
     `native_resolution` are excluded from "best".
     """
     records = tuple(records)
@@ -71,7 +73,7 @@ def analyse(
                 paper=paper,
                 named=rules,
                 native_resolution=native_resolution,
-                resolution_of=resolution_of,
+                sides=sides,
             )
         except AnalysisError as error:
             reason = f"No verdict: {error}"

@@ -130,7 +130,7 @@ def judge(
     paper: Shares,
     named: Mapping[str, Shares],
     native_resolution: int | None = None,
-    resolution_of: Callable[[Shares], float] | None = None,
+    sides: Callable[[Floats], Floats] | None = None,
 ) -> tuple[RuleVerdict, Triangle]:
     """Compare all rules with the paper's at the largest budget.
 
@@ -138,7 +138,7 @@ def judge(
         AnalysisError: every rule exceeds the native resolution.
     """
     grid = simplex_grid(GRID)
-    feasible = _feasible(grid, native_resolution=native_resolution, resolution_of=resolution_of)
+    feasible = _feasible(grid, native_resolution=native_resolution, sides=sides)
     effect = surface.effect(grid)
     to_paper = effect - surface.effect(paper.values)
     inside = np.flatnonzero(feasible)
@@ -228,12 +228,11 @@ def _feasible(
     grid: Floats,
     *,
     native_resolution: int | None,
-    resolution_of: Callable[[Shares], float] | None,
+    sides: Callable[[Floats], Floats] | None,
 ) -> Bools:
-    if native_resolution is None or resolution_of is None:
+    if native_resolution is None or sides is None:
         return np.ones(len(grid), dtype=bool)
-    sides = [resolution_of(_shares(row)) for row in grid]
-    feasible = np.array(sides) <= native_resolution
+    feasible: Bools = sides(grid) <= native_resolution
     if not feasible.any():
         raise AnalysisError(
             f"every rule exceeds the data's native resolution of {native_resolution} px at the "

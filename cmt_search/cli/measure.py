@@ -1,6 +1,7 @@
 """confirm, calibrate."""
 
 import json as jsonlib
+import math
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +60,11 @@ def confirm(
         raise AnalysisError(f"there is nothing to confirm. {analysis.no_verdict}")
     macs = parse_quantity(budget) if budget else 1.5 * space.budget_macs[-1]
     held_out = confirmation_space(
-        space, rules=_to_confirm(analysis), macs=macs, seeds=seeds, times=times
+        space,
+        rules={**analysis.named, **_predicted(analysis)},
+        macs=macs,
+        seeds=seeds,
+        times=times,
     )
     within = folder.path / "confirm"
     confirming = opened(within, held_out, command=sys.argv[1:], storage=None)
@@ -81,7 +86,16 @@ def confirm(
     rules = confirmation(
         read_trials(within), surface=analysis.surface, base_macs=cost(space.arch).macs
     )
-    result = {"budget": int(macs), "seeds": seeds, "rules": [asdict(rule) for rule in rules]}
+    roles = {
+        role: next(rule.name for rule in rules if math.dist(rule.shares, shares.values) < 1e-5)
+        for role, shares in _predicted(analysis).items()
+    }
+    result = {
+        "budget": int(macs),
+        "seeds": seeds,
+        **roles,
+        "rules": [asdict(rule) for rule in rules],
+    }
     path = folder.path / "confirm.json"
     path.write_text(jsonlib.dumps(result, indent=2) + "\n")
     if json:
@@ -91,6 +105,8 @@ def confirm(
         (_row(rule) for rule in rules),
         title=f"Less the paper's rule at {macs:,.0f} MACs, in points of top1",
     )
+    for role, name in roles.items():
+        say(f"{role}: {name}")
     say(f"confirmation: {path}")
 
 
@@ -124,8 +140,8 @@ def calibrate(
     say(f"relative to the spread between networks, {quieter} is the quieter metric")
 
 
-def _to_confirm(analysis: "Analysis") -> "dict[str, Shares]":
-    """The predicted best, the named rules, and the rule predicted worst."""
+def _predicted(analysis: "Analysis") -> "dict[str, Shares]":
+    """The rules that the search predicts to be the best and the worst."""
     from cmt_search.scaling import Shares
 
     assert analysis.verdict is not None
@@ -135,7 +151,7 @@ def _to_confirm(analysis: "Analysis") -> "dict[str, Shares]":
     worst = inside[triangle.difference[inside].argmin()]
     depth, width, side = (float(v) for v in triangle.shares[worst])
     bad = Shares(depth=depth, width=width, resolution=side)
-    return {**analysis.named, "predicted-best": analysis.verdict.best, "predicted-bad": bad}
+    return {"predicted-best": analysis.verdict.best, "predicted-bad": bad}
 
 
 def _row(rule: "ConfirmedRule") -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.scaling import Shares
+import numpy as np
+from numpy.typing import NDArray
+
 from cmt_search.search import RunFolder, read_trials
 from cmt_search.space import SearchSpace, load_space
 
@@ -38,10 +40,9 @@ def analysis_of(path: Path) -> "Analysis":
     if space.kind != "rule":
         return analyse(records, seed=space.seed)
     named = space.named_shares()
-    largest = space.budget(space.budget_macs[-1])
 
-    def resolution_of(shares: Shares) -> float:
-        return space.rule(shares).resolution_at(largest)
+    def sides(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        return space.sides_at(space.budget_macs[-1], shares=shares)
 
     return analyse(
         records,
@@ -49,6 +50,6 @@ def analysis_of(path: Path) -> "Analysis":
         paper=named["cmt-paper"],
         named=named,
         native_resolution=space.proxy.dataset.native_resolution,
-        resolution_of=resolution_of,
+        sides=sides,
         seed=space.seed,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis import Analysis, Front, draw_front, front_data, pareto_front
 from cmt_search.analysis.figure_style import (
-    BLACK,
     BLUE,
     GREY,
     VERMILLION,
@@ -21,6 +20,8 @@ from cmt_search.analysis.figure_style import (
 from cmt_search.analysis.frame import REALISED
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.explorer.metrics import METRICS
+
+Numbers: TypeAlias = "pd.Series[float]"
 
 REPORTED = ("macs", "top1")  # the front that the report draws, with rules and predictions over it
 _TRIAL = re.compile(r"\btrial (\d+)\b")
@@ -46,10 +47,11 @@ def front_figure(
         front = pareto_front(analysis.frame, metrics=(x, y))
         figure = _draw(front)
     if selected is not None:
-        _ring(figure, front.networks, frame=analysis.frame, trial=selected)
-    shown = front.networks[[x, y]].dropna()
-    figure.update_xaxes(**_axis(x, values=shown.iloc[:, 0], log="x" in logs))
-    figure.update_yaxes(**_axis(y, values=shown.iloc[:, 1], log="y" in logs))
+        keys = analysis.frame.loc[analysis.frame["trial"] == selected, "key"]
+        rows = front.networks[front.networks["key"].isin(keys)]
+        _ring(figure, x=_shown(rows, x), y=_shown(rows, y), name=f"trial {selected}")
+    figure.update_xaxes(**_axis(x, values=_shown(front.networks, x), log="x" in logs))
+    figure.update_yaxes(**_axis(y, values=_shown(front.networks, y), log="y" in logs))
     return keep_view(figure, view=f"{x} {y} {sorted(logs)}")
 
 
@@ -107,8 +109,8 @@ def _draw(front: Front) -> go.Figure:
     ):
         rows = table[table["on_front"] == on_front].sort_values(x)
         figure.add_scatter(
-            x=METRICS[x].scale * rows[x],
-            y=METRICS[y].scale * rows[y],
+            x=_shown(rows, x),
+            y=_shown(rows, y),
             mode="lines+markers" if on_front else "markers",
             name=f"{name} ({len(rows)})",
             # What stays reachable between two networks of the front is the better-known one.
@@ -129,15 +131,12 @@ def _draw(front: Front) -> go.Figure:
     )
 
 
-def _ring(figure: go.Figure, networks: pd.DataFrame, *, frame: pd.DataFrame, trial: int) -> None:
-    keys = frame.loc[frame["trial"] == trial, "key"]
-    rows = networks[networks["key"].isin(keys)]
-    x, y = ("macs", "top1") if "x" not in rows else ("x", "y")
+def _ring(figure: go.Figure, *, x: Numbers, y: Numbers, name: str) -> None:
     figure.add_scatter(
-        x=rows[x],
-        y=100 * rows[y],
+        x=x,
+        y=y,
         mode="markers",
-        name=f"trial {trial}",
+        name=name,
         marker={
             "symbol": "circle-open",
             "size": 18,
@@ -148,9 +147,13 @@ def _ring(figure: go.Figure, networks: pd.DataFrame, *, frame: pd.DataFrame, tri
     )
 
 
-def _axis(name: str, *, values: "pd.Series[float]", log: bool) -> dict[str, Any]:
+def _shown(networks: pd.DataFrame, metric: str) -> Numbers:
+    return METRICS[metric].scale * networks[metric].astype(float)
+
+
+def _axis(name: str, *, values: Numbers, log: bool) -> dict[str, Any]:
     metric = METRICS[name]
-    axis = {
+    axis: dict[str, Any] = {
         "type": "log" if log else "linear",
         "title": {"text": metric.label + (" (log scale)" if log else "")},
         "tickvals": None,
@@ -160,6 +163,3 @@ def _axis(name: str, *, values: "pd.Series[float]", log: bool) -> dict[str, Any]
         ticks = log_ticks(float(values.min()), float(values.max()))
         axis |= {"tickvals": ticks, "ticktext": [short_macs(tick) for tick in ticks]}
     return axis
-
-
-_ = BLACK

@@ -76,6 +76,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.close()
         reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"port {port} on {host} cannot be used ({reason}); choose another, or 0 for any free one"
+            f"port {port} on {host} cannot be used ({reason}); "
+            "choose another, or 0 for any free one"
         ) from error
     return listener

@@ -131,7 +131,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)  # JSON is YAML
     except yaml.YAMLError as error:
-        raise ExportError(f"{file}: is broken ({error}); export the variant again") from None
+        what = " ".join(str(error).split())  # YAML explains itself over several lines
+        raise ExportError(f"{file}: is broken ({what}); export the variant again") from None
     if not isinstance(data, dict):
         raise ExportError(f"{file}: holds no description of a network; export the variant again")
     return data

@@ -14,6 +14,7 @@ from cmt_search.scaling.rule import (
 from cmt_search.scaling.shape import shaped
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.scaling.smooth import SmoothFamily
+from cmt_search.scaling.solve import ideal_point
 
 __all__ = [
     "DIMENSIONS",
@@ -28,6 +29,7 @@ __all__ = [
     "ScalingRule",
     "Shares",
     "SmoothFamily",
+    "ideal_point",
     "named_rule",
     "named_rules",
     "realised_shares",

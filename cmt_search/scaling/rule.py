@@ -13,7 +13,7 @@ from cmt_search.errors import BudgetError
 from cmt_search.scaling.member import Budget, Grid, Member
 from cmt_search.scaling.shares import Shares
 from cmt_search.scaling.smooth import SmoothFamily
-from cmt_search.scaling.solve import ideal_point, solve
+from cmt_search.scaling.solve import solve
 
 
 class Constants(NamedTuple):
@@ -41,16 +41,17 @@ class ScalingRule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", self.shares.checked())
-        self._family.depth_fractions()  # refuses an impossible stage ratio here, not at a budget
+        self.smooth.depth_fractions()  # refuses an impossible stage ratio here, not at a budget
 
     @property
-    def _family(self) -> SmoothFamily:
+    def smooth(self) -> SmoothFamily:
+        """The fractional networks that the rule moves through."""
         return SmoothFamily(base=self.base, stage_ratio=self.stage_ratio)
 
     @property
     def exponents(self) -> tuple[float, float, float]:
         """Local exponents of MACs in depth, width and resolution at the base."""
-        depth, width, side = (float(e) for e in self._family.exponents_at(np.zeros(3)))
+        depth, width, side = (float(e) for e in self.smooth.exponents_at(np.zeros(3)))
         return depth, width, side
 
     def constants(self, *, growth: float = 2.5) -> Constants:
@@ -96,14 +97,7 @@ class ScalingRule:
             BudgetError: nothing meets the budget; the message names the limit that binds.
         """
         asked = budget if isinstance(budget, Budget) else Budget(macs=budget)
-        return solve(self._family, shares=self.shares, budget=asked, grid=self.grid)
-
-    def resolution_at(self, budget: Budget | float) -> float:
-        """Side in pixels that the rule asks for at a budget, before rounding."""
-        macs = budget.macs if isinstance(budget, Budget) else budget
-        growth = math.log(macs / cost(self.base).macs)
-        x = ideal_point(self._family, shares=self.shares, growth=growth)
-        return self.base.resolution * math.exp(x[2])
+        return solve(self.smooth, shares=self.shares, budget=asked, grid=self.grid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

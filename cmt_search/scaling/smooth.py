@@ -163,6 +163,7 @@ class SmoothFamily:
         return slopes
 
     def path_exponents(self, x: Floats) -> Floats:
-        """Mean exponents along the straight path from the base to `x`. Shape: (3,)."""
-        mean: Floats = _WEIGHTS @ self.exponents_at(_TIMES[:, None] * x)
+        """Mean exponents along the straight path from the base. Shape: (..., 3) to (..., 3)."""
+        points = np.multiply.outer(_TIMES, x)
+        mean: Floats = np.tensordot(_WEIGHTS, self.exponents_at(points), axes=1)
         return mean

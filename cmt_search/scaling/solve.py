@@ -36,25 +36,25 @@ _SMALL_GROWTH = math.log(2)  # below it rounding is as large as the growth that 
 _SIDES_BEYOND = 1  # steps of resolution tried on either side of floor and ceil
 
 
-def ideal_point(family: SmoothFamily, *, shares: Shares, growth: float) -> Floats:
-    """Coordinates where the rule spends ln-MACs `growth`, by fixed point on path exponents.
+def ideal_point(family: SmoothFamily, *, shares: Floats, growth: float) -> Floats:
+    """Coordinates where rules spend ln-MACs `growth`, by fixed point on path exponents.
 
-    Shape: (3,), the logs of the factors on depth, width and resolution.
+    Shape: (..., 3) shares to (..., 3) logs of the factors on depth, width and resolution.
     Raises:
         BudgetError: the iteration does not settle (the base's exponents vanish along the path).
     """
-    target = np.array(shares.values) * growth
-    x = target / family.exponents_at(np.zeros(3))
+    target = shares * growth
+    x: Floats = target / family.exponents_at(np.zeros(3))
     for _ in range(200):
         exponents = family.path_exponents(x)
         if not exponents.min() > 1e-6:  # ever fewer blocks, or narrower ones, save nothing more
             break
-        nearer: Floats = target / exponents
-        if np.max(np.abs(nearer - x)) < 1e-12:
-            return nearer
-        x = (x + nearer) / 2
+        change = target / exponents - x
+        if np.max(np.abs(change)) < 1e-12:
+            return x
+        x = x + 0.8 * change  # exponents grow with x, so the full step would swing around the end
     raise BudgetError(
-        f"shares {shares.values} reach no point at {math.exp(growth):.3g} times the base; "
+        f"shares {shares.tolist()} reach no point at {math.exp(growth):.3g} times the base; "
         "use a budget nearer to the base"
     )
 
@@ -65,7 +65,8 @@ def solve(family: SmoothFamily, *, shares: Shares, budget: Budget, grid: Grid) -
     Raises:
         BudgetError: nothing on the grid meets the budget, with the limit that binds.
     """
-    x = ideal_point(family, shares=shares, growth=math.log(budget.macs / cost(family.base).macs))
+    growth = math.log(budget.macs / cost(family.base).macs)
+    x = ideal_point(family, shares=np.array(shares.values), growth=growth)
     archs = _roundings(family, x=x, budget=budget, grid=grid)
     distance = _distances(family, archs, x=x)
     for trim in (0.0, *TRIMS):

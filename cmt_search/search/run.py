@@ -93,9 +93,9 @@ def _executor(
         from cmt_search.search.executors.inline import InlineExecutor
 
         return InlineExecutor()
-    from cmt_search.search.executors.ray_settings import quiet_ray
+    from cmt_search.search.executors.ray_settings import prepare_ray
 
-    quiet_ray()
+    prepare_ray(local=address is None)
     from cmt_search.search.executors.ray_cluster import Wish
     from cmt_search.search.executors.ray_tune import RayExecutor
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cmt_search.errors import SpaceError
-from cmt_search.scaling import Shares
+from cmt_search.scaling import NAMED_RULES, Shares
 from cmt_search.space.load import validated
 from cmt_search.space.model import SearchSpace
 
@@ -23,11 +23,10 @@ def confirmation_space(
             f"budget {macs:,.0f} MACs was part of the search, so it is not held out; "
             "choose one that differs by more than 5%"
         )
-    known = set(space.sampler.rules) | {"cmt-paper"}
     points = [
         {"name": name, "depth": s.depth, "width": s.width, "resolution": s.resolution}
         for name, s in rules.items()
-        if name not in known
+        if name not in NAMED_RULES
     ]
     data = space.model_dump(mode="json", exclude_none=True)
     data["budgets"] = [macs]
@@ -39,7 +38,7 @@ def confirmation_space(
         "name": "design",
         "lattice": 0,
         "replicates": 1,
-        "rules": [name for name in rules if name in known],
+        "rules": [name for name in rules if name in NAMED_RULES],
         "points": points,
     }
     data.pop("trials", None)

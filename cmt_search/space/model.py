@@ -6,13 +6,23 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, SmoothFamily, named_rule
+from cmt_search.scaling import (
+    Budget,
+    Grid,
+    ScalingRule,
+    Shares,
+    SmoothFamily,
+    ideal_point,
+    named_rule,
+)
 from cmt_search.space.candidate import Candidate, Parameter
 from cmt_search.space.free import FreeSpace
 from cmt_search.space.rules import RuleSpace
@@ -129,6 +139,13 @@ class SearchSpace(Section):
             grid=self.grid,
             name=name,
         )
+
+    def sides_at(self, macs: float, *, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixels per side that rules ask for, before rounding. Shape: (n, 3) shares to (n,)."""
+        family = self.rule(Shares(depth=0, width=1, resolution=0)).smooth
+        x = ideal_point(family, shares=shares, growth=math.log(macs / cost(self.arch).macs))
+        sides: NDArray[np.float64] = self.arch.resolution * np.exp(x[..., 2])
+        return sides
 
     def named_shares(self) -> dict[str, Shares]:
         """The named rules that this search includes; the paper's is always among them."""
@@ -279,7 +296,18 @@ def _check_pareto(space: SearchSpace) -> None:
     ranges = _ranges(space.knobs)
     if not ranges:
         raise ValueError("knobs: none has a range, so there is nothing to search; give min and max")
-    try:
-        space.candidate({p.name: p.low for p in ranges})
-    except BudgetError as error:
-        raise ValueError(f"{error}; this is the smallest network of the knobs") from None
+    _check_caps(space, ranges)
+
+
+def _check_caps(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
+    """Cost grows with every knob but the stage ratio, at one of whose ends it is the least."""
+    lows = {p.name: p.low for p in ranges}
+    highs = {p.name: p.high for p in ranges if p.name == "stage_ratio"}
+    refusals = []
+    for corner in (lows, lows | highs):
+        try:
+            space.candidate(corner)
+        except BudgetError as error:
+            refusals.append(error)
+    if len(refusals) == 2:
+        raise ValueError(f"{refusals[0]}; this is the smallest network of the knobs")

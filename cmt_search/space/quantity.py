@@ -33,7 +33,7 @@ def parse_quantity(value: Any) -> float:
 def format_quantity(value: float) -> str:
     """Three significant digits and a unit: 1546873472 is 1.55G."""
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
+        if value >= scale * 0.9995:  # what would round to 1000 of a unit is 1 of the next
             return f"{float(f'{value / scale:.3g}'):g}{unit}"
     return f"{value:.3g}"
 

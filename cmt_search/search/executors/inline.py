@@ -1,7 +1,8 @@
 """Jobs run one after the other in this process: for debugging and small machines."""
 
 from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.executors.executor import attempt, settle
+from cmt_search.search.executors.attempt import attempt
+from cmt_search.search.executors.executor import settle
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
 

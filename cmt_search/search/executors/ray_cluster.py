@@ -73,9 +73,7 @@ def slots(wish: Wish, *, nodes: Sequence[Mapping[str, float]]) -> int:
 
 
 def _start(wish: Wish) -> None:
-    threads = str(max(1, int(wish.cpus)))
-    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    environment = {"env_vars": variables}
+    """Connect, or start Ray here. Ray itself gives a worker as many threads as the job has CPUs."""
     if wish.address is None:
         ray.init(
             address="local",
@@ -84,17 +82,10 @@ def _start(wish: Wish) -> None:
             object_store_memory=_OBJECT_STORE,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            runtime_env=environment,
-            _node_ip_address="127.0.0.1",
         )
         return
     try:
-        ray.init(
-            address=wish.address,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            runtime_env=environment,
-        )
+        ray.init(address=wish.address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
         raise RunError(
             f"there is no Ray cluster at {wish.address!r}; start one with `ray start --head`, "

@@ -1,9 +1,9 @@
-"""How Ray is kept quiet. Imports no ray: it reads some of this when it is imported."""
+"""How Ray is kept quiet and at home. Imports no ray: it reads some of this when it is imported."""
 
 import logging
 import os
 
-_VARIABLES = {
+_QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a data set's relative path stays what it is
@@ -12,10 +12,12 @@ _VARIABLES = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the running jobs finish
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's state is never read, and grows with every job
 }
+# Despite its name it works everywhere: without it Ray's servers listen on all interfaces.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def quiet_ray() -> None:
-    """Set what the user has not set."""
-    for name, value in _VARIABLES.items():
+def prepare_ray(*, local: bool) -> None:
+    """Set what the user has not set, before ray is imported; `local`: no other machine takes part."""
+    for name, value in (_QUIET | (_LOOPBACK if local else {})).items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

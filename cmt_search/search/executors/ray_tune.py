@@ -2,7 +2,7 @@
 
 Tune decides nothing: it has no metric, its scheduler is first in, first out, and its own state is a
 cache in a temporary folder. A worker that dies costs the job it had, which Tune starts over.
-Call `quiet_ray` before this module is imported.
+Call `prepare_ray` before this module is imported.
 """
 
 import shutil
@@ -16,10 +16,11 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from cmt_search.errors import CmtSearchError
-from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
-from cmt_search.search.executors.executor import Failure, attempt, describe, settle
+from cmt_search.evaluation import EvaluatorFactory, Measurement
+from cmt_search.search.executors.attempt import Failure
+from cmt_search.search.executors.executor import settle
 from cmt_search.search.executors.ray_cluster import Wish, connected
+from cmt_search.search.executors.ray_worker import Fatal, JobRunner
 from cmt_search.search.job import Job
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
@@ -27,43 +28,6 @@ from cmt_search.search.stop import StopSignal
 _CACHE = ".tune-"
 _RETRIES = 2  # of a job whose worker died
 _REASON_LINES = 3  # of Tune's error file that a study keeps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fatal:
-    """What ends the whole search: no evaluator, or data that fit no candidate."""
-
-    error: Exception
-
-
-class JobRunner(tune.Trainable):
-    """One worker process: makes the evaluator once and keeps it from job to job."""
-
-    def setup(self, config: dict[str, Any], factory: EvaluatorFactory | None = None) -> None:
-        """Called once per process."""
-        self._job: Job = config["job"]
-        self._factory = factory
-        self._evaluator: Evaluator | None = None
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next job for this process."""
-        self._job = new_config["job"]
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """The whole job."""
-        return {"answer": self._answer(), "done": True}
-
-    def _answer(self) -> Measurement | Failure | Fatal:
-        try:
-            if self._evaluator is None:
-                assert self._factory is not None
-                self._evaluator = self._factory()
-            return attempt(self._evaluator, self._job)
-        except CmtSearchError as error:
-            return Fatal(error=error)
-        except Exception as error:  # noqa: BLE001  # raised in the driver
-            return Fatal(error=RuntimeError(f"no evaluator could be made: {describe(error)}"))
 
 
 class _Desk:

@@ -1,0 +1,285 @@
+"""The command line, driven as a user drives it, on a run that a lookup table measured."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmt_search import load
+from cmt_search.arch import Arch
+from cmt_search.cli import invoke
+from cmt_search.cost import cost
+from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
+from cmt_search.presets import PRESETS
+
+SPACE = """
+kind: rule
+base: {preset: cmt_pico, in_chans: 1}
+knobs: {resolution: {step: 2, max: 28}}
+budgets: {times_base: [3, 8]}
+tolerance: 0.02
+sampler: {lattice: 3, replicates: 2}
+"""
+LAUNCH = ["run", "resume", "status", "validate"]
+COMMANDS = [*LAUNCH, "report", "inspect", "calibrate", "confirm", "family", "export", "profile"]
+
+
+class Table:
+    """An evaluator that knows the truth: width helps, seeds scatter by a little."""
+
+    def __call__(
+        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
+    ) -> Measurement:
+        growth = cost(arch).macs / 429_048
+        noise = ((seed * 7919 + int(arch.key, 16)) % 1000 / 1000 - 0.5) * 0.004
+        top1 = min(0.99, 0.6 + 0.03 * growth**0.5 + 0.002 * arch.stages[0].width + noise)
+        point = CurvePoint(epoch=1, train_loss=1.0, loss=1 - top1, top1=top1)
+        return Measurement(
+            top1=top1,
+            loss=1 - top1,
+            curve=(point,),
+            correct=b"\xff",
+            images=8,
+            seconds=0.1,
+            seed=seed,
+            device="cpu",
+        )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "space.yaml").write_text(SPACE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+        arguments = ["--runs", str(folder), "--name", "tiny", "--executor", "inline"]
+        assert invoke(["run", str(folder / "space.yaml"), *arguments]) == 0
+    return folder / "tiny"
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_profile_gives_the_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["profile", "cmt_xs", "--json"]) == 0
+    result = said(capsys)
+    assert result["params"] == 15247208
+    assert result["macs"] == 1546873472
+    assert result["resolution"] == 192
+    assert [stage["depth"] for stage in result["stages"]] == [3, 3, 12, 3]
+
+
+def test_profile_shows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["profile", "cmt_ti"]) == 0
+    text = capsys.readouterr().out
+    assert all(part in text for part in ("stem", "stage4", "head", "638,904,600", "9,492,426"))
+
+
+def test_profile_measures_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["profile", "cmt_pico", "--latency", "--json"]) == 0
+    timing = said(capsys)["latency"]
+    assert 0 < timing["low_ms"] <= timing["median_ms"] <= timing["high_ms"]
+
+
+def test_a_bug_is_raised_and_a_mistake_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["profile", "cmt_zz"]) == 2
+    assert "cmt_zz: cannot be read" in capsys.readouterr().err
+    assert invoke(["profile", "cmt_ti", "--colour"]) == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+def test_the_run_is_complete(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["status", str(run), "--json"]) == 0
+    state = said(capsys)
+    assert state["trials"]["complete"] >= 14
+    assert "running" not in state["trials"]
+    assert state["best"]["top1"] > 0.6
+
+
+def test_running_again_does_nothing_again(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    space = str(run.parent / "space.yaml")
+    arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline", "--json"]
+    assert invoke(["run", space, *arguments]) == 0
+    assert said(capsys)["trainings"] == 0
+
+
+def test_another_space_under_the_same_name_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(SPACE.replace("[3, 8]", "[3, 6]"))
+    arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline"]
+    assert invoke(["run", str(other), *arguments]) == 2
+    assert "begun with another search space" in capsys.readouterr().err
+
+
+def test_the_report_is_written_and_summarised(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["report", str(run), "--json"]) == 0
+    result = said(capsys)
+    text = Path(result["report"]).read_text()
+    assert result["verdict"]["word"] in ("tie", "unresolved", "resolved")
+    assert result["verdict"]["headline"] in text.replace("&#39;", "'")
+
+
+def test_the_family_is_solved_beside_the_published_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["family", str(run), "--budgets", "1G,4G"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("best-1G", "best-4G", "cmt_b (published)", "family: "))
+    assert invoke(["family", str(run), "--base", "run", "--budgets", "2M", "--json"]) == 0
+    (member,) = said(capsys)["members"]
+    assert abs(member["macs"] / 2e6 - 1) <= 0.01
+    assert Arch.from_dict(member["arch"]).key == member["key"]
+
+
+def test_a_named_rule_gives_a_family_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["family", str(run), "--rule", "cmt-paper", "--json"]) == 0
+    assert said(capsys)["shares"]["width"] == pytest.approx(0.53, abs=0.02)
+    assert invoke(["family", str(run), "--rule", "golden"]) == 2
+    assert "rule 'golden' is not in this search; use best, cmt-paper" in capsys.readouterr().err
+
+
+def test_a_budget_without_a_member_is_reported(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--rule", "depth-only", "--budgets", "0.2G,4.2G", "--json"]
+    assert invoke(["family", str(run), *arguments]) == 0
+    assert list(said(capsys)["missing"]) == ["200M"]
+
+
+def test_exported_members_load_as_they_were_solved(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["family", str(run), "--json"]) == 0
+    members = {m["name"]: m for m in said(capsys)["members"]}
+    assert invoke(["export", str(run), "--to", str(tmp_path), "--json"]) == 0
+    exported = said(capsys)["exported"]
+    assert list(exported) == list(members)
+    for name, paths in exported.items():
+        for path in paths.values():
+            arch = load(path)
+            assert (arch.key, cost(arch).macs) == (members[name]["key"], members[name]["macs"])
+
+
+@pytest.mark.parametrize("name", ["trial-0", "cmt_s"])
+def test_trials_and_presets_export_too(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--variant", name, "--to", str(tmp_path), "--format", "yaml"]
+    assert invoke(["export", str(run), *arguments]) == 0
+    arch = load(tmp_path / f"{name}.yaml")
+    assert arch == PRESETS["cmt_s"] if name == "cmt_s" else cost(arch).macs > 3e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variant", "x"], r"--variant 'x' is unknown; use all, "),
+        (["--variant", "trial-99"], r"trial 99 is not in .*, which has 0 to \d+"),
+        (["--format", "onnx"], r"--format 'onnx' is unknown; use yaml and timm"),
+    ],
+)
+def test_what_cannot_be_exported_is_explained(
+    arguments: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke(["family", str(run)])
+    assert invoke(["export", str(run), *arguments]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_validate_shows_the_design(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["validate", str(run.parent / "space.yaml"), "--json"]) == 0
+    planned = said(capsys)
+    assert planned["trials"] == len(planned["candidates"])
+    assert planned["budgets"] == [3 * planned["base_macs"], 8 * planned["base_macs"]]
+    assert "resolution-only" in planned["infeasible"]
+
+
+def test_confirm_compares_fresh_measurements_with_the_prediction(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    arguments = ["--seeds", "2", "--executor", "inline", "--json"]
+    assert invoke(["confirm", str(run), *arguments]) == 0
+    result = said(capsys)
+    rules = {rule["name"]: rule for rule in result["rules"]}
+    assert {"cmt-paper", "dwr", result["predicted-best"], result["predicted-bad"]} <= set(rules)
+    assert rules["cmt-paper"]["measured"] is None
+    measured = rules[result["predicted-best"]]["measured"]
+    assert measured["low"] <= measured["mean"] <= measured["high"]
+    assert json.loads((run / "confirm.json").read_text())["seeds"] == 2
+
+
+def test_calibrate_ranks_training_lengths(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cmt_search.cli.calibration.factory_of", lambda space, *, device: Table)
+    arguments = ["--epochs", "1,2", "--seeds", "2", "--json"]
+    assert invoke(["calibrate", str(run.parent / "space.yaml"), *arguments]) == 0
+    short, long = said(capsys)["lengths"]
+    assert (short["epochs"], long["epochs"]) == (1, 2)
+    assert long["top1_rank"] == pytest.approx(1.0)
+    assert long["top1_sd"] > 0
+
+
+def test_an_unknown_executor_and_duration_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["resume", str(run), "--executor", "slurm"]) == 2
+    assert "--executor 'slurm' is unknown; use ray or inline" in capsys.readouterr().err
+    assert invoke(["resume", str(run), "--time-limit", "soon"]) == 2
+    assert "--time-limit 'soon' is no duration; write 90s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["resume", "status", "report", "family", "export", "inspect"])
+def test_a_folder_without_a_run_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([command, str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_stands_in_the_readme(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"cmt-search {command}" in readme
+    assert invoke([command, "--help"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_no_command_is_missing_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["--help"]) == 0
+    listed = re.findall(r"^  (\w+)  ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("statement", ["import cmt_search", "import cmt_search.cli"])
+def test_importing_is_light(statement: str) -> None:
+    heavy = {"torch", "timm", "ray", "optuna", "pandas", "plotly", "dash", "sklearn", "scipy"}
+    code = f"import sys; {statement}; print(sorted(set(sys.modules) & {heavy!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_runs_beside_a_training_needs_no_search_library() -> None:
+    absent = {"ray", "optuna", "plotly", "pandas", "pydantic", "sklearn", "typer", "dash"}
+    code = (
+        "import sys\n"
+        f"for name in {absent!r}: sys.modules[name] = None\n"
+        "import cmt_search.builder, cmt_search.cost, cmt_search.scaling, cmt_search.proxy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,156 @@
+"""The closed form obeys what can be said of it by hand, for one network and for many at once."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import DTypeLike
+
+from cmt_search.arch import Arch
+from cmt_search.cost import cost, sizes_of
+from cmt_search.cost.formula import Array, Sizes, StageSizes, block_cost, network_rows
+from cmt_search.presets import PRESETS
+from tests.archs import archs
+
+sides = st.integers(1, 300)
+
+
+@given(
+    d=st.integers(1, 600),
+    h=st.integers(1, 2400),
+    k=st.integers(1, 8),
+    tokens=st.integers(1, 3000),
+    keys=st.integers(1, 400),
+)
+def test_a_block_costs_what_the_formula_by_hand_says(
+    d: int, h: int, k: int, tokens: int, keys: int
+) -> None:
+    block = block_cost(
+        StageSizes(depth=3, width=d, hidden=h, tokens=tokens, kv_tokens=keys, heads=1, kv_stride=k)
+    )
+    strided = k > 1
+    attention = 4 * (d**2 + d) + strided * (k**2 * d + 3 * d)
+    assert block.params == 10 * d + 4 * d + attention + 2 * d * h + 15 * h + 3 * d
+    on_tokens = 9 * d + 2 * d**2 + 2 * d * h + 9 * h
+    on_keys = 2 * d**2 + strided * k**2 * d + 2 * tokens * d
+    assert block.macs == on_tokens * tokens + on_keys * keys
+    local, attended, fed = d * tokens, 2 * d * (tokens + keys), (2 * h + d) * tokens
+    assert block.activations == local + attended + strided * d * keys + fed
+
+
+@given(arch=archs, height=sides, width=sides)
+def test_rows_sum_to_the_whole(arch: Arch, height: int, width: int) -> None:
+    whole = cost(arch, input_size=(height, width))
+    for name in ("params", "macs", "activations"):
+        assert sum(getattr(row, name) for row in whole.rows) == getattr(whole, name)
+    stages = [f"stage{i + 1}" for i in range(len(arch.stages))]
+    assert [row.name for row in whole.rows] == ["stem", *stages, "head"]
+
+
+@given(arch=archs, height=sides, width=sides)
+def test_turning_the_image_on_its_side_costs_the_same(arch: Arch, height: int, width: int) -> None:
+    assert cost(arch, input_size=(height, width)) == cost(arch, input_size=(width, height))
+
+
+@given(arch=archs, height=sides, width=sides)
+def test_a_larger_image_never_costs_less(arch: Arch, height: int, width: int) -> None:
+    small, large = (cost(arch, input_size=(h, width)) for h in (height, height + 1))
+    assert small.macs <= large.macs
+    assert small.activations <= large.activations
+
+
+def test_the_image_is_by_default_a_square_of_the_network_s_resolution() -> None:
+    arch = PRESETS["cmt_s"]
+    assert cost(arch) == cost(arch, input_size=(224, 224))
+    assert cost(arch) != cost(arch, input_size=(224, 192))
+
+
+def test_odd_maps_are_padded_up_at_every_stride() -> None:
+    sizes = sizes_of(replace(PRESETS["cmt_s"], resolution=33), input_size=(33, 50))
+    assert sizes.stem_tokens == 17 * 25
+    assert [s.tokens for s in sizes.stages] == [9 * 13, 5 * 7, 3 * 4, 2 * 2]
+    assert [s.kv_tokens for s in sizes.stages] == [2 * 2, 2 * 2, 2 * 2, 2 * 2]
+
+
+def test_a_pixel_that_padding_adds_anyway_is_free() -> None:
+    arch = PRESETS["cmt_ti"]
+    costs = [cost(replace(arch, resolution=side)) for side in (160, 161, 162)]
+    assert costs[0].macs < costs[1].macs
+    assert costs[1] == costs[2]
+
+
+@given(arch=archs)
+def test_a_network_without_classifier_saves_exactly_the_classifier(arch: Arch) -> None:
+    bare, full = (cost(replace(arch, num_classes=n)) for n in (0, 7))
+    assert full.params - bare.params == 7 * (arch.neck_width + 1)
+    assert full.macs - bare.macs == 7 * arch.neck_width
+    assert full.activations - bare.activations == 7
+
+
+def test_a_cost_is_plain_values_for_json() -> None:
+    data = json.loads(json.dumps(cost(PRESETS["cmt_xs"]).to_dict()))
+    assert (data["params"], data["macs"]) == (15247208, 1546873472)
+    assert [row["name"] for row in data["rows"]][:2] == ["stem", "stage1"]
+
+
+def _stacked(networks: list[Sizes[int]], dtype: DTypeLike) -> Sizes[Array]:
+    """The same sizes as arrays over networks; what is no array must agree in all of them."""
+
+    def column(values: list[int]) -> Array:
+        return np.array(values, dtype=dtype)
+
+    first = networks[0]
+    stages = tuple(
+        replace(
+            stage,
+            **{
+                name: column([getattr(n.stages[i], name) for n in networks])
+                for name in ("depth", "width", "hidden", "tokens", "kv_tokens")
+            },
+        )
+        for i, stage in enumerate(first.stages)
+    )
+    return replace(
+        first,
+        stem_width=column([n.stem_width for n in networks]),
+        stem_tokens=column([n.stem_tokens for n in networks]),
+        stages=stages,
+    )
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Arch]:
+    """Networks that differ in depth, width, hidden width and resolution."""
+    base = draw(archs)
+    found = []
+    for _ in range(draw(st.integers(1, 5))):
+        stages = tuple(
+            replace(
+                s,
+                depth=draw(st.integers(1, 30)),
+                width=s.heads * draw(st.integers(1, 60)),
+                mlp_ratio=draw(st.floats(1, 6)),
+            )
+            for s in base.stages
+        )
+        stem, side = draw(st.integers(1, 99)), draw(sides)
+        found.append(replace(base, stages=stages, stem_width=stem, resolution=side))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+@given(batch=batches())
+def test_many_networks_at_once_cost_what_each_costs_alone(
+    dtype: DTypeLike, batch: list[Arch]
+) -> None:
+    rows = network_rows(_stacked([sizes_of(arch) for arch in batch], dtype))
+    for i, arch in enumerate(batch):
+        alone = cost(arch).rows
+        assert len(rows) == len(alone)
+        for together, row in zip(rows, alone, strict=True):
+            counted = [np.broadcast_to(v, len(batch))[i] for v in (together.params, together.macs)]
+            assert counted == [row.params, row.macs]
+            assert np.broadcast_to(together.activations, len(batch))[i] == row.activations

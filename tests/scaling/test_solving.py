@@ -1,0 +1,313 @@
+"""Solving makes the nearest integers of a rule that meet the budget, or says what binds."""
+
+import math
+import random
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmt_search.arch import Arch
+from cmt_search.cost import cost
+from cmt_search.errors import BudgetError
+from cmt_search.presets import PRESETS
+from cmt_search.scaling import Budget, Grid, Member, ScalingRule, Shares, named_rule
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+PICO = PRESETS["cmt_pico"]
+PICO_MACS = cost(PICO).macs
+MIXED = Shares(depth=0.3, width=0.4, resolution=0.3)
+SAMPLES = {"cmt_s": (0.1, 10.0), "cmt_micro": (1.0, 30.0), "cmt_nano": (1.0, 30.0)}
+
+
+def _random_shares(numbers: random.Random) -> Shares:
+    low, high = sorted((numbers.random(), numbers.random()))
+    return Shares(depth=low, width=high - low, resolution=1 - high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved:
+    """A random rule at a random budget, and its member if there is one."""
+
+    base: Arch
+    shares: Shares
+    growth: float
+    member: Member | None
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def sample(request: pytest.FixtureRequest) -> list[Solved]:
+    base, (low, high) = PRESETS[request.param], SAMPLES[request.param]
+    macs, numbers = cost(base).macs, random.Random(f"solving {request.param}")
+    found = []
+    for _ in range(60):
+        shares = _random_shares(numbers)
+        growth = math.exp(numbers.uniform(math.log(low), math.log(high)))
+        try:
+            member = ScalingRule(base=base, shares=shares).member(growth * macs)
+        except BudgetError:
+            member = None
+        found.append(Solved(base=base, shares=shares, growth=growth, member=member))
+    return found
+
+
+def test_all_but_one_in_a_hundred_random_rules_are_solved_without_a_trim(
+    sample: list[Solved],
+) -> None:
+    assert sum(s.member is None for s in sample) <= len(sample) // 100
+    assert not any(s.member.trim for s in sample if s.member)
+
+
+def test_every_member_is_within_tolerance_and_costs_what_it_says(sample: list[Solved]) -> None:
+    for solved in sample:
+        if member := solved.member:
+            assert member.cost == cost(member.arch)
+            assert member.cost.macs == pytest.approx(member.budget.macs, rel=0.01)
+
+
+def test_realised_shares_and_residual_sum_to_one(sample: list[Solved]) -> None:
+    for solved in sample:
+        if solved.member and solved.member.realised:
+            total = math.fsum([*solved.member.realised.values, solved.member.residual])
+            assert total == pytest.approx(1, abs=1e-9)
+            assert abs(solved.member.residual) < 1e-9  # the IRFFN ratio of these bases is whole
+
+
+def test_rounding_moves_shares_little_from_a_factor_of_three_on(sample: list[Solved]) -> None:
+    gaps = [
+        np.subtract(s.member.realised.values, s.shares.values)
+        for s in sample
+        if s.member and s.member.realised and abs(math.log(s.growth)) >= math.log(3)
+    ]
+    assert len(gaps) >= 15
+    assert np.sqrt(np.mean(np.square(gaps))) <= 0.05
+
+
+def test_members_keep_what_a_rule_does_not_scale(sample: list[Solved]) -> None:
+    for solved in (s for s in sample if s.member):
+        arch, base = solved.member.arch, solved.base
+        sizes = [(s.heads, s.kv_stride, s.mlp_ratio) for s in base.stages]
+        assert [(s.heads, s.kv_stride, s.mlp_ratio) for s in arch.stages] == sizes
+        ends = {"resolution": arch.resolution, "stem_width": arch.stem_width}
+        assert replace(base, stages=arch.stages, **ends) == arch
+
+
+def test_solving_is_deterministic_in_this_process_and_in_another() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED)
+    here = rule.member(5 * PICO_MACS)
+    assert here == rule.member(5 * PICO_MACS)
+    code = (
+        "from cmt_search.presets import PRESETS; from cmt_search.scaling import *;"
+        f"shares = Shares(depth={MIXED.depth}, width={MIXED.width}, resolution={MIXED.resolution});"
+        "rule = ScalingRule(base=PRESETS['cmt_pico'], shares=shares);"
+        f"print(rule.member({5 * PICO_MACS}).arch.key, end='')"
+    )
+    for seed in ("1", "2"):
+        there = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert there.stdout == here.arch.key
+
+
+@pytest.mark.parametrize("name", [*SAMPLES, "cmt_pico"])
+def test_growing_budgets_give_growing_macs(name: str) -> None:
+    macs = cost(PRESETS[name]).macs
+    rule = named_rule("cmt-paper", base=PRESETS[name])
+    members = [rule.member(growth * macs) for growth in (1.5, 2, 3, 5, 9, 16)]
+    costs = [m.cost.macs for m in members]
+    assert costs == sorted(set(costs))
+    first, last = members[0].arch, members[-1].arch
+    assert first.depth < last.depth
+    assert first.resolution < last.resolution
+    assert first.stages[0].width < last.stages[0].width
+
+
+@pytest.mark.parametrize("name", [*SAMPLES, "cmt_pico"])
+def test_depth_only_growth_is_realised_as_depth_alone(name: str) -> None:
+    base = PRESETS[name]
+    member = named_rule("depth-only", base=base).member(3 * cost(base).macs)
+    assert member.realised is not None
+    assert member.realised.values == pytest.approx((1, 0, 0), abs=0.02)
+
+
+@pytest.mark.parametrize(("name", "corner"), [("width-only", 1), ("resolution-only", 2)])
+def test_other_corners_realise_their_dimension(name: str, corner: int) -> None:
+    base = PRESETS["cmt_s"]
+    member = named_rule(name, base=base).member(10 * cost(base).macs)
+    assert member.realised is not None
+    assert member.realised.values == pytest.approx(np.eye(3)[corner], abs=0.02)
+    assert member.arch.depth == base.depth
+
+
+def test_a_rule_shrinks_its_base_below_it() -> None:
+    base = PRESETS["cmt_s"]
+    member = ScalingRule(base=base, shares=MIXED).member(0.3 * cost(base).macs)
+    assert member.cost.macs == pytest.approx(0.3 * cost(base).macs, rel=0.01)
+    assert member.arch.depth < base.depth
+    assert member.arch.resolution < base.resolution
+    assert member.arch.stages[0].width < base.stages[0].width
+    assert max(member.ideal.depth, member.ideal.width, member.ideal.resolution) < 1
+    assert member.realised is not None
+    assert member.realised.values == pytest.approx(MIXED.values, abs=0.1)
+
+
+def test_at_the_base_the_member_is_the_base_and_shares_are_undefined() -> None:
+    member = ScalingRule(base=PICO, shares=MIXED).member(PICO_MACS)
+    assert member.arch == PICO
+    assert member.realised is None
+    assert member.residual == 0
+    assert member.notes == ("costs what the base costs: shares are undefined",)
+    assert (member.ideal.depth, member.ideal.width, member.ideal.resolution) == (1, 1, 1)
+
+
+def test_shares_are_warned_about_below_twice_the_base_only() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED)
+    assert rule.member(1.8 * PICO_MACS).notes == (
+        "less than a factor of two from the base: shares are mostly rounding",
+    )
+    assert rule.member(2.2 * PICO_MACS).notes == ()
+
+
+# Grids, caps and the last resort
+
+
+@settings(max_examples=20)
+@given(
+    resolution_step=st.integers(1, 6),
+    width_step=st.integers(1, 2),
+    limits=st.tuples(st.integers(14, 18), st.integers(8, 11), st.integers(6, 9)),
+    growth=st.floats(3, 12),
+)
+def test_members_keep_to_steps_and_ranges(
+    resolution_step: int, width_step: int, limits: tuple[int, int, int], growth: float
+) -> None:
+    side, width, depth = limits
+    grid = Grid(
+        resolution_step=resolution_step,
+        width_step=width_step,
+        resolution_min=side,
+        resolution_max=side + 12,
+        width_min=width,
+        width_max=width + 8,
+        depth_min=depth,
+        depth_max=depth + 20,
+    )
+    rule = ScalingRule(base=PICO, shares=MIXED, grid=grid)
+    try:
+        arch = rule.member(Budget(macs=growth * PICO_MACS, tolerance=0.05)).arch
+    except BudgetError:
+        return
+    assert arch.resolution % resolution_step == 0
+    assert all(s.width % (s.heads * width_step) == 0 for s in arch.stages)
+    assert side <= arch.resolution <= side + 12
+    assert width <= arch.stages[0].width <= width + 8
+    assert depth <= arch.depth <= depth + 20
+
+
+def test_the_default_grid_has_even_sides_and_widths_that_heads_divide() -> None:
+    arch = ScalingRule(base=PRESETS["cmt_nano"], shares=MIXED).member(2e7).arch
+    assert arch.resolution % 2 == 0
+    assert all(s.width % s.heads == 0 for s in arch.stages)
+
+
+@pytest.mark.parametrize("cap", ["params", "activations"])
+def test_a_cap_is_respected_by_another_rounding(cap: str) -> None:
+    rule = ScalingRule(base=PRESETS["cmt_micro"], shares=MIXED)
+    macs = 5.0 * cost(rule.base).macs
+    free = rule.member(macs)
+    limit = getattr(free.cost, cap) - 1
+    capped = rule.member(Budget(macs=macs, **{cap: limit}))
+    assert getattr(capped.cost, cap) <= limit
+    assert capped.cost.macs == pytest.approx(macs, rel=0.01)
+    assert rule.member(Budget(macs=macs, **{cap: limit + 1})) == replace(
+        free, budget=Budget(macs=macs, **{cap: limit + 1})
+    )
+
+
+@pytest.mark.parametrize("cap", ["params", "activations"])
+def test_a_cap_that_no_rounding_meets_is_refused_by_name(cap: str) -> None:
+    rule = ScalingRule(base=PRESETS["cmt_micro"], shares=MIXED)
+    macs = 5.0 * cost(rule.base).macs
+    limit = getattr(rule.member(macs).cost, cap) // 2
+    with pytest.raises(BudgetError) as caught:
+        rule.member(Budget(macs=macs, **{cap: limit}))
+    assert re.fullmatch(
+        rf"budget 62,696,960 MACs breaks the cap on {cap} "
+        rf"\([\d,]+ needed, {limit:,} allowed\); raise the cap or lower the budget",
+        str(caught.value),
+    )
+
+
+def test_a_cap_raised_to_what_the_message_needs_is_met() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED)
+    with pytest.raises(BudgetError) as caught:
+        rule.member(Budget(macs=5 * PICO_MACS, params=1000))
+    needed = re.search(r"\(([\d,]+) needed", str(caught.value))
+    assert needed is not None
+    cap = int(needed[1].replace(",", ""))
+    assert rule.member(Budget(macs=5 * PICO_MACS, params=cap)).cost.params <= cap
+
+
+def test_two_broken_caps_are_both_named() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED)
+    with pytest.raises(BudgetError, match=r"breaks the cap on params \(.*\), activations \(.*\);"):
+        rule.member(Budget(macs=5 * PICO_MACS, params=1000, activations=10))
+
+
+COARSE = Grid(width_step=4, resolution_step=8)
+
+
+def test_the_irffn_ratio_is_trimmed_as_a_last_resort_and_flagged() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED, grid=COARSE)
+    member = rule.member(Budget(macs=5 * PICO_MACS, tolerance=0.0005))
+    assert 0 < abs(member.trim) <= 0.03
+    assert member.cost.macs == pytest.approx(5 * PICO_MACS, rel=0.0005)
+    ratios = {stage.mlp_ratio for stage in member.arch.stages}
+    assert ratios == {4.0 * (1 + member.trim)}
+    assert member.notes == (f"IRFFN ratio trimmed by {member.trim:+.1%} to meet the budget",)
+    assert member.realised is not None
+    assert member.residual != 0
+    assert math.fsum([*member.realised.values, member.residual]) == pytest.approx(1, abs=1e-9)
+    assert member.to_dict()["notes"] == list(member.notes)
+
+
+def test_nothing_is_trimmed_where_the_tolerance_can_be_met_without() -> None:
+    rule = ScalingRule(base=PICO, shares=MIXED, grid=COARSE)
+    member = rule.member(Budget(macs=5 * PICO_MACS, tolerance=0.02))
+    assert member.trim == 0
+    assert {stage.mlp_ratio for stage in member.arch.stages} == {4.0}
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_added_blocks_follow_the_stage_ratio(ratio: float) -> None:
+    shares = Shares(depth=1, width=0, resolution=0)
+    rule = ScalingRule(base=PICO, shares=shares, stage_ratio=ratio)
+    arch = rule.member(6 * PICO_MACS).arch
+    added = arch.depth - PICO.depth
+    assert added > 10
+    assert abs(arch.stages[2].depth - PICO.stages[2].depth - ratio * added) < 1
+
+
+def test_a_base_of_two_stages_is_solved_too() -> None:
+    base = replace(PICO, stages=PICO.stages[:2])
+    member = ScalingRule(base=base, shares=MIXED).member(5 * cost(base).macs)
+    assert member.cost.macs == pytest.approx(5 * cost(base).macs, rel=0.01)
+
+
+def test_members_are_plain_values() -> None:
+    member = ScalingRule(base=PICO, shares=MIXED).member(5 * PICO_MACS)
+    data = member.to_dict()
+    assert Arch.from_dict(data["arch"]).key == data["key"] == member.arch.key
+    assert data["macs"] == member.cost.macs
+    assert data["budget"] == 5 * PICO_MACS
+    assert data["notes"] == []

@@ -1,0 +1,229 @@
+"""Both executors on the same searches. Ray is started once, for all tests here."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cmt_search.errors import DataError, RunError
+from cmt_search.search import (
+    Event,
+    JobFinished,
+    JobStarted,
+    RunFolder,
+    TrialRecord,
+    read_trials,
+    run_search,
+)
+from cmt_search.search.executors.inline import InlineExecutor
+from cmt_search.search.executors.ray_settings import prepare_ray
+from cmt_search.search.ledger import Ledger
+from cmt_search.search.run import ExecutorName
+from cmt_search.search.storage import StudyStore
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log
+
+TPE = FakeSpace(trials=14, seeds=2, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
+SMALL = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=1, replicates=1))
+DEPTH_ONLY = 9  # blocks of its network, and of no other
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    prepare_ray(local=True)
+    from cmt_search.search.executors.ray_cluster import Wish, connected
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # workers must find the evaluator
+    try:
+        with connected(Wish(slots=2)):
+            yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def new(path: Path) -> RunFolder:
+    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+
+
+def what(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
+    return [(t.number, t.name, t.params, t.state, t.values, t.rungs, t.reason) for t in trials]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> None:
+    found = {}
+    for executor in ("inline", "ray"):
+        run, log = new(tmp_path / executor), tmp_path / f"{executor}.log"
+        factory = LookupFactory(log=log, raises=DEPTH_ONLY)
+        outcome = run_search(run, TPE, factory, executor=executor, slots=1)  # type: ignore[arg-type]
+        assert outcome.stopped == "finished"
+        assert (outcome.complete, outcome.failed) == (13, 1)
+        assert outcome.jobs == sum(line[0] == "begin" for line in read_log(log))
+        assert (outcome.left.trials, outcome.left.jobs) == (0, 0)
+        found[executor] = what(read_trials(run.path))
+    assert found["ray"] == found["inline"]
+    failed = [trial for trial in found["ray"] if trial[3] == "failed"]
+    assert [trial[1] for trial in failed] == ["depth-only"]
+    assert str(failed[0][-1]).startswith("ZeroDivisionError: the lookup broke, in __call__")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=3, replicates=2))
+    outcome = run_search(run, space, LookupFactory(log=log, wait=0.05), executor="ray", slots=2)
+    lines = read_log(log)
+    jobs = [line[1:4] for line in lines if line[0] == "begin"]
+    assert len(jobs) == len(set(jobs)) == outcome.jobs
+    workers = {line[4] for line in lines}
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+    assert sorted(line[4] for line in lines if line[0] == "made") == sorted(workers)
+    assert {t.state for t in read_trials(run.path)} == {"complete"}
+    assert not list(run.path.glob(".tune-*"))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    dwr = 2  # blocks
+    factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=dwr)
+    outcome = run_search(run, SMALL, factory, executor="ray", slots=2)
+    trials = {t.name: t for t in read_trials(run.path)}
+    assert trials["dwr"].state == "complete"
+    lost = trials["depth-only"]
+    assert lost.state == "failed"
+    assert str(lost.reason).startswith("worker died 3 times: ")
+    assert "actor" in str(lost.reason).lower()
+    assert (outcome.failed, outcome.complete) == (1, len(trials) - 1)
+    key = lost.rungs[0].rung.arch.key
+    assert [line[:2] for line in read_log(log)].count(("begin", key)) == 3
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (LookupFactory(broken=True), "data/images is missing; unpack the archive there"),
+        (LookupFactory(misfits=4), "the images have 1 channel, the network takes 3"),
+    ],
+)
+def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
+    tmp_path: Path, executor: ExecutorName, factory: LookupFactory, message: str
+) -> None:
+    run = new(tmp_path / "r")
+    with pytest.raises(DataError, match=message):
+        run_search(run, SMALL, factory, executor=executor, slots=1)
+    assert {t.state for t in read_trials(run.path)} <= {"running", "complete"}
+    outcome = run_search(run, SMALL, LookupFactory(), executor="inline")
+    assert (outcome.stopped, outcome.failed) == ("finished", 0)
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_stop_hands_out_nothing_more(tmp_path: Path, executor: ExecutorName) -> None:
+    from cmt_search.search.executors.ray_cluster import Wish
+    from cmt_search.search.executors.ray_tune import RayExecutor
+
+    run, events = new(tmp_path / "r"), list[Event]()
+    store = StudyStore.open(
+        run.storage_url(), name="r", run_id="1", fingerprint="f00d", objectives=("top1",)
+    )
+    ledger = Ledger(TPE, store, on_event=events.append)
+    two = RayExecutor(folder=run.path, wish=Wish(slots=2))
+    chosen = two if executor == "ray" else InlineExecutor()
+    chosen.run(ledger, LookupFactory(wait=0.2), stop=lambda: ledger.jobs_done >= 3)
+    started, done = ([e for e in events if isinstance(e, t)] for t in (JobStarted, JobFinished))
+    assert len(started) == len(done) == ledger.jobs_done
+    assert 3 <= len(done) <= 4
+    assert all(event.measurement for event in done)
+    assert not ledger.finished
+
+
+def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:
+    run = new(tmp_path / "r")
+    idle = run_search(run, TPE, LookupFactory(), executor="inline", time_limit=0.0)
+    assert (idle.stopped, idle.jobs, idle.left.trials) == ("time limit", 0, 14)
+    one = run_search(run, TPE, LookupFactory(wait=1), executor="inline", time_limit=0.9)
+    assert (one.stopped, one.jobs, one.left.trials) == ("time limit", 1, 14)
+    assert [m.seed for m in read_trials(run.path)[0].rungs[0].measurements] == [7]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_resources_that_no_node_has_are_refused_at_once(tmp_path: Path) -> None:
+    run = new(tmp_path / "r")
+    with pytest.raises(RunError) as error:
+        run_search(run, SMALL, LookupFactory(), executor="ray", cpus_per_trial=512)
+    assert str(error.value).startswith(
+        "a trial asks for 512 CPU, and no node of this machine has that (by node: "
+    )
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_ray_on_this_machine_listens_to_this_machine_only() -> None:
+    import ray
+
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+
+
+def test_slots_follow_from_what_the_nodes_have() -> None:
+    prepare_ray(local=True)
+    from cmt_search.search.executors.ray_cluster import Wish, slots
+
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
+    assert slots(Wish(), nodes=nodes) == 11
+    assert slots(Wish(slots=4), nodes=nodes) == 4
+    assert slots(Wish(cpus=2), nodes=nodes) == 5
+    assert slots(Wish(cpus=1, gpus=0.25), nodes=nodes) == 8
+    with pytest.raises(RunError) as error:
+        slots(Wish(address="auto", cpus=4, gpus=3), nodes=nodes)
+    assert str(error.value) == (
+        "a trial asks for 4 CPU and 3 GPU, and no node of the cluster at 'auto' has that "
+        "(by node: 8 CPU and 2 GPU; 3 CPU and 0 GPU); lower --cpus-per-trial or --gpus-per-trial, "
+        "or give the --address of a larger cluster"
+    )
+
+
+@pytest.mark.parametrize(
+    ("slots", "address", "message"),
+    [
+        (0, None, "slots=0 runs nothing; use at least 1"),
+        (2, None, "the inline executor has one slot on this machine; use --executor ray"),
+        (1, "auto", "the inline executor has one slot on this machine; use --executor ray"),
+    ],
+)
+def test_what_an_executor_cannot_do_is_refused(
+    tmp_path: Path, slots: int, address: str | None, message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        run_search(
+            new(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", slots=slots,
+            address=address,
+        )  # fmt: skip
+
+
+def test_a_run_of_another_space_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="beef")
+    with pytest.raises(RunError, match="was begun with another search space"):
+        run_search(run, SMALL, LookupFactory(), executor="inline")
+    assert not run.study.exists()
+
+
+def test_a_finished_run_starts_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new(tmp_path / "r")
+    first = run_search(run, SMALL, LookupFactory(), executor="inline")
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("ray was started"))
+    again = run_search(run, SMALL, LookupFactory(broken=True), executor="ray")
+    assert (again.complete, again.jobs) == (first.complete, 0)
+
+
+def test_what_a_listener_raises_ends_the_search(tmp_path: Path) -> None:
+    def broken(event: Event) -> None:
+        raise ValueError("no terminal")
+
+    with pytest.raises(ValueError, match="no terminal"):
+        run_search(new(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", on_event=broken)

@@ -1,0 +1,425 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from cmt_search.errors import SpaceError
+from cmt_search.evaluation import Evaluator
+from cmt_search.search.attributes import trial_record
+from cmt_search.search.executors.inline import InlineExecutor
+from cmt_search.search.job import Event, Job, JobFinished, TrialFinished
+from cmt_search.search.ledger import Ledger
+from cmt_search.search.record import TrialRecord
+from cmt_search.search.storage import StudyStore
+from tests.search.lookup import (
+    FakeSampler,
+    FakeSpace,
+    LookupEvaluator,
+    measure,
+    nan,
+    out_of_memory,
+)
+
+PARETO = FakeSpace(
+    kind="pareto", objectives=("top1", "macs"), trials=12, sampler=FakeSampler(name="random")
+)
+
+
+def open_store(folder: Path, space: FakeSpace) -> StudyStore:
+    return StudyStore.open(
+        f"sqlite:///{folder}/study.db",
+        name="study",
+        run_id="1",
+        fingerprint=space.fingerprint,
+        objectives=space.objectives,
+    )
+
+
+def records(store: StudyStore) -> list[TrialRecord]:
+    return [trial_record(trial) for trial in store.trials()]
+
+
+def search(
+    folder: Path, space: FakeSpace, evaluator: Evaluator | None = None, trials: int | None = None
+) -> list[TrialRecord]:
+    store = open_store(folder, space)
+    ledger = Ledger(space, store, trials=trials)
+    InlineExecutor().run(ledger, lambda: evaluator or LookupEvaluator(), stop=lambda: False)
+    assert ledger.finished
+    found = records(store)
+    store.close()
+    return found
+
+
+def answer(job: Job, ledger: Ledger) -> None:
+    ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+
+
+def identities(trial: TrialRecord) -> list[tuple[str, int, int]]:
+    return [
+        (r.rung.arch.key, r.rung.fidelity.epochs, m.seed)
+        for r in trial.rungs
+        for m in r.measurements
+    ]
+
+
+def test_every_trial_of_a_design_climbs_its_whole_ladder_once(tmp_path: Path) -> None:
+    jobs: list[Job] = []
+    store = open_store(tmp_path, FakeSpace(seeds=2))
+    ledger = Ledger(FakeSpace(seeds=2), store)
+    while (job := ledger.next_job()) is not None:
+        jobs.append(job)
+        answer(job, ledger)
+    assert len(jobs) == len({job.identity for job in jobs})
+    for trial in records(store):
+        assert trial.state == "complete"
+        assert [len(rung.measurements) for rung in trial.rungs] == [2, 2]
+        seeds = [m.seed for m in trial.rungs[0].measurements]
+        assert seeds == [7 + 1000 * trial.replicate, 8 + 1000 * trial.replicate]
+        last = [m.top1 for m in trial.rungs[-1].measurements]
+        assert trial.values == (pytest.approx(sum(last) / 2),)
+
+
+def test_a_trial_reads_back_as_it_was_asked_for(tmp_path: Path) -> None:
+    trial = search(tmp_path, FakeSpace())[1]
+    shares = {"depth": 0.17, "width": 0.52}
+    asked = FakeSpace().candidate(shares, "cmt-paper")
+    assert trial.name == "cmt-paper"
+    assert trial.params == shares
+    assert trial.shares == (0.17, 0.52, 1 - 0.17 - 0.52)
+    assert tuple(rung.rung for rung in trial.rungs) == asked.rungs
+    expected = [measure(r.arch, fidelity=r.fidelity, seed=7) for r in asked.rungs]
+    assert [rung.measurements[0] for rung in trial.rungs] == expected
+    assert trial.seconds == 1.0
+
+
+def test_a_network_that_was_measured_is_answered_from_the_study(tmp_path: Path) -> None:
+    space = FakeSpace(grid=1, sampler=FakeSampler(lattice=4, replicates=1))
+    trials = search(tmp_path, space)
+    trained = [
+        name
+        for trial in trials
+        for name, reused in zip(
+            identities(trial), [r for rung in trial.rungs for r in rung.reused], strict=True
+        )
+        if not reused
+    ]
+    assert len(trained) == len(set(trained)) < sum(len(identities(t)) for t in trials)
+    assert {t.state for t in trials} == {"complete"}
+    copies = [t for t in trials if all(rung.reused == (True,) for rung in t.rungs)]
+    assert copies
+    assert all(t.seconds == 0 and t.values for t in copies)
+
+
+def test_a_trial_waits_for_a_twin_that_is_training(tmp_path: Path) -> None:
+    space = FakeSpace(grid=1, epochs=(1,), sampler=FakeSampler(lattice=0, replicates=1))
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)  # centroid, cmt-paper, depth-only, dwr: the middle ones differ
+    handed = []
+    while (job := ledger.next_job()) is not None:
+        handed.append(job)
+    open_trials = [t for t in records(store) if t.state == "running"]
+    assert len(handed) < len(open_trials) == 4
+    assert not ledger.finished
+    for job in handed:
+        answer(job, ledger)
+    assert ledger.next_job() is None
+    assert ledger.finished
+    assert {t.state for t in records(store)} == {"complete"}
+
+
+def test_the_oldest_trial_goes_first(tmp_path: Path) -> None:
+    ledger = Ledger(FakeSpace(seeds=2), open_store(tmp_path, FakeSpace(seeds=2)))
+    order = []
+    for _ in range(5):
+        job = ledger.next_job()
+        assert job is not None
+        order.append((job.trial, job.rung, job.seed))
+        answer(job, ledger)
+    assert order == [(0, 0, 7), (0, 0, 8), (0, 1, 7), (0, 1, 8), (1, 0, 7)]
+
+
+def test_a_diverged_training_fails_its_trial_with_the_reason(tmp_path: Path) -> None:
+    trials = search(tmp_path, FakeSpace(), nan)
+    assert {t.state for t in trials} == {"failed"}
+    assert {t.reason for t in trials} == {"loss is nan: the training diverged"}
+    assert all(t.values == () for t in trials)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"top1": float("inf")}, "top1 is inf: the training diverged"),
+        ({"top1": 1.5}, "top1 is 1.5, outside 0..1"),
+        ({"seed": 3}, "seed is 3, asked for 7"),
+    ],
+)
+def test_a_measurement_that_cannot_be_true_fails_its_trial(
+    tmp_path: Path, changes: dict[str, float], reason: str
+) -> None:
+    store = open_store(tmp_path, FakeSpace())
+    ledger = Ledger(FakeSpace(), store)
+    job = ledger.next_job()
+    assert job is not None
+    ledger.record(job, replace(measure(job.arch, fidelity=job.fidelity, seed=7), **changes))
+    assert [(t.state, t.reason) for t in records(store)] == [("failed", reason)]
+
+
+def test_a_failing_job_is_a_row_and_the_search_goes_on(tmp_path: Path) -> None:
+    trials = search(tmp_path, FakeSpace(), LookupEvaluator(raises=9))  # depth-only has 9 blocks
+    failed = [t for t in trials if t.state == "failed"]
+    assert [t.name for t in failed] == ["depth-only"]
+    assert str(failed[0].reason).startswith(
+        "ZeroDivisionError: the lookup broke, in __call__ (lookup.py:"
+    )
+    assert sum(t.state == "complete" for t in trials) == len(trials) - 1
+
+
+def test_the_message_of_a_failed_training_is_the_reason(tmp_path: Path) -> None:
+    trials = search(tmp_path, FakeSpace(), out_of_memory)
+    assert {t.reason for t in trials} == {"out of memory at batch 64; lower proxy.batch"}
+
+
+def test_a_failing_trial_keeps_what_its_other_seeds_measured(tmp_path: Path) -> None:
+    space = FakeSpace(seeds=2)
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    first, second = ledger.next_job(), ledger.next_job()
+    assert first is not None
+    assert second is not None
+    assert first.trial == second.trial == 0
+    ledger.fail(first, "lost")
+    assert records(store)[0].state == "running"
+    answer(second, ledger)
+    trial = records(store)[0]
+    assert (trial.state, trial.reason) == ("failed", "lost")
+    assert [m.seed for m in trial.rungs[0].measurements] == [second.seed]
+
+
+def test_a_network_that_failed_is_not_tried_again_by_a_twin(tmp_path: Path) -> None:
+    space = FakeSpace(grid=1, epochs=(1,), sampler=FakeSampler(lattice=0, replicates=1))
+    began: list[str] = []
+
+    def failing(arch: object, **_: object) -> None:
+        began.append(str(arch))
+        raise ZeroDivisionError("no")
+
+    trials = search(tmp_path, space, failing)  # type: ignore[arg-type]
+    assert [t.state for t in trials] == ["failed"] * 4
+    assert len(began) == len(set(began)) < 4
+
+
+def test_infeasible_candidates_are_rows_that_do_not_count(tmp_path: Path) -> None:
+    space = FakeSpace(trials=9, infeasible_above=0.9, sampler=FakeSampler(name="random"))
+    trials = search(tmp_path, space)
+    infeasible = [t for t in trials if t.state == "failed"]
+    assert "depth-only" in [t.name for t in infeasible]
+    assert infeasible[0].reason == "infeasible: depth=1.00 leaves no network; lower it"
+    assert infeasible[0].rungs == ()
+    assert sum(t.state == "complete" for t in trials) == 9
+
+
+def test_asking_ends_where_nothing_is_feasible(tmp_path: Path) -> None:
+    space = replace(PARETO, infeasible_above=-1.0)
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    assert ledger.next_job() is None
+    assert ledger.finished
+    assert ledger.counts["infeasible"] == 100
+    assert ledger.notes() == (
+        "12 of 12 trials were not run: 100 candidates in a row were infeasible; widen the ranges "
+        "or the budgets of the space",
+    )
+
+
+def test_a_design_that_is_exhausted_says_so(tmp_path: Path) -> None:
+    space = FakeSpace(trials=50)
+    ledger = Ledger(space, open_store(tmp_path, space))
+    while (job := ledger.next_job()) is not None:
+        answer(job, ledger)
+    assert ledger.notes() == (
+        "39 of 50 trials were not run: the design holds 11 trials; for more, raise "
+        "sampler.lattice or sampler.replicates, or set sampler.name to tpe",
+    )
+
+
+def test_a_search_without_trials_and_without_a_design_is_refused(tmp_path: Path) -> None:
+    space = replace(PARETO, trials=None)
+    with pytest.raises(SpaceError, match="trials is missing, and there is no design to count"):
+        Ledger(space, open_store(tmp_path, space))
+
+
+def test_halving_compares_equal_rungs_and_prunes_with_a_reason(tmp_path: Path) -> None:
+    space = FakeSpace(
+        kind="pareto",
+        trials=20,
+        halving=2,
+        epochs=(1, 2, 4),
+        grid=1000,  # no twins
+        sampler=FakeSampler(name="random"),
+    )
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    seen: dict[int, list[float]] = {}
+    expected = {}
+    while (job := ledger.next_job()) is not None:
+        found = measure(job.arch, fidelity=job.fidelity, seed=job.seed)
+        at = seen.setdefault(job.rung, [])
+        at.append(found.top1)
+        better = sum(other > found.top1 for other in at)
+        if job.rung < 2 and len(at) >= 2 and better >= len(at) / 2:
+            expected[job.trial] = f"not in the best 1/2 of the {len(at)} at rung {job.rung + 1}"
+        ledger.record(job, found)
+    trials = records(store)
+    pruned = {t.number: t.reason for t in trials if t.state == "pruned"}
+    assert pruned == expected
+    assert len(pruned) > 5
+    assert all(t.values == () for t in trials if t.state == "pruned")
+    assert all(len(t.values) == 1 for t in trials if t.state == "complete")
+
+
+def test_without_halving_nothing_is_pruned(tmp_path: Path) -> None:
+    assert {t.state for t in search(tmp_path, PARETO)} == {"complete"}
+
+
+def test_costs_are_objectives_of_the_last_rung(tmp_path: Path) -> None:
+    for trial in search(tmp_path, PARETO):
+        assert trial.values[1] == trial.rungs[-1].rung.macs
+
+
+def test_halving_with_several_objectives_never_stops_the_front(tmp_path: Path) -> None:
+    space = replace(PARETO, trials=30, halving=3, epochs=(1, 2))
+    trials = search(tmp_path, space)
+    at_first = [(t.rungs[0].measurements[0].top1, t.rungs[0].rung.macs) for t in trials]
+    stopped = [t for t in trials if t.state == "pruned"]
+    assert stopped
+    for trial in stopped:
+        top1, macs = at_first[trial.number]
+        assert any(other[0] > top1 and other[1] < macs for other in at_first)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_search_in_pieces_asks_what_a_search_in_one_asks(tmp_path: Path, name: str) -> None:
+    space = replace(PARETO, trials=14, epochs=(1,), sampler=FakeSampler(name=name))
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    whole.mkdir()
+    pieces.mkdir()
+    expected = search(whole, space)
+    for _ in range(200):  # every job with a ledger of its own
+        store = open_store(pieces, space)
+        ledger = Ledger(space, store)
+        job = ledger.next_job()
+        if job is None:
+            break
+        answer(job, ledger)
+        store.close()
+    found = records(store)
+    assert [(t.params, t.values, t.state) for t in found] == [
+        (t.params, t.values, t.state) for t in expected
+    ]
+
+
+def test_jobs_in_flight_are_handed_out_again_and_nothing_else(tmp_path: Path) -> None:
+    space = FakeSpace(seeds=3)
+    ledger = Ledger(space, open_store(tmp_path, space))
+    jobs = [ledger.next_job() for _ in range(5)]
+    for job in jobs[:2]:
+        assert job is not None
+        answer(job, ledger)
+    again = Ledger(space, open_store(tmp_path, space))  # the first was killed
+    assert [again.next_job() for _ in range(3)] == jobs[2:]
+
+
+def test_a_measured_trial_that_was_not_ended_is_ended_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = FakeSpace(epochs=(1,), trials=1)
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    job = ledger.next_job()
+    assert job is not None
+    write = StudyStore.set
+
+    def killed(self: StudyStore, number: int, key: str, value: object) -> None:
+        write(self, number, key, value)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyStore, "set", killed)
+        with pytest.raises(SystemExit):
+            answer(job, ledger)
+    assert records(store)[0].state == "running"
+    again = Ledger(space, store)
+    assert again.next_job() is None
+    assert again.finished
+    assert records(store)[0].state == "complete"
+
+
+def test_a_running_trial_without_a_candidate_is_failed_with_a_reason(tmp_path: Path) -> None:
+    store = open_store(tmp_path, FakeSpace())
+    store.add(state=TrialState.RUNNING, params={}, distributions={}, attributes={})
+    ledger = Ledger(FakeSpace(trials=3), store)
+    while (job := ledger.next_job()) is not None:
+        answer(job, ledger)
+    first, *others = records(store)
+    assert (first.state, first.reason) == ("failed", "left without a candidate by another program")
+    assert [t.state for t in others] == ["complete", "complete"]
+
+
+def test_trials_may_be_extended_and_the_number_is_remembered(tmp_path: Path) -> None:
+    space = replace(PARETO, trials=4)
+    assert len(search(tmp_path, space)) == 4
+    assert len(search(tmp_path, space)) == 4
+    assert len(search(tmp_path, space, trials=7)) == 7
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store, trials=9)
+    ledger.next_job()
+    store.close()  # killed
+    assert len(search(tmp_path, space)) == 9
+
+
+def test_a_design_is_asked_for_once(tmp_path: Path) -> None:
+    space = FakeSpace()
+    names = [t.name for t in search(tmp_path, space, trials=4)]
+    longer = [t.name for t in search(tmp_path, space, trials=11)]
+    assert longer[:4] == names
+    assert len(longer) == 11
+    assert sorted(longer) == sorted([*dict.fromkeys(longer), "centroid", "cmt-paper"])
+
+
+def test_the_plan_counts_down_to_nothing_and_events_tell_all(tmp_path: Path) -> None:
+    events: list[Event] = []
+    space = FakeSpace(seeds=2)
+    ledger = Ledger(space, open_store(tmp_path, space), on_event=events.append)
+    while (job := ledger.next_job()) is not None:
+        answer(job, ledger)
+    jobs = [event.plan.jobs for event in events]
+    assert jobs == sorted(jobs, reverse=True)
+    assert jobs[0] == 11 * 2 * 2
+    assert jobs[-1] == 0
+    assert sum(isinstance(event, JobFinished) for event in events) == ledger.jobs_done
+    ended = [event for event in events if isinstance(event, TrialFinished)]
+    assert [event.number for event in ended] == list(range(11))
+
+
+def test_waiting_trials_do_not_swallow_the_sampler(tmp_path: Path) -> None:
+    space = replace(PARETO, trials=500, grid=0)  # one network for all
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    assert ledger.next_job() is not None
+    assert ledger.next_job() is None
+    assert 1 < len(records(store)) < 40
+
+
+def test_a_trial_enters_the_study_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = replace(PARETO, sampler=FakeSampler(name="tpe"))
+    store = open_store(tmp_path, space)
+    ledger = Ledger(space, store)
+    written = []
+    for name in ("set_trial_param", "set_trial_user_attr", "set_trial_system_attr"):
+        monkeypatch.setattr(RDBStorage, name, lambda *a, **k: written.append(a))
+    ledger.next_job()
+    assert written == []
+    assert records(store)[0].rungs

@@ -1,0 +1,206 @@
+"""A network description refuses the impossible, survives serialisation, and has a stable key."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cmt_search.arch import Arch, Stage
+from cmt_search.errors import ArchError
+from cmt_search.presets import PRESETS
+from tests.archs import archs
+
+BASE = PRESETS["cmt_pico"]
+
+
+def _with_stage(**changes: Any) -> Arch:
+    first, *rest = BASE.stages
+    return replace(BASE, stages=(replace(first, **changes), *rest))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: _with_stage(width=10, heads=4),
+            "stages[0].width=10 is not divisible by heads=4; use 12",
+        ),
+        (
+            lambda: _with_stage(width=1, heads=2),
+            "stages[0].width=1 is not divisible by heads=2; use 2",
+        ),
+        (
+            lambda: _with_stage(depth=2.0),
+            "stages[0].depth=2.0 is not an integer; write a whole number",
+        ),
+        (
+            lambda: _with_stage(heads=True),
+            "stages[0].heads=True is not an integer; write a whole number",
+        ),
+        (lambda: _with_stage(depth=0), "stages[0].depth=0 is too small; use at least 1"),
+        (lambda: _with_stage(kv_stride=0), "stages[0].kv_stride=0 is too small; use at least 1"),
+        (
+            lambda: _with_stage(mlp_ratio="4"),
+            "stages[0].mlp_ratio='4' is not a number; use about 4",
+        ),
+        (
+            lambda: _with_stage(mlp_ratio=float("nan")),
+            "stages[0].mlp_ratio=nan leaves no sensible hidden width; use about 4",
+        ),
+        (
+            lambda: _with_stage(mlp_ratio=0.1),
+            "stages[0].mlp_ratio=0.1 leaves no sensible hidden width; use about 4",
+        ),
+        (
+            lambda: replace(BASE, resolution="224"),
+            "resolution='224' is not an integer; write a whole number",
+        ),
+        (lambda: replace(BASE, resolution=0), "resolution=0 is too small; use at least 1"),
+        (lambda: replace(BASE, num_classes=-1), "num_classes=-1 is too small; use at least 0"),
+        (
+            lambda: replace(BASE, stages=()),
+            "stages=() holds no stage; give a tuple of at least one",
+        ),
+        (
+            lambda: replace(BASE, stages=({"depth": 1},)),
+            "stages[0]={'depth': 1} is no Stage; write Stage(depth=, width=, heads=)",
+        ),
+    ],
+)
+def test_an_impossible_network_is_refused_with_its_place_and_a_remedy(
+    make: Callable[[], Arch], message: str
+) -> None:
+    with pytest.raises(ArchError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def _edited(edit: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    data = BASE.to_dict()
+    edit(data)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            _edited(lambda d: d.update(resolutoin=3)),
+            "arch.resolutoin is unknown; arch takes in_chans, neck_width, num_classes, resolution, "
+            "stages, stem_stride, stem_width",
+        ),
+        (
+            _edited(lambda d: d["stages"][2].update(with_=3)),
+            "arch.stages[2].with_ is unknown; arch.stages[2] takes depth, heads, kv_stride, "
+            "mlp_ratio, width",
+        ),
+        (_edited(lambda d: d.pop("stem_width")), "arch.stem_width is missing; add it"),
+        (_edited(lambda d: d["stages"][1].pop("heads")), "arch.stages[1].heads is missing; add it"),
+        (
+            _edited(lambda d: d.update(stages="four")),
+            "arch.stages='four' is not a list; give a list of stages",
+        ),
+        (
+            _edited(lambda d: d.update(stages=[3])),
+            "arch.stages[0]=3 is not a mapping; write `field: value` pairs",
+        ),
+        ([1, 2], "arch=[1, 2] is not a mapping; write `field: value` pairs"),
+        (
+            _edited(lambda d: d["stages"][3].update(width=61)),
+            "stages[3].width=61 is not divisible by heads=8; use 64",
+        ),
+    ],
+)
+def test_a_description_that_cannot_be_read_names_the_key(data: Any, message: str) -> None:
+    with pytest.raises(ArchError) as caught:
+        Arch.from_dict(data)
+    assert str(caught.value) == message
+
+
+@given(arch=archs)
+def test_a_network_survives_the_way_through_json(arch: Arch) -> None:
+    again = Arch.from_dict(json.loads(json.dumps(arch.to_dict())))
+    assert again == arch
+    assert again.key == arch.key
+
+
+def test_fields_with_defaults_may_be_left_out_of_a_description() -> None:
+    short = {
+        "resolution": 32,
+        "stem_width": 8,
+        "stages": [{"depth": 1, "width": 8, "heads": 2}],
+    }
+    assert Arch.from_dict(short) == Arch(
+        resolution=32, stem_width=8, stages=(Stage(depth=1, width=8, heads=2),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("cmt_ti", "3e1ba98378a0"),
+        ("cmt_xs", "434bdddbcd17"),
+        ("cmt_s", "ebfeba93ed24"),
+        ("cmt_b", "72f019470541"),
+        ("cmt_micro", "7f5b6c3b6429"),
+        ("cmt_nano", "f20485e8127f"),
+        ("cmt_pico", "45b35981bba4"),
+    ],
+)
+def test_keys_of_presets_never_change_since_studies_and_exports_hold_them(
+    name: str, key: str
+) -> None:
+    assert PRESETS[name].key == key
+
+
+def test_keys_are_equal_where_the_realised_networks_are() -> None:
+    assert _with_stage(mlp_ratio=4).key == _with_stage(mlp_ratio=4.0).key
+    assert _with_stage(mlp_ratio=4.0).key == _with_stage(mlp_ratio=4.05).key  # both 32 channels
+    assert _with_stage(mlp_ratio=4.0).key != _with_stage(mlp_ratio=4.125).key  # 33 channels
+
+
+@given(arch=archs, data=st.data())
+def test_keys_differ_when_any_realised_size_does(arch: Arch, data: st.DataObject) -> None:
+    name = data.draw(
+        st.sampled_from(
+            ["resolution", "stem_width", "stem_stride", "neck_width", "in_chans", "num_classes"]
+        )
+    )
+    assert replace(arch, **{name: getattr(arch, name) + 1}).key != arch.key
+    i = data.draw(st.integers(0, len(arch.stages) - 1))
+    stage = arch.stages[i]
+    for changed in (
+        replace(stage, depth=stage.depth + 1),
+        replace(stage, width=stage.width + stage.heads),
+        replace(stage, width=2 * stage.width, heads=2 * stage.heads),
+        replace(stage, kv_stride=stage.kv_stride + 1),
+        replace(stage, mlp_ratio=stage.mlp_ratio + 1),
+    ):
+        stages = (*arch.stages[:i], changed, *arch.stages[i + 1 :])
+        assert replace(arch, stages=stages).key != arch.key
+
+
+def test_heads_alone_change_the_key() -> None:
+    assert _with_stage(heads=2).key != BASE.key
+
+
+def test_networks_are_frozen_hashable_and_picklable() -> None:
+    with pytest.raises(FrozenInstanceError):
+        BASE.resolution = 3  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        BASE.stages[0].width = 3  # type: ignore[misc]
+    assert {BASE, Arch.from_dict(BASE.to_dict())} == {BASE}
+    assert pickle.loads(pickle.dumps(BASE)) == BASE
+
+
+def test_derived_sizes_are_those_of_the_facts_page() -> None:
+    ti, xs = PRESETS["cmt_ti"], PRESETS["cmt_xs"]
+    assert (ti.depth, ti.total_stride) == (16, 32)
+    assert [s.hidden for s in ti.stages] == [165, 331, 662, 1324]
+    assert xs.stages[0].hidden == 196  # int(52 * 3.77), not the paper's printed 3.8
+    assert BASE.total_stride == 16
