@@ -75,6 +75,7 @@ class Recipe:
     drop_path: float = 0.0  # rate at the last block
     clip_grad: float | None = None  # largest gradient norm
     pos_std: float = 0.02  # of the position tables at the start
+    residual_scale: float = 0.0  # of the residual branches at the start; 1 is the paper's
 
     def __post_init__(self) -> None:
         _require("batch", self.batch, self.batch >= 2, "at least 2: BatchNorm needs two")
@@ -82,6 +83,8 @@ class Recipe:
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "about 0.05")
         _require("crop_padding", self.crop_padding, 0 <= self.crop_padding <= 0.5, "0 to 0.5")
         _require("pos_std", self.pos_std, 0 <= self.pos_std < math.inf, "about 0.02")
+        scale = self.residual_scale
+        _require("residual_scale", scale, 0 <= scale < math.inf, "0, or 1 as in the paper")
         for name in ("warmup_fraction", "label_smoothing", "drop_path"):
             value = getattr(self, name)
             _require(name, value, 0 <= value < 1, "0 to below 1")

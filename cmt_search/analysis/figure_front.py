@@ -92,6 +92,8 @@ def front_finding(networks: pd.DataFrame) -> str:
     first, last = front.iloc[0], front.iloc[-1]
     if len(front) == 1:
         return f"One network beats all {len(networks)}: {percent(last['top1'])}"
+    if last["macs"] < 1.05 * first["macs"]:
+        return f"The front ends with {percent(last['top1'])} at {macs_text(last['macs'])}"
     return (
         f"The front rises from {percent(first['top1'])} at {macs_text(first['macs'])} "
         f"to {percent(last['top1'])} at {macs_text(last['macs'])}"

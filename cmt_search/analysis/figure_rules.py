@@ -57,8 +57,8 @@ def draw_rules(data: RulesData) -> go.Figure:
         figure,
         title=_title(data),
         subtitle=(
-            "Filled: predicted with 95% interval. Open: measured difference of means. "
-            f"Grey: ±{points(EPS)} points"
+            "Filled: predicted, with an interval that holds for all rules at once (95%). "
+            f"Open: measured. Grey: ±{points(EPS)} points"
         ),
         height=180 + 34 * max(len(data.names), 3) * max(len(data.budgets), 2) // 2,
     )
@@ -111,4 +111,5 @@ def _title(data: RulesData) -> str:
     at = macs_text(data.budgets[-1])
     if not better and not worse:
         return f"No named rule differs measurably from the paper's at {at}"
-    return f"At {at}, {better} named rules are better than the paper's and {worse} worse"
+    rest = len(largest) - better - worse
+    return f"At {at}: {better} better than the paper's rule, {worse} worse, {rest} not told apart"

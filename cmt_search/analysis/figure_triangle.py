@@ -22,6 +22,10 @@ Floats = NDArray[np.float64]
 
 _WIDTH, _HEIGHT = 1000, 700
 _MARGIN = {"l": 70, "r": 150, "t": 110, "b": 60}
+_DOT = {"symbol": "circle", "size": 3.5, "color": BLACK}
+_HATCH = {"symbol": "x-thin", "size": 8, "line": {"width": 1, "color": "#52606D"}}
+_RING = {"symbol": "circle-open", "size": 9, "color": BLACK, "line": {"width": 1.4, "color": BLACK}}
+_STAR = {"symbol": "star", "size": 20, "color": "#F0E442", "line": {"width": 1.5, "color": BLACK}}
 _HOVER = "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<extra></extra>"
 
 
@@ -58,51 +62,23 @@ def triangle_data(analysis: Analysis) -> TriangleData:
 def draw_triangle(data: TriangleData) -> go.Figure:
     """Draw the ternary map."""
     figure = go.Figure()
-    _add_surface(figure, data.triangle)
-    _add_marks(
-        figure,
-        data.triangle.shares[data.triangle.equivalent],
-        name=f"within {points(EPS)} points of the best<br>(not told apart)",
-        marker={"symbol": "circle", "size": 3.5, "color": BLACK},
-    )
-    beyond = data.triangle.shares[~data.triangle.feasible]
-    if len(beyond):
-        _add_marks(
-            figure,
-            beyond,
-            name="beyond native resolution<br>(interpolated, excluded)",
-            marker={"symbol": "x-thin", "size": 8, "line": {"width": 1, "color": "#52606D"}},
-        )
-    _add_marks(
-        figure,
-        data.measured,
-        name="measured network",
-        marker={
-            "symbol": "circle-open",
-            "size": 9,
-            "color": BLACK,
-            "line": {"width": 1.4, "color": BLACK},
-        },
-    )
+    triangle, verdict = data.triangle, data.verdict
+    _add_surface(figure, triangle)
+    equal = f"within {points(EPS)} points of the best<br>(not told apart)"
+    _add_marks(figure, triangle.shares[triangle.equivalent], name=equal, marker=_DOT)
+    if not triangle.feasible.all():
+        beyond = "beyond native resolution<br>(interpolated, excluded)"
+        _add_marks(figure, triangle.shares[~triangle.feasible], name=beyond, marker=_HATCH)
+    _add_marks(figure, data.measured, name="measured network", marker=_RING)
     _add_named(figure, data.named)
-    _add_marks(
-        figure,
-        np.array([data.verdict.best.values]),
-        name="best rule" if data.verdict.word == "resolved" else "best guess",
-        marker={
-            "symbol": "star",
-            "size": 20,
-            "color": "#F0E442",
-            "line": {"width": 1.5, "color": BLACK},
-        },
-    )
+    best = "best rule" if verdict.word == "resolved" else "best guess"
+    _add_marks(figure, np.array([verdict.best.values]), name=best, marker=_STAR)
     _style_ternary(figure, data.named)
-    budget = macs_text(data.verdict.budget)
     return styled_triangle(
         figure,
         title=_title(data),
         subtitle=(
-            f"Predicted top-1 against the paper's rule at {budget}; "
+            f"Predicted top-1 against the paper's rule at {macs_text(verdict.budget)}; "
             "every point spends the same MACs"
         ),
     )
@@ -128,7 +104,9 @@ def _title(data: TriangleData) -> str:
     return "Unresolved: this map is a guess, not a finding"
 
 
-def _add_marks(figure: go.Figure, shares: Floats, *, name: str, marker: dict[str, object]) -> None:
+def _add_marks(
+    figure: go.Figure, shares: Floats, *, name: str, marker: Mapping[str, object]
+) -> None:
     depth, width, resolution = shares.T if len(shares) else ([], [], [])
     figure.add_scatterternary(
         a=resolution,
@@ -136,7 +114,7 @@ def _add_marks(figure: go.Figure, shares: Floats, *, name: str, marker: dict[str
         c=width,
         mode="markers",
         name=name,
-        marker=marker,
+        marker=dict(marker),
         cliponaxis=False,
         hovertemplate=_HOVER,
     )
@@ -230,10 +208,9 @@ def _style_ternary(figure: go.Figure, named: Mapping[str, Shares]) -> None:
     for i, (name, dimension) in enumerate(
         zip(("baxis", "caxis", "aaxis"), DIMENSIONS, strict=True)
     ):
-        title = f"{dimension} share" + (f"<br><b>{corners[i]}</b>" if i in corners else "")
-        title += (
-            "<br>\N{NO-BREAK SPACE}" if name == "aaxis" else ""
-        )  # clear of the marker at the top
+        # A second line would run into the marker at the top.
+        gap = ", " if name == "aaxis" else "<br>"
+        title = f"{dimension} share" + (f"{gap}<b>{corners[i]}</b>" if i in corners else "")
         axes[name] = {
             "title": {"text": title},
             "tickvals": [0.2, 0.4, 0.6, 0.8],

@@ -14,6 +14,7 @@ from cmt_search.analysis.verdict import (
     RuleAgainstPaper,
     RuleVerdict,
     Triangle,
+    feasible_rules,
     judge,
     rule_surface,
     rules_against_paper,
@@ -24,6 +25,8 @@ from cmt_search.errors import AnalysisError
 from cmt_search.laws import Noise, Surface
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import TrialRecord
+
+NO_RULES = "This search compares networks, not scaling rules."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,27 +64,20 @@ def analyse(
     """
     records = tuple(records)
     frame = trials_frame(records)
-    rules, surface, verdict, triangle, reason = named or {}, None, None, None, ""
-    if base_macs is None or paper is None or not rules:
-        reason = "This search compares networks, not scaling rules."
-    else:
+    rules = named or {}
+    surface, verdict, triangle = None, None, None
+    against: tuple[RuleAgainstPaper, ...] = ()
+    reason = "" if base_macs and paper and rules else NO_RULES
+    if base_macs and paper and rules:
         try:
             surface = rule_surface(frame, base_macs=base_macs, seed=seed)
+            against = rules_against_paper(surface, frame=frame, paper=paper, named=rules)
+            feasible = feasible_rules(native_resolution=native_resolution, sides=sides)
             verdict, triangle = judge(
-                surface,
-                frame=frame,
-                paper=paper,
-                named=rules,
-                native_resolution=native_resolution,
-                sides=sides,
+                surface, frame=frame, paper=paper, named=rules, feasible=feasible
             )
         except AnalysisError as error:
             reason = f"No verdict: {error}"
-    against = (
-        rules_against_paper(surface, frame=frame, paper=paper, named=rules)
-        if surface and paper
-        else ()
-    )
     return Analysis(
         records=records,
         frame=frame,

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.errors import AnalysisError
 from cmt_search.laws import (
+    DETECTABLE_STANDARD_ERRORS,
     Balance,
     Contrast,
     Noise,
     Surface,
     Word,
     balance,
-    contrast,
     equivalence_set,
     fit_surface,
     flatness,
     pooled_noise,
-    selected_contrast,
+    selected_contrasts,
     simplex_grid,
     typical_error,
     verdict_word,
@@ -47,7 +47,7 @@ class RuleAgainstPaper:
 
     name: str
     budget: float  # MACs
-    predicted: Contrast
+    predicted: Contrast  # interval simultaneous over the triangle
     top1: float | None  # measured mean over seeds; None: not measured
     measurements: int
     measured: float | None  # difference of the measured means
@@ -123,113 +123,15 @@ def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Surface
     )
 
 
-def judge(
-    surface: Surface,
-    *,
-    frame: pd.DataFrame,
-    paper: Shares,
-    named: Mapping[str, Shares],
-    native_resolution: int | None = None,
-    sides: Callable[[Floats], Floats] | None = None,
-) -> tuple[RuleVerdict, Triangle]:
-    """Compare all rules with the paper's at the largest budget.
+def feasible_rules(
+    *, native_resolution: int | None = None, sides: Callable[[Floats], Floats] | None = None
+) -> Bools:
+    """Which rules of the grid may be best: those within the data's native resolution.
 
     Raises:
-        AnalysisError: every rule exceeds the native resolution.
+        AnalysisError: none is.
     """
     grid = simplex_grid(GRID)
-    feasible = _feasible(grid, native_resolution=native_resolution, sides=sides)
-    effect = surface.effect(grid)
-    to_paper = effect - surface.effect(paper.values)
-    inside = np.flatnonzero(feasible)
-    winner = int(effect[:, inside].mean(axis=0).argmax())
-    close = equivalence_set(effect[:, inside])
-    difference = selected_contrast(to_paper[:, inside], index=winner)
-    error = max(typical_error(to_paper[:, inside]), difference.se)
-    best = _shares(grid[inside[winner]])
-    nearest, distance = _nearest(best, named=named)
-    coverage = float(close.mean())
-    equivalent = np.zeros(len(grid), dtype=bool)
-    equivalent[inside] = close
-    at_paper = np.hstack([effect[:, inside], surface.effect(paper.values)])
-    verdict = RuleVerdict(
-        word=verdict_word(coverage=coverage, error=error, flat=flatness(effect[:, inside])),
-        best=best,
-        nearest=nearest,
-        nearest_distance=distance,
-        difference=difference,
-        error=error,
-        detectable=Contrast(mean=0.0, se=error, low=0.0, high=0.0).detectable,
-        coverage=coverage,
-        paper_equivalent=bool(equivalence_set(at_paper)[-1]),
-        balance=balance(surface.first) if len(surface.budgets) > 1 else None,
-        noise=seed_noise(frame),
-        budget=float(surface.budgets[-1]),
-        trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
-        networks=surface.networks,
-    )
-    triangle = Triangle(
-        shares=grid,
-        difference=to_paper.mean(axis=0),
-        se=to_paper.std(axis=0),
-        feasible=feasible,
-        equivalent=equivalent,
-    )
-    return verdict, triangle
-
-
-def rules_against_paper(
-    surface: Surface, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
-) -> tuple[RuleAgainstPaper, ...]:
-    """Every named rule at every budget: what the surface predicts and what was measured."""
-    rows = frame[frame["full_fidelity"].fillna(False) & frame["top1"].notna()]
-    rows = rows.drop_duplicates(["name", "key", "seed"])
-    means = rows.groupby(["name", "budget"])["top1"].agg(["mean", "size"])
-    measured = {key: (float(row["mean"]), int(row["size"])) for key, row in means.iterrows()}
-    paper_name = next((name for name, shares in named.items() if shares == paper), "cmt-paper")
-    return tuple(
-        _against_paper(
-            surface,
-            name=name,
-            shares=shares,
-            paper=paper,
-            budget=float(budget),
-            own=measured.get((name, float(budget))),
-            papers=measured.get((paper_name, float(budget))),
-        )
-        for name, shares in named.items()
-        for budget in surface.budgets
-    )
-
-
-def _against_paper(
-    surface: Surface,
-    *,
-    name: str,
-    shares: Shares,
-    paper: Shares,
-    budget: float,
-    own: tuple[float, int] | None,
-    papers: tuple[float, int] | None,
-) -> RuleAgainstPaper:
-    growth = float(surface.growths[np.searchsorted(surface.budgets, budget)])
-    both = surface.effect([shares.values, paper.values], growth=growth)
-    return RuleAgainstPaper(
-        name=name,
-        budget=budget,
-        predicted=contrast(both[:, 0] - both[:, 1]),
-        top1=own[0] if own else None,
-        measurements=own[1] if own else 0,
-        measured=own[0] - papers[0] if own and papers else None,
-    )
-
-
-def _feasible(
-    grid: Floats,
-    *,
-    native_resolution: int | None,
-    sides: Callable[[Floats], Floats] | None,
-) -> Bools:
     if native_resolution is None or sides is None:
         return np.ones(len(grid), dtype=bool)
     feasible: Bools = sides(grid) <= native_resolution
@@ -239,6 +141,91 @@ def _feasible(
             "largest budget; start from a base of lower resolution, or use a smaller budget"
         )
     return feasible
+
+
+def judge(
+    surface: Surface,
+    *,
+    frame: pd.DataFrame,
+    paper: Shares,
+    named: Mapping[str, Shares],
+    feasible: Bools,
+) -> tuple[RuleVerdict, Triangle]:
+    """Compare all rules with the paper's at the largest budget; `feasible` as `feasible_rules`."""
+    grid = simplex_grid(GRID)
+    triangle = _map(surface, grid=grid, feasible=feasible, paper=paper)
+    effect, at_paper = surface.effect(grid[feasible]), surface.effect(paper.values)
+    winner = int(effect.mean(axis=0).argmax())
+    difference = selected_contrasts(effect - at_paper, indices=[winner])[0]
+    error = max(typical_error(effect - at_paper), difference.se)
+    coverage = float(triangle.equivalent[feasible].mean())
+    best = _shares(grid[feasible][winner])
+    nearest, distance = _nearest(best, named=named)
+    verdict = RuleVerdict(
+        word=verdict_word(coverage=coverage, error=error, flat=flatness(effect)),
+        best=best,
+        nearest=nearest,
+        nearest_distance=distance,
+        difference=difference,
+        error=error,
+        detectable=DETECTABLE_STANDARD_ERRORS * error,
+        coverage=coverage,
+        paper_equivalent=bool(equivalence_set(np.hstack([effect, at_paper]))[-1]),
+        balance=balance(surface.first) if len(surface.budgets) > 1 else None,
+        noise=seed_noise(frame),
+        budget=float(surface.budgets[-1]),
+        trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
+        networks=surface.networks,
+    )
+    return verdict, triangle
+
+
+def _map(surface: Surface, *, grid: Floats, feasible: Bools, paper: Shares) -> Triangle:
+    effect = surface.effect(grid)
+    to_paper = effect - surface.effect(paper.values)
+    equivalent = np.zeros(len(grid), dtype=bool)
+    equivalent[feasible] = equivalence_set(effect[:, feasible])
+    return Triangle(
+        shares=grid,
+        difference=to_paper.mean(axis=0),
+        se=to_paper.std(axis=0),
+        feasible=feasible,
+        equivalent=equivalent,
+    )
+
+
+def rules_against_paper(
+    surface: Surface, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
+) -> tuple[RuleAgainstPaper, ...]:
+    """Every named rule at every budget: what the surface predicts and what was measured.
+
+    Intervals are simultaneous over the whole triangle, as the winner's is: a reader compares all.
+    """
+    rows = frame[frame["full_fidelity"].fillna(False) & frame["top1"].notna()]
+    rows = rows.drop_duplicates(["name", "key", "seed"])
+    means = rows.groupby(["name", "budget"])["top1"].agg(["mean", "size"])
+    measured = {key: (float(row["mean"]), int(row["size"])) for key, row in means.iterrows()}
+    paper_name = next((name for name, shares in named.items() if shares == paper), "cmt-paper")
+    shares = np.vstack([*(rule.values for rule in named.values()), simplex_grid(GRID)])
+    against = []
+    for budget, growth in zip(surface.budgets.tolist(), surface.growths.tolist(), strict=True):
+        effect = surface.effect(shares, growth=growth)
+        to_paper = effect - surface.effect(paper.values, growth=growth)
+        predicted = selected_contrasts(to_paper, indices=range(len(named)))
+        papers = measured.get((paper_name, budget))
+        for name, difference in zip(named, predicted, strict=True):
+            own = measured.get((name, budget))
+            against.append(
+                RuleAgainstPaper(
+                    name=name,
+                    budget=budget,
+                    predicted=difference,
+                    top1=own[0] if own else None,
+                    measurements=own[1] if own else 0,
+                    measured=own[0] - papers[0] if own and papers else None,
+                )
+            )
+    return tuple(against)
 
 
 def _shares(row: Floats) -> Shares:

@@ -65,7 +65,7 @@ def headline(verdict: RuleVerdict) -> str:
     if verdict.error > EPS:
         return (
             "Unresolved: the study is too noisy to say which rule is best. Differences between "
-            f"rules have a standard error of {points(verdict.error)} points, and {eps} is what matters."
+            f"rules have a standard error of {points(verdict.error)} points; {eps} is what matters."
         )
     return (
         "Unresolved: the rules are neither shown to be equal nor shown to differ "
@@ -91,11 +91,12 @@ def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
 
 def _difference(verdict: RuleVerdict) -> str:
     d = verdict.difference
+    interval = f"{points(d.low, sign=True)} to {points(d.high, sign=True)}"
     lead = "The best rule" if verdict.word == "resolved" else "The best guess"
     return (
         f"{lead} ({shares_text(verdict.best)}; nearest named rule: {verdict.nearest}) is "
         f"predicted {points(d.mean, sign=True)} points against the paper's rule at "
-        f"{macs_text(verdict.budget)}, 95% interval {points(d.low, sign=True)} to {points(d.high, sign=True)}."
+        f"{macs_text(verdict.budget)}, 95% interval {interval}."
     )
 
 

@@ -1,5 +1,6 @@
 """The parts of a CMT. Maps are (B, C, H, W) in channels_last, so (B, H, W, C) is a free view."""
 
+import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -150,6 +151,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.irffn = IRFFN(width, hidden=hidden)
         self.drop_path = DropPath(drop_path)
+
+    def scale_branches(self, scale: float) -> None:
+        """Multiply what both residual branches give, by their last weights."""
+        with torch.no_grad():
+            self.attn.proj.weight.mul_(scale)
+            self.irffn.project_norm.weight.mul_(scale)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         x = self.lpu(x)

@@ -21,12 +21,15 @@ def build(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     pos_std: float = 1.0,
+    residual_scale: float = 1.0,
 ) -> "CMT":
     """The network that `arch` describes, freshly initialised from torch's global generator.
 
     Shape: images (B, in_chans, *input_size) in, logits (B, num_classes) out; `input_size` is
     (height, width), by default a square of `arch.resolution`.
     Source: CMT, arXiv:2107.06263, which draws its position tables from N(0, pos_std = 1).
+    A `residual_scale` of 0 starts every block as little more than its LPU, so that deep networks
+    learn from the first steps on (arXiv:1706.02677, section 5.1).
     """
     return CMT(
         arch,
@@ -34,6 +37,7 @@ def build(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
         pos_std=pos_std,
+        residual_scale=residual_scale,
     )
 
 
@@ -117,6 +121,7 @@ class CMT(nn.Module):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         pos_std: float = 1.0,
+        residual_scale: float = 1.0,
         global_pool: str = "avg",
     ) -> None:
         super().__init__()
@@ -135,6 +140,9 @@ class CMT(nn.Module):
         self.neck = Neck(self.num_features, arch.neck_width)
         self.head_drop = nn.Dropout(drop_rate)
         self.apply(_init)
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.scale_branches(residual_scale)
         self.reset_classifier(arch.num_classes, global_pool)
 
     def set_input_size(self, img_size: int | Grid) -> None:

@@ -121,7 +121,7 @@ def status(run: RunArgument, json: Json = False) -> None:
         print_json(state)
         return
     counts = ", ".join(f"{count} {name}" for name, count in state["trials"].items()) or "none yet"
-    say(f"{run}: {len(records)} of {planned} trials ({counts})")
+    say(f"{run}: {len(records)} of {planned} trials asked for ({counts})")
     say(f"driven by {driver}" if driver else f"nobody drives it; go on: cmt-search resume {run}")
     if best := state["best"]:
         say(f"best top1 so far {best['top1']:.1%}: trial {best['trial']} ({best['name']})")
@@ -226,9 +226,11 @@ def _state(records: "tuple[TrialRecord, ...]") -> dict[str, Any]:
     failures: dict[str, int] = {}
     best: dict[str, Any] | None = None
     for record in records:
-        states[record.state] = states.get(record.state, 0) + 1
-        if record.state == "failed":
-            reason = (record.reason or "unknown").splitlines()[0]
+        reason = (record.reason or "unknown").splitlines()[0]
+        infeasible = record.state == "failed" and reason.startswith("infeasible")
+        state = "infeasible" if infeasible else record.state
+        states[state] = states.get(state, 0) + 1
+        if state == "failed":
             failures[reason] = failures.get(reason, 0) + 1
         if record.state == "complete":
             top1 = [m.top1 for m in record.rungs[-1].measurements]

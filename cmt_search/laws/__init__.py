@@ -1,7 +1,13 @@
 """Laws of scaling on plain arrays: noise, the response over the triangle, equivalence."""
 
 from cmt_search.laws.balance import Balance, balance
-from cmt_search.laws.contrast import Contrast, contrast, selected_contrast, typical_error
+from cmt_search.laws.contrast import (
+    DETECTABLE_STANDARD_ERRORS,
+    Contrast,
+    contrast,
+    selected_contrasts,
+    typical_error,
+)
 from cmt_search.laws.equivalence import (
     CLEAR,
     EPS,
@@ -12,10 +18,11 @@ from cmt_search.laws.equivalence import (
     verdict_word,
 )
 from cmt_search.laws.noise import Noise, pooled_noise
-from cmt_search.laws.surface import NEEDED, Surface, fit_surface, growth
+from cmt_search.laws.surface import NEEDED, Surface, fit_surface
 
 __all__ = [
     "CLEAR",
+    "DETECTABLE_STANDARD_ERRORS",
     "EPS",
     "NEEDED",
     "Balance",
@@ -28,9 +35,8 @@ __all__ = [
     "equivalence_set",
     "fit_surface",
     "flatness",
-    "growth",
     "pooled_noise",
-    "selected_contrast",
+    "selected_contrasts",
     "simplex_grid",
     "typical_error",
     "verdict_word",

@@ -1,5 +1,6 @@
 """Differences between rules, from joint posterior draws."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Two-sided 5% and power 80%: 1.96 + 0.84 standard errors.
+# Of a difference that a two-sided 5% test finds with power 80%: 1.96 + 0.84.
 DETECTABLE_STANDARD_ERRORS = 2.8
 
 
@@ -20,11 +21,6 @@ class Contrast:
     low: float  # 95% interval
     high: float
 
-    @property
-    def detectable(self) -> float:
-        """Smallest true difference that a two-sided 5% test finds with power 80%."""
-        return DETECTABLE_STANDARD_ERRORS * self.se
-
 
 def contrast(draws: Floats) -> Contrast:
     """Summarise draws (S,) of a difference that was chosen before looking at the data."""
@@ -34,25 +30,25 @@ def contrast(draws: Floats) -> Contrast:
     )
 
 
-def selected_contrast(draws: Floats, *, index: int) -> Contrast:
-    """Summarise column `index`, which was chosen for how it looks among all of `draws` (S, G).
+def selected_contrasts(draws: Floats, *, indices: Sequence[int]) -> tuple[Contrast, ...]:
+    """Summarise columns that were chosen for how they look among all of `draws` (S, G).
 
-    Its interval is simultaneous: it is as wide as needed to hold all G differences at once with
-    probability 95%, so it holds whichever was selected (the winner's optimism).
+    Their intervals are simultaneous: as wide as needed to hold all G differences at once with
+    probability 95%, so they hold whichever was selected (the winner's optimism).
     """
     mean, se = draws.mean(axis=0), draws.std(axis=0)
-    varies = se > 1e-9  # the reference minus itself is exactly zero
-    if not varies[index]:
-        same = float(mean[index])
-        return Contrast(mean=same, se=0.0, low=same, high=same)
-    worst = np.max(np.abs(draws[:, varies] - mean[varies]) / se[varies], axis=1)
-    reach = np.quantile(worst, 0.95) * se[index]
-    centre = mean[index]
-    return Contrast(
-        mean=float(centre),
-        se=float(se[index]),
-        low=float(centre - reach),
-        high=float(centre + reach),
+    varies = se > 1e-9  # the reference less itself is zero, up to floating point
+    worst = np.max(np.abs(draws[:, varies] - mean[varies]) / se[varies], axis=1, initial=0.0)
+    mean, se = np.where(varies, mean, mean.round(9)), np.where(varies, se, 0.0)
+    reach = np.quantile(worst, 0.95) * se
+    return tuple(
+        Contrast(
+            mean=float(mean[i]),
+            se=float(se[i]),
+            low=float(mean[i] - reach[i]),
+            high=float(mean[i] + reach[i]),
+        )
+        for i in indices
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
 
@@ -30,10 +30,16 @@ def pooled_noise(values: ArrayLike, *, groups: Sequence[Hashable]) -> Noise | No
 def within_groups(values: ArrayLike, *, groups: Sequence[Hashable]) -> tuple[float, int]:
     """Sum of squares around the groups' means, and its degrees of freedom."""
     y = np.asarray(values, dtype=float)
-    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    label = np.array([index[group] for group in groups], dtype=int)
     if y.size == 0:
         return 0.0, 0
+    label, _ = label_groups(groups)
     count = np.bincount(label)
     mean = np.bincount(label, weights=y) / count
     return float(np.sum((y - mean[label]) ** 2)), int(y.size - count.size)
+
+
+def label_groups(groups: Sequence[Hashable]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Number the groups in order of appearance; also the row at which each appears first."""
+    number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    label = np.array([number[group] for group in groups], dtype=int)
+    return label, np.unique(label, return_index=True)[1]

@@ -20,7 +20,6 @@ refined once where the mass is. Repeated seeds inform the noise by their sum of 
 images are shared by all networks: intervals say nothing about other images.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws.noise import within_groups
+from cmt_search.laws.noise import label_groups, within_groups
 
 Floats = NDArray[np.float64]
 
@@ -73,16 +72,8 @@ class Surface:
                 f"growth={growth:.3g} is outside the measured {low:.3g} to {high:.3g}; "
                 "ask within it, or measure that budget"
             )
-        right = int(
-            np.clip(np.searchsorted(self.growths, growth), 1, max(len(self.growths) - 1, 1))
-        )
-        if len(self.growths) == 1:
-            level = self.levels[:, 0]
-        else:
-            left_growth, right_growth = self.growths[right - 1], self.growths[right]
-            weight = np.clip((growth - left_growth) / (right_growth - left_growth), 0.0, 1.0)
-            level = (1 - weight) * self.levels[:, right - 1] + weight * self.levels[:, right]
-        return level[:, None] + self.effect(shares, growth=growth)
+        weights = [np.interp(growth, self.growths, unit) for unit in np.eye(len(self.growths))]
+        return (self.levels @ weights)[:, None] + self.effect(shares, growth=growth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,38 +108,34 @@ def fit_surface(
     """
     y, s = np.asarray(accuracy, float), np.asarray(shares, float).reshape(-1, 3)
     L, asked = np.asarray(growth, float), np.asarray(budget, float)
-    first_row = np.array(list({key: i for i, key in reversed(list(enumerate(network)))}.values()))[
-        ::-1
-    ].astype(int)
+    label, first = label_groups(network)
     budgets = np.unique(asked)
-    _check(budgets, asked[first_row], L)
-    label = {network[i]: j for j, i in enumerate(first_row)}
-    rows = np.array([label[key] for key in network], dtype=int)
-    count = np.bincount(rows).astype(float)
-    level = (asked[first_row, None] == budgets).astype(float)
-    growths = level.T @ L[first_row] / level.sum(axis=0)
-    terms = _terms(s[first_row], u=L[first_row] / growths[-1])
+    _check(budgets, asked[first], L)
+    level = (asked[first, None] == budgets).astype(float)
+    growths = level.T @ L[first] / level.sum(axis=0)
+    design = np.hstack([level, _terms(s[first], u=L[first] / growths[-1])])
     centre = float(y.mean())
-    within, dof = within_groups(y, groups=network)
-    data = _Data(
-        design=np.hstack([level, terms]),
-        mean=np.bincount(rows, weights=y) / count - centre,
-        count=count,
-        within=within,
-        dof=dof,
-        levels=len(budgets),
-    )
+    data = _reduced(y - centre, label=label, design=design, levels=len(budgets))
     cells, beta = _sample(data, draws=draws, rng=np.random.default_rng(seed))
+    levels, gains, curvature = np.split(beta, [len(budgets), len(budgets) + 3], axis=1)
     return Surface(
         budgets=budgets,
         growths=growths,
-        levels=beta[:, : len(budgets)] + centre,
-        first=beta[:, len(budgets) : len(budgets) + 3],
-        second=beta[:, len(budgets) + 3 :],
+        levels=levels + centre,
+        first=gains,
+        second=curvature,
         noise=cells[:, 1],
         lattice=cells[:, 2],
-        networks=len(first_row),
+        networks=len(first),
     )
+
+
+def _reduced(y: Floats, *, label: NDArray[np.int_], design: Floats, levels: int) -> _Data:
+    """Measurements as networks' means and the squares around them."""
+    count = np.bincount(label).astype(float)
+    within, dof = within_groups(y, groups=label.tolist())
+    mean = np.bincount(label, weights=y) / count
+    return _Data(design=design, mean=mean, count=count, within=within, dof=dof, levels=levels)
 
 
 def _check(budgets: Floats, budget_of_network: Floats, growth: Floats) -> None:
@@ -213,8 +200,8 @@ def _cells(data: _Data, axes: list[Floats]) -> tuple[Floats, Floats, Floats]:
     precision = (1 / variance @ outer).reshape(-1, p, p)
     precision[:, np.arange(p), np.arange(p)] += 1 / prior
     moment = (data.mean / variance) @ data.design
-    factor = np.linalg.cholesky(precision)
-    mean = np.linalg.solve(precision, moment[:, :, None])[:, :, 0]
+    factor = np.linalg.cholesky(precision).astype(float)
+    mean = np.linalg.solve(precision, moment[:, :, None])[:, :, 0].astype(float)
     log_det = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     fit = (data.mean**2 / variance).sum(axis=1) - (moment * mean).sum(axis=1)
     log_mass = -0.5 * (
@@ -231,8 +218,3 @@ def _log_prior(data: _Data, *, noise: Floats, lattice: Floats) -> Floats:
     lattice_prior = np.log(lattice) - np.log1p((lattice / 0.003) ** 2)
     result: Floats = between_seeds + noise_prior + lattice_prior
     return result
-
-
-def growth(macs: float, *, base_macs: float) -> float:
-    """L = ln(M / M0)."""
-    return math.log(macs / base_macs)

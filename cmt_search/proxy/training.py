@@ -46,6 +46,7 @@ class Training:
             input_size=(side, side),
             drop_path_rate=recipe.drop_path,
             pos_std=recipe.pos_std,
+            residual_scale=recipe.residual_scale,
         ).to(device)
         model.to(memory_format=torch.channels_last)
         groups = param_groups_weight_decay(

@@ -226,3 +226,18 @@ def test_the_arch_of_a_model_follows_its_changes() -> None:
     model.set_input_size(24)
     model.reset_classifier(7)
     assert model.arch == replace(PICO, resolution=24, num_classes=7)
+
+
+def test_a_residual_scale_of_zero_silences_the_branches_and_one_changes_nothing() -> None:
+    images = torch.randn(2, PICO.in_chans, PICO.resolution, PICO.resolution)
+    outputs = {}
+    for scale in (0.0, 1.0, None):
+        torch.manual_seed(0)
+        model = build(PICO) if scale is None else build(PICO, residual_scale=scale)
+        block = model.stages[0].blocks[0].eval()
+        x = torch.randn(2, PICO.stages[0].width, 8, 8)
+        moved = block(x, model.stages[0].position) - block.lpu(x)
+        outputs[scale] = (model.eval()(images), moved)
+    assert torch.equal(outputs[1.0][0], outputs[None][0])
+    assert outputs[0.0][1].abs().max() == 0
+    assert outputs[1.0][1].abs().max() > 0

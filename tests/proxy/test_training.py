@@ -105,7 +105,7 @@ def test_every_value_of_the_recipe_changes_the_result(tiny: Arch, few: Dataset) 
         {"clip_grad": 0.01},
         {"pos_std": 1.0},
     ]
-    once = replace(BRIEF, epochs=1, image_size=8)
+    once = replace(BRIEF, epochs=1)
     recipes = [RECIPE, *(replace(RECIPE, **change) for change in changes)]
     losses = [_train(tiny, few, recipe=recipe, fidelity=once).loss for recipe in recipes]
     assert len(set(losses)) == len(changes) + 1

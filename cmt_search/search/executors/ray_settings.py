@@ -17,7 +17,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def prepare_ray(*, local: bool) -> None:
-    """Set what the user has not set, before ray is imported; `local`: no other machine takes part."""
+    """Set what the user has not set, before ray is imported; `local`: on this machine alone."""
     for name, value in (_QUIET | (_LOOPBACK if local else {})).items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cmt_search.evaluation import EvaluatorFactory, Measurement
@@ -26,7 +27,6 @@ from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
 
 _CACHE = ".tune-"
-_RETRIES = 2  # of a job whose worker died
 _REASON_LINES = 3  # of Tune's error file that a study keeps
 
 
@@ -96,17 +96,32 @@ class _Feed(Searcher):
         return {}  # Tune pickles it for a restore that is never asked for
 
 
+class _Patient(FIFOScheduler):
+    """Lets workers come up.
+
+    Tune's own choice would be the oldest job that does not run yet, and a worker that comes free
+    would get it; the worker that is starting for it would be destroyed, and a new one started for
+    the next job. With jobs shorter than a worker's start, one worker would do all of them. Without
+    a choice a free worker gets the newest job, which has no worker yet.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:  # noqa: ARG002
+        """None: take them as they come."""
+        return
+
+
 class _Return(tune.Callback):
     """Takes from Tune what its trials gave."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: _Desk, *, retries: int) -> None:
         self._desk = desk
+        self._retries = retries
 
     def on_trial_complete(self, trial: Any, **_others: Any) -> None:
         self._desk.bring_back(trial.trial_id, trial.last_result["answer"])
 
     def on_trial_error(self, trial: Any, **_others: Any) -> None:
-        reason = f"worker died {_RETRIES + 1} times: {_last_error(trial.error_file)}"
+        reason = f"worker died {self._retries + 1} times: {_last_error(trial.error_file)}"
         self._desk.bring_back(trial.trial_id, Failure(reason=reason))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,6 +134,7 @@ class RayExecutor:
 
     folder: Path  # for Tune's cache
     wish: Wish
+    retries: int = 2  # of a job whose worker died
 
     def run(self, ledger: Ledger, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
         """Run jobs until there are none, or until `stop` says so.
@@ -138,6 +154,7 @@ class RayExecutor:
                 trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=_Feed(desk),
+                    scheduler=_Patient(),
                     num_samples=-1,
                     max_concurrent_trials=room,
                     reuse_actors=True,
@@ -147,9 +164,9 @@ class RayExecutor:
                 run_config=tune.RunConfig(
                     name="jobs",
                     storage_path=str(cache),
-                    failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                    failure_config=tune.FailureConfig(max_failures=self.retries),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    callbacks=[_Return(desk)],
+                    callbacks=[_Return(desk, retries=self.retries)],
                     verbose=0,
                 ),
             ).fit()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
@@ -141,9 +140,3 @@ def rule_study(
             rungs.append((replace(one, realised=realised), seen))
         trials.append(record(number, *rungs, name=name, shares=shares))
     return tuple(trials)
-
-
-@pytest.fixture(scope="session")
-def resolved_study() -> tuple[TrialRecord, ...]:
-    """Strong truth, little noise."""
-    return rule_study(peak, noise=0.002)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from cmt_search.analysis import (
+    Analysis,
+    analyse,
+    curves_data,
+    draw_curves,
+    draw_front,
+    draw_rules,
+    draw_triangle,
+    figures,
+    front_data,
+    rules_data,
+    triangle_data,
+)
+from cmt_search.errors import AnalysisError
+from tests.analysis.studies import (
+    BASE_MACS,
+    NAMED,
+    PAPER,
+    measurement,
+    peak,
+    record,
+    rule_study,
+    rung,
+)
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    failed = record(
+        17, (rung(number=99, macs=3_000_000, budget=3e6), []), state="failed", reason="NaN"
+    )
+    return analyse(
+        [*rule_study(peak, noise=0.002), failed],
+        base_macs=BASE_MACS,
+        paper=PAPER,
+        named=NAMED,
+        native_resolution=28,
+        sides=lambda shares: 14 * np.exp(shares[:, 2] * 1.16),
+    )
+
+
+def test_the_front_shows_networks_failures_rules_and_the_discovered_rule(
+    analysis: Analysis,
+) -> None:
+    data = front_data(analysis)
+    assert len(data.networks) == 51
+    assert data.failed["reason"].tolist() == ["NaN"]
+    assert set(data.rules["name"]) == set(NAMED)
+    assert len(data.best) == 3
+    assert ((data.best["low"] < data.best["top1"]) & (data.best["top1"] < data.best["high"])).all()
+    names = {trace.name for trace in draw_front(data).data}
+    assert {"on the front (3)", "dominated (48)", "failed (1), no accuracy", "dwr"} <= names
+
+
+def test_the_front_is_drawn_in_per_cent_on_a_log_axis(analysis: Analysis) -> None:
+    figure = draw_front(front_data(analysis))
+    assert figure.layout.xaxis.type == "log"
+    assert figure.layout.yaxis.title.text == "top-1 accuracy (%)"
+    front = next(trace for trace in figure.data if trace.name == "on the front (3)")
+    assert max(front.y) == pytest.approx(100 * analysis.front.networks["top1"].max())
+
+
+def test_the_triangle_shows_the_numbers_of_the_verdict(analysis: Analysis) -> None:
+    data = triangle_data(analysis)
+    assert len(data.measured) == 17
+    figure = draw_triangle(data)
+    star = next(trace for trace in figure.data if trace.name == "best rule")
+    assert analysis.verdict is not None
+    assert (star.b[0], star.c[0], star.a[0]) == analysis.verdict.best.values
+    equals = next(trace for trace in figure.data if str(trace.name).startswith("within 0.3"))
+    assert len(equals.a) == data.triangle.equivalent.sum()
+    beyond = next(trace for trace in figure.data if str(trace.name).startswith("beyond native"))
+    assert len(beyond.a) == (~data.triangle.feasible).sum()
+    assert figure.layout.title.text.startswith("Resolved: ")
+
+
+def test_a_search_without_rules_has_no_triangle() -> None:
+    with pytest.raises(
+        AnalysisError, match="no map of the triangle: This search compares networks"
+    ):
+        triangle_data(analyse([]))
+
+
+def test_curves_are_grouped_by_budget_and_each_training_appears_once(analysis: Analysis) -> None:
+    data = curves_data(analysis)
+    assert data.names == ("1.5 MMACs", "3 MMACs", "6 MMACs")
+    assert [len(group.labels) for group in data.groups] == [34, 34, 34]
+    assert draw_curves(data).layout.title.text.startswith("Accuracy rises with the budget: ")
+    again = rung(number=5)
+    twice = analyse([record(i, (again, [measurement(0.5)])) for i in range(2)])
+    assert [len(group.labels) for group in curves_data(twice).groups] == [1]
+
+
+def test_curves_of_a_search_without_budgets_are_grouped_by_length() -> None:
+    trial = record(0, *((rung(epochs=e), [measurement(0.5 + e / 100, epochs=e)]) for e in (2, 6)))
+    data = curves_data(analyse([trial]))
+    assert data.names == ("2 epochs", "6 epochs")
+    assert draw_curves(data).layout.title.text == "Trainings of 6 epochs end at 56.0% on average"
+
+
+def test_rules_are_ranked_and_the_papers_own_is_the_zero_line(analysis: Analysis) -> None:
+    data = rules_data(analysis)
+    assert "cmt-paper" not in data.names
+    assert data.names[0] == "uniform"
+    assert draw_rules(data).layout.title.text == (
+        "At 6 MMACs: 3 better than the paper's rule, 3 worse, 0 not told apart"
+    )
+
+
+def test_every_figure_has_a_title_and_units_on_its_axes(analysis: Analysis) -> None:
+    drawn = figures(analysis)
+    assert list(drawn) == ["triangle", "front", "rules", "curves"]
+    for name, figure in drawn.items():
+        assert figure.layout.title.text
+        if name != "triangle":
+            assert figure.layout.xaxis.title.text
+
+
+def test_an_empty_study_draws_what_says_so() -> None:
+    drawn = figures(analyse([]))
+    assert drawn["front"].layout.title.text == "No network is measured at full fidelity yet"
+    assert drawn["curves"].layout.title.text == "Nothing is trained yet"
