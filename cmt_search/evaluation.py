@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from cmt_search.arch import Arch
+from cmt_search.errors import SpaceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,13 @@ class Fidelity:
     epochs: int  # passes over the training images
     data_fraction: float = 1.0  # of the training images, stratified
     image_size: int | None = None  # side in pixels; None: the architecture's resolution
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0 < self.data_fraction <= 1:
+            raise SpaceError(
+                f"a fidelity of {self.epochs} epochs on {self.data_fraction} of the images trains "
+                "nothing; use at least 1 epoch and a fraction above 0 and at most 1"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -8,6 +8,8 @@ from cmt_search.errors import DataError, SpaceError
 
 EMBEDDED = "fashion-mnist-10k"
 _NATIVE = {EMBEDDED: 28, "fashion-mnist": 28, "cifar10": 32}  # side in pixels
+_CHANNELS = {EMBEDDED: 1, "fashion-mnist": 1}  # all others have three
+_CLASSES = {EMBEDDED: 10, "fashion-mnist": 10, "cifar10": 10}
 DATASETS = (*_NATIVE, "folder")
 
 
@@ -55,6 +57,16 @@ class DatasetSpec:
     def native_resolution(self) -> int:
         """Side of the stored images, pixels; larger networks see interpolated ones."""
         return _NATIVE.get(self.name) or self.size or 0
+
+    @property
+    def in_chans(self) -> int:
+        """Image channels."""
+        return _CHANNELS.get(self.name, 3)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes; None: as many as the folder has."""
+        return _CLASSES.get(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,3 +63,9 @@ def test_a_failed_training_carries_its_reason_between_processes_and_is_no_user_e
     assert isinstance(failure, TrainingFailed)
     assert str(failure) == "loss is NaN in epoch 2"
     assert not isinstance(failure, CmtSearchError)
+
+
+@pytest.mark.parametrize("values", [{"epochs": 0}, {"epochs": 1, "data_fraction": 0.0}])
+def test_a_fidelity_that_trains_nothing_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(CmtSearchError, match=r"trains nothing; use at least 1 epoch"):
+        Fidelity(**values)  # type: ignore[arg-type]

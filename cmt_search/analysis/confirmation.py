@@ -23,7 +23,7 @@ class ConfirmedRule:
     shares: tuple[float, float, float]  # asked for: depth, width, resolution
     macs: int
     top1: float  # mean over seeds
-    sd: float  # between seeds
+    sd: float | None  # between seeds; None: one seed
     seeds: int
     predicted: Contrast  # by the search's surface, from the realised shares
     measured: Contrast | None  # Welch's interval; None: this is the paper's rule, or one seed
@@ -61,7 +61,7 @@ def _confirmed(
         shares=record.shares,
         macs=record.rungs[-1].rung.macs,
         top1=float(own.mean()),
-        sd=float(own.std(ddof=1)) if len(own) > 1 else math.nan,
+        sd=float(own.std(ddof=1)) if len(own) > 1 else None,
         seeds=len(own),
         predicted=contrast(effects - reference),
         measured=_welch(own, papers) if record is not of else None,

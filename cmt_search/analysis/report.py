@@ -25,6 +25,7 @@ from cmt_search.analysis.wording import (
     percent,
     points,
 )
+from cmt_search.errors import RunError
 from cmt_search.search.record import TrialRecord
 
 
@@ -75,10 +76,13 @@ def write_report(
     The file appears whole or not at all.
     """
     text = render_report(analysis, title=title, provenance=provenance, family_table=family_table)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(path.suffix + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        return partial.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error}); choose another file") from error
 
 
 def render_report(

@@ -21,7 +21,7 @@ from cmt_search.analysis.verdict import (
     seed_noise,
 )
 from cmt_search.analysis.wording import explanation, headline
-from cmt_search.errors import AnalysisError
+from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.laws import Noise, Surface
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import TrialRecord
@@ -76,7 +76,7 @@ def analyse(
             verdict, triangle = judge(
                 surface, frame=frame, paper=paper, named=rules, feasible=feasible
             )
-        except AnalysisError as error:
+        except (AnalysisError, BudgetError) as error:
             reason = f"No verdict: {error}"
     return Analysis(
         records=records,

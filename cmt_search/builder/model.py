@@ -189,7 +189,7 @@ class CMT(nn.Module):
         self,
         x: Tensor,
         indices: int | Sequence[int] | None = None,
-        norm: bool = False,
+        norm: bool = False,  # noqa: ARG002 - timm asks for it; there is no last norm
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,

@@ -31,4 +31,4 @@ def show_table(rows: Iterable[Mapping[str, object]], *, title: str) -> None:
 
 def print_json(data: Mapping[str, Any]) -> None:
     """The result of a command, alone on standard output."""
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -30,6 +30,7 @@ def report(
         analysis,
         to or folder.report,
         title=folder.info().name,
+        family_table=_family_rows(folder),
         provenance={**asdict(folder.info()), "space": space_of(folder).model_dump(mode="json")},
     )
     if json:
@@ -51,6 +52,27 @@ def report(
         for sentence in explanation(analysis.verdict):
             say(f"  {sentence}")
     say(f"report: {path}")
+
+
+def _family_rows(folder: "RunFolder") -> list[dict[str, object]]:
+    """The members that `family` wrote, if it was called before."""
+    from cmt_search.cost import cost
+    from cmt_search.export import read_family
+
+    if not folder.family.exists():
+        return []
+    members = [(m.name, m.arch, cost(m.arch)) for m in read_family(folder.family)]
+    return [
+        {
+            "member": name,
+            "MACs": f"{measured.macs:,}",
+            "params": f"{measured.params:,}",
+            "px": str(arch.resolution),
+            "widths": "-".join(str(s.width) for s in arch.stages),
+            "depths": "-".join(str(s.depth) for s in arch.stages),
+        }
+        for name, arch, measured in members
+    ]
 
 
 def inspect(

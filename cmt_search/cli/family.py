@@ -42,6 +42,8 @@ def family(
     scaled = _around(base, name=rule, shares=_shares(rule, analysis=analysis), space=space)
     members, missing = _solved(scaled, budgets=_macs(budgets))
     names = {m.budget.macs: f"{rule}-{format_quantity(m.budget.macs)}" for m in members}
+    if len(set(names.values())) < len(names):
+        raise BudgetError(f"--budgets: two of {budgets} have the same name; write them apart by 1%")
     evidence = _evidence(analysis, run=folder.info().name)
     path = write_family(
         Family(rule=scaled, members=members),
@@ -82,12 +84,14 @@ def _shares(rule: str, *, analysis: "Analysis") -> "Shares":
 
 
 def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> "ScalingRule":
-    from cmt_search.scaling import ScalingRule
+    from cmt_search.scaling import NAMED_RULES, ScalingRule, named_rule
 
     if base == _OWN_BASE:
         return space.rule(shares, name=name)
     if base not in PRESETS:
         raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
+    if name in NAMED_RULES:  # constants give other shares around another base
+        return named_rule(name, base=PRESETS[base])
     return ScalingRule(base=PRESETS[base], shares=shares, name=name)
 
 

@@ -21,8 +21,10 @@ from cmt_search.cli.options import (
     TimeLimit,
     Trials,
     executor_name,
+    gpus,
     seconds,
 )
+from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
     from cmt_search.search import Outcome, RunFolder, TrialRecord
@@ -40,33 +42,30 @@ def run(
     address: Address = None,
     slots: Slots = None,
     cpus_per_trial: Cpus = 1.0,
-    gpus_per_trial: Gpus = 0.0,
+    gpus_per_trial: Gpus = None,
     storage: Storage = None,
     time_limit: TimeLimit = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Search: launch the run, or go on with it where it stands."""
+    from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
     wanted = load_space(space)
+    check_trainable(wanted, file=space)
+    options = {
+        "executor": executor_name(executor),
+        "slots": slots,
+        "address": address,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus(gpus_per_trial, device=device),
+        "trials": trials,
+        "time_limit": seconds(time_limit),
+        "storage": storage,
+    }
     found = opened(runs / (name or space.stem), wanted, command=sys.argv[1:], storage=storage)
-    drive(
-        found,
-        wanted,
-        json=json,
-        device=device,
-        options={
-            "executor": executor_name(executor),
-            "slots": slots,
-            "address": address,
-            "cpus_per_trial": cpus_per_trial,
-            "gpus_per_trial": gpus_per_trial,
-            "trials": trials,
-            "time_limit": seconds(time_limit),
-            "storage": storage,
-        },
-    )
+    drive(found, wanted, json=json, device=device, options=options)
 
 
 def resume(
@@ -76,7 +75,7 @@ def resume(
     address: Address = None,
     slots: Slots = None,
     cpus_per_trial: Cpus = 1.0,
-    gpus_per_trial: Gpus = 0.0,
+    gpus_per_trial: Gpus = None,
     storage: Storage = None,
     time_limit: TimeLimit = None,
     device: Device = None,
@@ -97,7 +96,7 @@ def resume(
             "slots": slots,
             "address": address,
             "cpus_per_trial": cpus_per_trial,
-            "gpus_per_trial": gpus_per_trial,
+            "gpus_per_trial": gpus(gpus_per_trial, device=device),
             "trials": trials,
             "time_limit": seconds(time_limit),
             "storage": storage,
@@ -122,7 +121,11 @@ def status(run: RunArgument, json: Json = False) -> None:
         return
     counts = ", ".join(f"{count} {name}" for name, count in state["trials"].items()) or "none yet"
     say(f"{run}: {len(records)} of {planned} trials asked for ({counts})")
-    say(f"driven by {driver}" if driver else f"nobody drives it; go on: cmt-search resume {run}")
+    left = planned - sum(n for state, n in state["trials"].items() if state != "running")
+    if driver:
+        say(f"driven by {driver}; {max(left, 0)} trials left")
+    elif left > 0:
+        say(f"{left} trials left, and nobody drives it; go on: cmt-search resume {run}")
     if best := state["best"]:
         say(f"best top1 so far {best['top1']:.1%}: trial {best['trial']} ({best['name']})")
     for reason, count in state["failures"].items():
@@ -133,9 +136,12 @@ def validate(space: SpaceArgument, json: Json = False) -> None:
     """Check a space file, and show what a search of it would train."""
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.planning import plan
+    from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
-    planned = plan(load_space(space))
+    wanted = load_space(space)
+    check_trainable(wanted, file=space)
+    planned = plan(wanted)
     if json:
         print_json(planned)
         return
@@ -190,6 +196,12 @@ def drive(
         outcome = run_search(
             folder, space, factory_of(space, device=device), on_event=progress, **options
         )
+    if not (outcome.complete or outcome.pruned or outcome.left.trials):
+        raise RunError(
+            f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
+            f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
+            "start again with another --name"
+        )
     if json:
         print_json(
             {
@@ -211,7 +223,8 @@ def drive(
         return outcome
     say(
         f"{folder.path}: {outcome.stopped}; {outcome.complete} trials complete, "
-        f"{outcome.pruned} pruned, {outcome.failed} failed; {outcome.jobs} trainings now, "
+        f"{outcome.pruned} pruned, {outcome.failed} failed, {outcome.infeasible} infeasible; "
+        f"{outcome.jobs} trainings now, "
         f"{outcome.reused} measurements reused"
     )
     for note in outcome.notes:

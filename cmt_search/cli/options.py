@@ -1,6 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,12 @@ Address = Annotated[
 Slots = Annotated[int | None, typer.Option(min=1, help="Trainings at a time; default: all cores.")]
 Cpus = Annotated[float, typer.Option("--cpus-per-trial", min=0.01, help="Cores per training.")]
 Gpus = Annotated[
-    float, typer.Option("--gpus-per-trial", min=0, help="GPUs per training; 0.25 shares one.")
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        min=0,
+        help="GPUs per training; 0.25 shares one. Default: 1 where this machine has a GPU.",
+    ),
 ]
 Storage = Annotated[
     str | None, typer.Option(help="Database URL of the study; default: study.db in the run.")
@@ -42,6 +48,13 @@ def seconds(text: str | None) -> float | None:
     if match is None or float(match[1]) == 0:
         raise CmtSearchError(f"--time-limit {text!r} is no duration; write 90s, 30m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def gpus(asked: float | None, *, device: str | None) -> float:
+    """GPUs per training. Ray hides GPUs that were not asked for, so 0 would train on the CPU."""
+    if asked is not None:
+        return asked
+    return 1.0 if device != "cpu" and shutil.which("nvidia-smi") else 0.0
 
 
 def executor_name(text: str) -> str:

@@ -1,17 +1,20 @@
 """From files to objects: a run's space, its evaluator, its analysis."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmt_search.errors import SpaceError
+from cmt_search.recipe import DatasetSpec, Recipe
 from cmt_search.search import RunFolder, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
-    from cmt_search.evaluation import EvaluatorFactory
+    from cmt_search.evaluation import Evaluator, EvaluatorFactory
 
 
 def space_of(run: RunFolder) -> SearchSpace:
@@ -19,11 +22,37 @@ def space_of(run: RunFolder) -> SearchSpace:
     return load_space(run.space)
 
 
-def factory_of(space: SearchSpace, *, device: str | None) -> "EvaluatorFactory":
-    """What makes a worker's evaluator."""
-    from cmt_search.proxy import evaluator_factory
+def check_trainable(space: SearchSpace, *, file: Path) -> None:
+    """Refuse, before anything is made, a space whose networks cannot learn from its images.
 
-    return evaluator_factory(space.proxy.dataset, recipe=space.proxy.recipe, device=device)
+    Raises:
+        SpaceError: channels or classes differ, or the images are sealed.
+    """
+    dataset = space.proxy.dataset
+    for name in ("in_chans", "num_classes"):
+        given, wanted = getattr(space.arch, name), getattr(dataset, name)
+        if wanted is not None and given != wanted:
+            raise SpaceError(
+                f"{file}: base.{name}: is {given}, but {dataset.name} has {wanted}; "
+                f"set base.{name}: {wanted}"
+            )
+    if dataset.split != "search":
+        raise SpaceError(
+            f"{file}: proxy.dataset.split: {dataset.split} images are for `cmt-search confirm`, "
+            "which no search may see; remove the key"
+        )
+
+
+def factory_of(space: SearchSpace, *, device: str | None) -> "EvaluatorFactory":
+    """What makes a worker's evaluator; the driver itself needs no torch."""
+    return partial(make_evaluator, space.proxy.dataset, recipe=space.proxy.recipe, device=device)
+
+
+def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) -> "Evaluator":
+    """The evaluator of the process that calls."""
+    from cmt_search.proxy import ProxyEvaluator
+
+    return ProxyEvaluator(dataset, recipe=recipe, device=device)
 
 
 def analysis_of(path: Path) -> "Analysis":
@@ -38,7 +67,9 @@ def analysis_of(path: Path) -> "Analysis":
     space = space_of(RunFolder.open(path))
     records = read_trials(path)
     if space.kind != "rule":
-        return analyse(records, seed=space.seed)
+        two = len(space.objectives) == 2
+        metrics = (space.objectives[1], space.objectives[0]) if two else ("macs", "top1")
+        return analyse(records, seed=space.seed, metrics=metrics)
     named = space.named_shares()
 
     def sides(shares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ def create_app(
         serve_locally=True,
         assets_folder=str(Path(__file__).parent / "assets"),
     )
+    # The developer tools would ask the network for Dash's newest version.
+    app.enable_dev_tools(debug=False, dev_tools_disable_version_check=True)
     # A page from elsewhere that lets its name point here (DNS rebinding) gets nothing.
     app.server.config["TRUSTED_HOSTS"] = list(LOOPBACK)
     app.layout = page(title=title, refresh_seconds=refresh_seconds)

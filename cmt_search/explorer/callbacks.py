@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from cmt_search.analysis import Analysis
@@ -13,12 +13,24 @@ from cmt_search.explorer.figures import (
     triangle_figure,
 )
 from cmt_search.explorer.front_view import clicked_trial, front_figure
+from cmt_search.explorer.layout import GRAPHS
 from cmt_search.explorer.live import Live
-from cmt_search.explorer.table_view import Sort, next_sort, trials_table
+from cmt_search.explorer.table_view import (
+    COLUMNS,
+    Sort,
+    direction,
+    filled_columns,
+    label,
+    next_sort,
+    note,
+    sorted_rows,
+    table_rows,
+    trial_row,
+)
 from cmt_search.explorer.trial_view import HINT, find_trial, trial_panel
 from cmt_search.explorer.words import evidence, finding, status
 
-GRAPHS = ("front", "triangle", "curves")  # those whose points are trials
+POINTED = ("front", "triangle", "curves")  # graphs whose points are trials
 
 
 def connect(app: Dash, live: Live) -> None:
@@ -43,10 +55,18 @@ def _follow(app: Dash, live: Live) -> None:
 
 
 def _draw(app: Dash, live: Live) -> None:
+    for name in GRAPHS:
+        app.clientside_callback(
+            ClientsideFunction("explorer", "keepView"),
+            Output(name, "figure"),
+            Input(f"{name}-drawn", "data"),
+            State(name, "figure"),
+        )
+
     @app.callback(
         Output("verdict", "children"),
-        Output("curves", "figure"),
-        Output("triangle", "figure"),
+        Output("curves-drawn", "data"),
+        Output("triangle-drawn", "data"),
         Output("triangle-card", "hidden"),
         Input("version", "data"),
     )
@@ -60,7 +80,7 @@ def _draw(app: Dash, live: Live) -> None:
         return verdict, curves_figure(analysis), triangle or blank_figure(), triangle is None
 
     @app.callback(
-        Output("front", "figure"),
+        Output("front-drawn", "data"),
         Input("version", "data"),
         Input("x-metric", "value"),
         Input("y-metric", "value"),
@@ -72,9 +92,25 @@ def _draw(app: Dash, live: Live) -> None:
 
 
 def _tabulate(app: Dash, live: Live) -> None:
-    @app.callback(Output("table", "children"), Input("version", "data"), Input("sort", "data"))
-    def tabulate(_version: int, sort: Sort) -> Any:
-        return trials_table(_known(live).records, sort=sort)
+    @app.callback(
+        Output("rows", "children"),
+        Output("table-note", "children"),
+        Output({"type": "head", "column": ALL}, "hidden"),
+        Output({"type": "head", "column": ALL}, "aria-sort"),
+        Output({"type": "sort", "column": ALL}, "children"),
+        Input("version", "data"),
+        Input("sort", "data"),
+    )
+    def tabulate(_version: int, sort: Sort) -> tuple[Any, ...]:
+        rows = sorted_rows([trial_row(record) for record in _known(live).records], sort)
+        columns = filled_columns(rows, sort=sort)
+        return (
+            table_rows(rows, columns=columns),
+            note(len(rows)),
+            [name not in columns for name in COLUMNS],
+            [direction(name, sort=sort) for name in COLUMNS],
+            [label(name, sort=sort) for name in COLUMNS],
+        )
 
     @app.callback(
         Output("sort", "data"),
@@ -91,8 +127,8 @@ def _select(app: Dash, live: Live) -> None:
     # Clicks are taken off the graphs, so that a second click on the same point is a new one.
     @app.callback(
         Output("trial", "value"),
-        *(Output(name, "clickData") for name in GRAPHS),
-        *(Input(name, "clickData") for name in GRAPHS),
+        *(Output(name, "clickData") for name in POINTED),
+        *(Input(name, "clickData") for name in POINTED),
         Input({"type": "row", "trial": ALL}, "n_clicks"),
         prevent_initial_call=True,
     )
@@ -100,15 +136,15 @@ def _select(app: Dash, live: Live) -> None:
         _require_click()
         source = ctx.triggered_id
         number = (
-            clicked_trial(_known(live), clicks[GRAPHS.index(source)])
-            if source in GRAPHS
+            clicked_trial(_known(live), clicks[POINTED.index(source)])
+            if source in POINTED
             else source["trial"]
         )
-        return (no_update if number is None else number, *(None for _ in GRAPHS))
+        return (no_update if number is None else number, *(None for _ in POINTED))
 
     @app.callback(
         Output("trial-panel", "children"),
-        Output("trial-curves", "figure"),
+        Output("trial-curves-drawn", "data"),
         Output("trial-curves-place", "hidden"),
         Input("trial", "value"),
         Input("version", "data"),
@@ -119,7 +155,8 @@ def _select(app: Dash, live: Live) -> None:
         if record is None:
             missing = HINT if number is None else f"There is no trial {number}. {HINT}"
             return html.P(missing), blank_figure(), True
-        return trial_panel(record), trial_curves_figure(analysis, record), False
+        curves = trial_curves_figure(analysis, record)
+        return trial_panel(record), curves or blank_figure(), curves is None
 
 
 def _known(live: Live) -> Analysis:

@@ -27,14 +27,17 @@ def curves_figure(analysis: Analysis) -> go.Figure:
     return keep_view(draw_curves(curves_data(analysis)), view="curves")
 
 
-def trial_curves_figure(analysis: Analysis, record: TrialRecord) -> go.Figure:
-    """The learning curves of one trial, small enough to stand beside the other views."""
-    figure = draw_curves(curves_data(replace(analysis, records=(record,))))
+def trial_curves_figure(analysis: Analysis, record: TrialRecord) -> go.Figure | None:
+    """The learning curves of one trial, small enough for the panel; None: it has none."""
+    data = curves_data(replace(analysis, records=(record,)))
+    if not data.groups:
+        return None
+    figure = draw_curves(data)
     figure.update_layout(
         title=None,
-        height=260,
-        margin={"l": 50, "r": 8, "t": 8, "b": 40},
-        legend={"orientation": "h", "y": -0.25, "font": {"size": 11}},
+        height=290,
+        margin={"l": 50, "r": 8, "t": 8, "b": 80},
+        legend={"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 11}},
     )
     figure.update_yaxes(title={"text": "top-1 (%)"})
     return keep_view(figure, view=f"curves of trial {record.number}")

@@ -24,6 +24,7 @@ from cmt_search.explorer.metrics import METRICS
 Numbers: TypeAlias = "pd.Series[float]"
 
 REPORTED = ("macs", "top1")  # the front that the report draws, with rules and predictions over it
+_NOT_IN_A_CSS_NAME = re.compile(r"[^a-z0-9]+")
 _TRIAL = re.compile(r"\btrial (\d+)\b")
 
 
@@ -58,8 +59,9 @@ def front_figure(
 def keep_view(figure: go.Figure, *, view: str) -> go.Figure:
     """Let zoom and hidden traces outlive new data, for as long as `view` stays the same."""
     for trace in figure.data:
-        if trace.name:  # counts in a name grow, what it names stays
-            trace.uid = trace.name.split(" (")[0]
+        if trace.name and trace.showlegend is not False:  # its count grows, what it names stays
+            name = trace.name.split(" (")[0].lower()
+            trace.uid = "trace-" + _NOT_IN_A_CSS_NAME.sub("-", name)  # plotly selects by it
     return figure.update_layout(uirevision=view)
 
 
@@ -126,7 +128,7 @@ def _draw(front: Front) -> go.Figure:
         )
     return styled(
         figure,
-        title=f"{len(front.members)} of {len(table)} networks are beaten by none",
+        title=f"{len(front.members)} of {len(table)} networks stand on the front",
         subtitle=f"{METRICS[y].short} against {METRICS[x].short}, at full fidelity",
     )
 
@@ -155,7 +157,7 @@ def _axis(name: str, *, values: Numbers, log: bool) -> dict[str, Any]:
     metric = METRICS[name]
     axis: dict[str, Any] = {
         "type": "log" if log else "linear",
-        "title": {"text": metric.label + (" (log scale)" if log else "")},
+        "title": {"text": metric.label + (", log scale" if log else "")},
         "tickvals": None,
         "ticktext": None,
     }

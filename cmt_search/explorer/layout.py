@@ -7,11 +7,12 @@ from dash import dcc, html
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.live import Snapshot
 from cmt_search.explorer.metrics import METRICS
-from cmt_search.explorer.table_view import FIRST_SORT
+from cmt_search.explorer.table_view import FIRST_SORT, trials_table
 from cmt_search.explorer.trial_view import HINT
 from cmt_search.explorer.words import status
 
-GRAPH_CONFIG = {"displaylogo": False, "responsive": True}
+GRAPHS = ("front", "triangle", "curves", "trial-curves")
+GRAPH_CONFIG = {"displaylogo": False}
 
 
 def page(*, title: str, refresh_seconds: float) -> Any:
@@ -39,7 +40,7 @@ def _views() -> list[Any]:
         _card("Front", _axis_controls(), _graph("front")),
         _card("Triangle", _graph("triangle"), id="triangle-card", hidden=True),
         _card("Learning curves", _graph("curves")),
-        _card("Trials", html.Div(id="table")),
+        _card("Trials", html.P(id="table-note", className="note"), trials_table(), id="trials"),
     ]
 
 
@@ -79,4 +80,6 @@ def _card(heading: str, *parts: Any, **properties: Any) -> Any:
 
 
 def _graph(name: str) -> Any:
-    return dcc.Graph(id=name, figure=blank_figure(), config=GRAPH_CONFIG)
+    assert name in GRAPHS
+    drawn = dcc.Store(id=f"{name}-drawn")  # what the server drew; the browser adds the user's zoom
+    return html.Div([drawn, dcc.Graph(id=name, figure=blank_figure(), config=GRAPH_CONFIG)])

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cmt_search.analysis import Analysis
 from cmt_search.errors import CmtSearchError
@@ -67,16 +66,3 @@ class Live:
         self._snapshot = Snapshot(
             version=old.version + 1, analysis=analysis, read_at=time.strftime("%H:%M:%S")
         )
-
-
-def study_stamp(study: Path) -> tuple[tuple[int, int], ...]:
-    """Size and time of a SQLite file and its write-ahead log: cheap, and new after each write."""
-    stamps = []
-    for file in (study, study.with_name(study.name + "-wal")):
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            stamps.append((0, 0))
-        else:
-            stamps.append((status.st_size, status.st_mtime_ns))
-    return tuple(stamps)

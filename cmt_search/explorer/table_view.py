@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import macs_text, percent
+from cmt_search.analysis.wording import MISSING, macs_text, percent
 from cmt_search.search import TrialRecord
 
 Row = Mapping[str, Any]  # a value per column; None: not known
@@ -22,6 +22,11 @@ class Sort(TypedDict):
     descending: bool
 
 
+_ARROWS = {
+    "none": "",
+    "ascending": " \N{BLACK UP-POINTING SMALL TRIANGLE}",
+    "descending": " \N{BLACK DOWN-POINTING SMALL TRIANGLE}",
+}
 FIRST_SORT = Sort(column="trial", descending=False)
 
 
@@ -31,6 +36,7 @@ class Column:
 
     text: Callable[[Any], str] = str
     number: bool = True  # aligned right; the first click sorts it from the top
+    missing: str = MISSING
 
 
 COLUMNS = {
@@ -45,7 +51,7 @@ COLUMNS = {
     "loss": Column(text="{:.3f}".format),
     "seeds": Column(),
     "seconds": Column(text="{:.0f}".format),
-    "reason": Column(number=False),
+    "reason": Column(number=False, missing=""),
 }
 
 
@@ -85,32 +91,52 @@ def next_sort(sort: Sort, *, clicked: str) -> Sort:
     return Sort(column=clicked, descending=COLUMNS[clicked].number and clicked != "trial")
 
 
-def trials_table(records: Sequence[TrialRecord], *, sort: Sort) -> list[Any]:
-    """The table, and a word on what it leaves out."""
-    rows = sorted_rows([trial_row(record) for record in records], sort)
-    # A column that is empty throughout says nothing: shares of free networks, no failures.
-    columns = [name for name in COLUMNS if name == sort["column"] or any(row[name] for row in rows)]
-    head = html.Thead(html.Tr([_head(name, sort=sort) for name in columns]))
-    body = html.Tbody([_table_row(row, columns=columns) for row in rows[:SHOWN]])
-    return [html.P(_note(len(rows)), className="note"), html.Table([head, body])]
+def filled_columns(rows: Sequence[Row], *, sort: Sort) -> list[str]:
+    """The columns that say something: free networks have no shares, and often nothing failed."""
+    return [
+        name
+        for name in COLUMNS
+        if name == sort["column"] or any(row[name] is not None for row in rows)
+    ]
 
 
-def _note(count: int) -> str:
-    note = "Accuracy is the mean over seeds on the last rung that was measured."
+def trials_table() -> Any:
+    """The table without its rows; its heads stay the same elements, so that they keep the focus."""
+    heads = [
+        html.Th(
+            html.Button(id={"type": "sort", "column": name}, className="plain"),
+            id={"type": "head", "column": name},
+            className=_align(name),
+            scope="col",
+        )
+        for name in COLUMNS
+    ]
+    return html.Table([html.Thead(html.Tr(heads)), html.Tbody(id="rows")])
+
+
+def table_rows(rows: Sequence[Row], *, columns: Sequence[str]) -> list[Any]:
+    """The first rows as elements."""
+    return [_table_row(row, columns=columns) for row in rows[:SHOWN]]
+
+
+def direction(name: str, *, sort: Sort) -> str:
+    """How a column is sorted, in the words of ARIA."""
+    if name != sort["column"]:
+        return "none"
+    return "descending" if sort["descending"] else "ascending"
+
+
+def label(name: str, *, sort: Sort) -> str:
+    """The text of a column's head."""
+    return name + _ARROWS[direction(name, sort=sort)]
+
+
+def note(count: int) -> str:
+    """What is to be known of the table."""
+    meaning = "Accuracy is the mean over seeds on the last rung that was measured."
     if count <= SHOWN:
-        return note
-    return f"{note} The first {SHOWN} of {count} rows are shown; sort to see others."
-
-
-def _head(name: str, *, sort: Sort) -> Any:
-    direction = "none"
-    if name == sort["column"]:
-        direction = "descending" if sort["descending"] else "ascending"
-    arrow = {"none": "", "ascending": " \N{BLACK UP-POINTING SMALL TRIANGLE}"}.get(
-        direction, " \N{BLACK DOWN-POINTING SMALL TRIANGLE}"
-    )
-    button = html.Button(name + arrow, id={"type": "sort", "column": name}, className="plain")
-    return html.Th(button, className=_align(name), scope="col", **{"aria-sort": direction})
+        return meaning
+    return f"{meaning} The first {SHOWN} of {count} rows are shown; sort to see others."
 
 
 def _table_row(row: Row, *, columns: Sequence[str]) -> Any:
@@ -123,9 +149,14 @@ def _table_row(row: Row, *, columns: Sequence[str]) -> Any:
             className=_align(name),
         )
         for name in columns
-        for text in ["\N{EN DASH}" if row[name] is None else COLUMNS[name].text(row[name])]
+        for text in [_text(name, row[name])]
     ]
     return html.Tr(cells, id={"type": "row", "trial": row["trial"]}, className=row["state"])
+
+
+def _text(name: str, value: Any) -> str:
+    column = COLUMNS[name]
+    return column.missing if value is None else column.text(value)
 
 
 def _align(name: str) -> str:

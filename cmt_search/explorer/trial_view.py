@@ -7,7 +7,7 @@ from typing import Any
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import macs_text, percent, shares_text
+from cmt_search.analysis.wording import MISSING, duration, macs_text, percent, shares_text
 from cmt_search.arch import Arch
 from cmt_search.cost import cost, sizes_of
 from cmt_search.scaling import Shares
@@ -53,7 +53,7 @@ def measurement_rows(record: TrialRecord) -> Iterator[dict[str, str]]:
                 "loss": f"{measurement.loss:.3f}",
             }
         if not rung.measurements:
-            yield {**place, "seed": "", "top-1": "\N{EN DASH}", "loss": ""}
+            yield {**place, "seed": "", "top-1": MISSING, "loss": ""}
 
 
 def facts(record: TrialRecord) -> dict[str, str]:
@@ -65,7 +65,7 @@ def facts(record: TrialRecord) -> dict[str, str]:
         "shares asked for": shares_text(_shares(shares)) if shares else "",
         "parameters": "" if shares else _listed(record.params),
         "replicate": str(record.replicate or ""),
-        "training": f"{record.seconds:.0f} seconds",
+        "training": duration(record.seconds),
     }
     return {name: text for name, text in said.items() if text}
 

@@ -2,6 +2,7 @@
 
 from cmt_search.analysis import Analysis, explanation, headline, state_counts
 from cmt_search.analysis.figure_front import front_finding
+from cmt_search.analysis.wording import duration
 from cmt_search.explorer.live import Snapshot
 
 
@@ -16,10 +17,11 @@ def status(snapshot: Snapshot) -> str:
 def progress(analysis: Analysis) -> str:
     """How far the study is."""
     states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
-    hours = sum(record.seconds for record in analysis.records) / 3600
+    seconds = sum(record.seconds for record in analysis.records)
     return (
         f"{len(analysis.records)} trials ({states or 'none yet'}), "
-        f"{len(analysis.front.networks)} networks at full fidelity, {hours:.2g} hours of training."
+        f"{len(analysis.front.networks)} networks at full fidelity, "
+        f"{duration(seconds)} of training."
     )
 
 

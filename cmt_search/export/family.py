@@ -59,10 +59,11 @@ def read_family(path: Path) -> tuple[Variant, ...]:
         raise ExportError(
             f"{path}: version={data.get('version')!r} is not {VERSION}; write it again"
         )
+    rows = data.get("members")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ExportError(f"{path}: members is no list of networks; write the family again")
     origin = {key: data.get(key) for key in ("rule", "shares", "evidence")}
-    return tuple(
-        _member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in data["members"]
-    )
+    return tuple(_member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in rows)
 
 
 def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) -> Variant:

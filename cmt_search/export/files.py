@@ -95,6 +95,8 @@ def load_variant(path: Path | str) -> Variant:
         raise
     except CmtSearchError as error:
         raise ExportError(f"{file}: {error}") from error
+    except (TypeError, AttributeError, ValueError) as error:  # a value of another kind
+        raise ExportError(f"{file}: is no exported variant ({error}); export it again") from error
 
 
 def _timm_config(variant: Variant, *, normalisation: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def _file_name(variant: Variant) -> str:
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     """Write a file that is new or the same; the same twice is no overwriting."""
-    if path.exists() and not force and path.read_text(encoding="utf-8") != text:
+    if path.exists() and not force and not _holds(path, text):
         raise ExportError(
             f"{path} exists and holds something else; add --force, or export to another folder"
         )
@@ -159,6 +161,13 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         partial.replace(path)
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _verify(path: Path, variant: Variant) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cmt_search.arch import Arch
+from cmt_search.errors import DataError
 from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement
 from cmt_search.proxy.dataset import Dataset
 from cmt_search.proxy.engine import train
@@ -16,6 +17,9 @@ from cmt_search.recipe import DatasetSpec, Recipe
 class ProxyEvaluator:
     """Trains networks on one data set with one recipe; make one per process.
 
+    Raises:
+        DataError: there is no such device here.
+
     The images are read at the first call and stay in memory, at the last resolutions in use. On a
     CPU, the process is set to one thread: trials run beside each other, not within one.
     """
@@ -23,7 +27,7 @@ class ProxyEvaluator:
     def __init__(self, dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None) -> None:
         self.dataset = dataset
         self.recipe = recipe
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(1)
         self._at = lru_cache(maxsize=2)(self._prepare)
@@ -53,6 +57,18 @@ class ProxyEvaluator:
 
     def _prepare(self, side: int) -> Dataset:
         return self._data.resized(side).to(self.device)
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise DataError(f"device {name!r} is unknown; use cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(
+            f"device {name!r}: this process sees no GPU; use cpu, or --gpus-per-trial 1"
+        )
+    return device
 
 
 def evaluator_factory(

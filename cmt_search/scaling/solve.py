@@ -53,8 +53,9 @@ def ideal_point(family: SmoothFamily, *, shares: Floats, growth: float) -> Float
         if np.max(np.abs(change)) < 1e-12:
             return x
         x = x + 0.8 * change  # exponents grow with x, so the full step would swing around the end
+    rules = f"shares {shares.tolist()} reach" if shares.ndim == 1 else "some shares reach"
     raise BudgetError(
-        f"shares {shares.tolist()} reach no point at {math.exp(growth):.3g} times the base; "
+        f"{rules} no point at {math.exp(growth):.3g} times the base; "
         "use a budget nearer to the base"
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import optuna
@@ -12,7 +13,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.errors import BudgetError, SpaceError
-from cmt_search.search.attributes import REPLICATE
+from cmt_search.search.attributes import INFEASIBLE, REPLICATE
 from cmt_search.search.design import DesignPoint, design
 from cmt_search.search.protocols import Space
 from cmt_search.search.storage import directions
@@ -20,6 +21,7 @@ from cmt_search.space.candidate import Candidate, Parameter
 
 _MAX_INFEASIBLE = 100  # in a row, before the sampler is asked no more
 _MIRROR = "mirror"
+_INFEASIBLE = TrialState.PRUNED  # in the mirror: samplers keep away from it, but overlook failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Asker:
         self._storage = InMemoryStorage()
         self._study = self._storage.create_new_study(directions(space.objectives), _MIRROR)
         self._mirror = optuna.Study(_MIRROR, self._storage)
-        self._mirror.add_trials(trials)
+        self._mirror.add_trials([_as_seen(trial) for trial in trials])
         held = {_identity(t.params, replicate=t.user_attrs.get(REPLICATE, 0)) for t in trials}
         points = design(space)
         self.design_size = len(points)
@@ -84,7 +86,7 @@ class Asker:
         except BudgetError as error:
             candidate, reason = None, f"infeasible: {error}"
             self._infeasible_in_a_row += 1
-            self.tell(number, state=TrialState.FAIL, values=None)
+            self.tell(number, state=_INFEASIBLE, values=None)
         return Asked(
             number=number,
             params=params,
@@ -127,6 +129,15 @@ class Asker:
             create_trial(state=running, params=params, distributions=self.distributions)
         )
         return params
+
+
+def _as_seen(trial: FrozenTrial) -> FrozenTrial:
+    """A trial of the study as the mirror holds it."""
+    if INFEASIBLE not in trial.user_attrs:
+        return trial
+    seen = copy(trial)
+    seen.state = _INFEASIBLE
+    return seen
 
 
 def distributions(parameters: Iterable[Parameter]) -> dict[str, BaseDistribution]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CANDIDATE = "candidate"
 NAME = "name"
 REPLICATE = "replicate"
-RUNGS_DONE = "rungs_done"  # rungs measured and passed
+RUNGS_PASSED = "rungs_passed"  # after which the trial was let go on
 REASON = "reason"
 INFEASIBLE = "infeasible"  # true where no network meets the limits
 _MEASUREMENT = "measurement"

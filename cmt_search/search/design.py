@@ -27,22 +27,23 @@ def design(space: Space) -> tuple[DesignPoint, ...]:
 
     Any prefix is useful: first the centroid, the paper's rule and the corners, then a second
     measurement of the first two (the noise), the other named rules, the rest of the lattice (always
-    the point that is farthest from all before it), and the remaining replicates. A space of another
-    kind has no design.
+    the point that is farthest from all before it), and the remaining replicates. Without a lattice
+    the named rules are the design; a space of another kind has none.
     """
     if space.kind != "rule":
         return ()
     names = dict(space.named_shares())
     lattice = _lattice(space.sampler.lattice)
     corners = {name: s for name, s in lattice.items() if max(s.values) > 1 - _SAME}
-    third = {CENTROID: Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)}
+    middle = Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
+    third = {CENTROID: middle} if lattice else {}
     paper = {PAPER: names.pop(PAPER)}
     first = _distinct({**third, **paper, **corners}, names={**paper, **names})
     named = _distinct({**first, **names}, names={**paper, **names})
     every = _distinct({**named, **lattice}, names={**paper, **names})
     rest = _farthest_first({n: s for n, s in every.items() if n not in named}, after=named)
     head = [_point(space, name, shares) for name, shares in first.items()]
-    again = [p for p in head if p.name == PAPER or _distance(p.shares, third[CENTROID]) < _SAME]
+    again = [p for p in head if p.name == PAPER or _distance(p.shares, middle) < _SAME]
     rounds = [[replace(p, replicate=r) for p in again] for r in range(1, space.sampler.replicates)]
     body = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
     return (*head, *chain(*rounds[:1]), *body, *chain(*rounds[1:]))

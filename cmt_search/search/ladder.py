@@ -27,7 +27,7 @@ class Climb:
     candidate: Candidate
     seeds: tuple[int, ...]  # training seeds of every rung
     rungs_done: int = 0  # measured and passed
-    reason: str | None = None  # why it will fail, once its running jobs are back
+    reason: str | None = None  # why it ends early, once its running jobs are back
     _measured: dict[tuple[int, int], Measurement] = field(default_factory=dict)  # (rung, seed)
 
     @property
@@ -57,6 +57,13 @@ class Climb:
             arch=step.arch,
             fidelity=step.fidelity,
         )
+
+    @property
+    def rungs_measured(self) -> int:
+        """Rungs, from the first on, of which nothing is missing."""
+        rungs = range(len(self.candidate.rungs))
+        whole = [all((rung, seed) in self._measured for seed in self.seeds) for rung in rungs]
+        return (*whole, False).index(False)
 
     @property
     def jobs_left(self) -> int:

@@ -108,7 +108,7 @@ class Ledger:
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know about trials that will not be asked for."""
-        missing = self._target - self._asked - self._unasked()
+        missing = self._target - self._asked - self._unasked() - self.counts["infeasible"]
         if missing <= 0:
             return ()
         return (f"{missing} of {self._target} trials were not run: {self._asker.why_no_more()}",)
@@ -186,7 +186,8 @@ class Ledger:
             climb.add(job, measurement)
             self._measured.setdefault(job.identity, measurement)
             self.reused += reused
-        for _ in range(known.get(attr.RUNGS_DONE, 0)):
+        passed = known.get(attr.RUNGS_PASSED, 0) if running else climb.rungs_measured
+        for _ in range(passed):
             self._pass(climb)
         if running:
             climb.reason = known.get(attr.REASON)
@@ -202,25 +203,30 @@ class Ledger:
 
     def _advance(self, climb: Climb) -> bool:
         """Answer jobs from the study, then pass the rung or fail; whether more may follow."""
-        for job in list(climb.missing()):
+        for job in list(climb.missing()) if climb.reason is None else ():
             if job.identity in self._measured:
                 self._keep(climb, job, measurement=self._measured[job.identity], reused=True)
             elif job.identity in self._failed:
                 self._doom(climb, self._failed[job.identity])
+        missing = any(climb.missing())
         if climb.reason is not None:
             if all(job.trial != climb.number for job in self._running.values()):
-                self._finish(climb, TrialState.FAIL, reason=climb.reason)
+                self._end_early(climb, climb.reason, failed=missing)
             return False
-        if any(climb.missing()):
-            return False
-        self._decide(climb)
-        return True
+        if not missing:
+            self._decide(climb)
+        return not missing
+
+    def _end_early(self, climb: Climb, reason: str, *, failed: bool) -> None:
+        """Fail a trial, or stop it where a driver was killed between the verdict and its entry."""
+        if not failed:
+            self._pass(climb)
+        self._finish(climb, TrialState.FAIL if failed else TrialState.PRUNED, reason=reason)
 
     def _decide(self, climb: Climb) -> None:
         """End a trial whose rung is measured, or let it go on."""
         rung = climb.rungs_done
         values, rivals = self._pass(climb)
-        self._store.set(climb.number, attr.RUNGS_DONE, climb.rungs_done)
         if len(values) == 1:  # Optuna takes no intermediate values of several objectives
             self._store.report(climb.number, rung=rung, value=values[0])
             self._asker.report(climb.number, rung=rung, value=values[0])
@@ -230,6 +236,8 @@ class Ledger:
         elif factor and not climbs_on(values, others=rivals, factor=factor, signs=signs):
             reason = f"not in the best 1/{factor} of the {len(rivals) + 1} at rung {rung + 1}"
             self._finish(climb, TrialState.PRUNED, reason=reason)
+        else:
+            self._store.set(climb.number, attr.RUNGS_PASSED, climb.rungs_done)
 
     def _pass(self, climb: Climb) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
         """Count a rung as passed; its values, and those of the trials that passed it before."""

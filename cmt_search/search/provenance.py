@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("cmt-search", "torch", "torchvision", "timm", "optuna", "ray", "numpy", "scikit-learn")
+_PACKAGES = ("cmt-search", "torch", "torchvision", "timm", "optuna", "ray", "numpy")
 
 
 def versions() -> dict[str, str]:

@@ -93,6 +93,11 @@ def test_the_lattice_fills_the_triangle_from_afar() -> None:
     assert gaps == pytest.approx(sorted(gaps, reverse=True))
 
 
+def test_without_a_lattice_the_named_rules_are_the_design() -> None:
+    points = [(p.name, p.replicate) for p in design(space(0, replicates=2))]
+    assert points == [("cmt-paper", 0), ("cmt-paper", 1), ("depth-only", 0), ("dwr", 0)]
+
+
 def test_points_carry_the_parameters_of_their_shares() -> None:
     for point in design(space(3)):
         assert point.params == {"depth": point.shares.depth, "width": point.shares.width}

@@ -1,6 +1,7 @@
 """Both executors on the same searches. Ray is started once, for all tests here."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from cmt_search.errors import DataError, RunError
 from cmt_search.search import (
     Event,
+    JobFinished,
     RunFolder,
     TrialRecord,
     read_trials,
@@ -24,7 +26,7 @@ from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log
 
 TPE = FakeSpace(trials=14, seeds=2, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 SMALL = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=1, replicates=1))
-DEPTH_ONLY, CENTROID = 9, 4  # blocks of their networks, and of no others
+DEPTH_ONLY, CENTROID, PAPER = 9, 4, 2  # blocks of their networks
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
 @pytest.mark.usefixtures("ray_here")
 def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
     run, log = new(tmp_path / "r"), tmp_path / "log"
-    space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=3, replicates=2))
+    space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     outcome = run_search(run, space, LookupFactory(log=log, wait=0.2), executor="ray", slots=2)
     lines = read_log(log)
     jobs = [line[1:4] for line in lines if line[0] == "begin"]
@@ -95,19 +97,18 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
-    factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=CENTROID)
+    factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=PAPER)
     executor = RayExecutor(folder=run.path, wish=Wish(slots=1), retries=1)
     executor.run(Ledger(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
-    others = {"centroid": "complete", "cmt-paper": "complete", "dwr": "complete"}
-    assert states == {**others, "depth-only": "failed"}
+    assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
     reason = str(trials["depth-only"].reason)
     assert reason.startswith("worker died 2 times: ")
     assert "actor" in reason.lower()
     began = Counter(line[1] for line in read_log(log) if line[0] == "begin")
     tries = {name: began[trial.rungs[0].rung.arch.key] for name, trial in trials.items()}
-    assert tries == {"centroid": 2, "cmt-paper": 1, "dwr": 1, "depth-only": 2}
+    assert tries == {"cmt-paper": 2, "dwr": 1, "depth-only": 2}
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -115,8 +116,12 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
     ("executor", "factory", "message"),
     [
         ("inline", LookupFactory(broken=True), "data/images is missing; unpack the archive there"),
-        ("inline", LookupFactory(misfits=4), "the images have 1 channel, the network takes 3"),
-        ("ray", LookupFactory(misfits=4), "the images have 1 channel, the network takes 3"),
+        (
+            "inline",
+            LookupFactory(misfits=CENTROID),
+            "the images have 1 channel, the network takes 3",
+        ),
+        ("ray", LookupFactory(misfits=CENTROID), "the images have 1 channel, the network takes 3"),
     ],
 )
 def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
@@ -128,6 +133,25 @@ def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
     assert {t.state for t in read_trials(run.path)} <= {"running", "complete"}
     outcome = run_search(run, SMALL, LookupFactory(), executor="inline")
     assert (outcome.stopped, outcome.failed) == ("finished", 0)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, JobFinished) and event.job.trial == 0 and event.job.rung == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    factory = LookupFactory(log=log, wait=0.1)
+    outcome = run_search(run, TPE, factory, executor="ray", slots=2, on_event=interrupt)
+    kinds = Counter(line[0] for line in read_log(log))
+    assert outcome.stopped == "interrupted"
+    assert kinds["begin"] == kinds["end"] == outcome.jobs < 14
+    done = [r.measurements for t in read_trials(run.path) for r in t.rungs]
+    assert sum(map(len, done)) == outcome.jobs
+    rest = run_search(run, TPE, LookupFactory(), executor="inline")
+    assert (rest.stopped, rest.complete) == ("finished", 14)
 
 
 def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.storages import RDBStorage
@@ -12,7 +14,7 @@ from cmt_search.search.executors.inline import InlineExecutor
 from cmt_search.search.job import Event, Job, JobFinished, TrialFinished
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.record import TrialRecord
-from cmt_search.search.storage import StudyStore
+from cmt_search.search.storage import StudyStore, directions
 from tests.search.lookup import (
     FakeSampler,
     FakeSpace,
@@ -116,12 +118,12 @@ def test_a_network_that_was_measured_is_answered_from_the_study(tmp_path: Path) 
 def test_a_trial_waits_for_a_twin_that_is_training(tmp_path: Path) -> None:
     space = FakeSpace(grid=1, epochs=(1,), sampler=FakeSampler(lattice=0, replicates=1))
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)  # centroid, cmt-paper, depth-only, dwr: the middle ones differ
+    ledger = Ledger(space, store)  # cmt-paper and dwr are one network
     handed = []
     while (job := ledger.next_job()) is not None:
         handed.append(job)
     open_trials = [t for t in records(store) if t.state == "running"]
-    assert len(handed) < len(open_trials) == 4
+    assert len(handed) < len(open_trials) == 3
     assert not ledger.finished
     for job in handed:
         answer(job, ledger)
@@ -207,8 +209,8 @@ def test_a_network_that_failed_is_not_tried_again_by_a_twin(tmp_path: Path) -> N
         raise ZeroDivisionError("no")
 
     trials = search(tmp_path, space, failing)  # type: ignore[arg-type]
-    assert [t.state for t in trials] == ["failed"] * 4
-    assert len(began) == len(set(began)) < 4
+    assert [t.state for t in trials] == ["failed"] * 3
+    assert len(began) == len(set(began)) < 3
 
 
 def test_infeasible_candidates_are_rows_that_do_not_count(tmp_path: Path) -> None:
@@ -219,6 +221,14 @@ def test_infeasible_candidates_are_rows_that_do_not_count(tmp_path: Path) -> Non
     assert infeasible[0].reason == "infeasible: depth=1.00 leaves no network; lower it"
     assert infeasible[0].rungs == ()
     assert sum(t.state == "complete" for t in trials) == 9
+
+
+def test_a_model_keeps_away_from_where_nothing_is_feasible(tmp_path: Path) -> None:
+    space = replace(PARETO, trials=30, infeasible_above=0.5, sampler=FakeSampler(name="tpe"))
+    trials = search(tmp_path, space)
+    early, late = trials[:20], trials[20:]
+    share = [sum(t.reason is not None for t in some) / len(some) for some in (early, late)]
+    assert share[1] < share[0]
 
 
 def test_asking_ends_where_nothing_is_feasible(tmp_path: Path) -> None:
@@ -302,7 +312,8 @@ def test_halving_with_several_objectives_never_stops_the_front(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
 def test_a_search_in_pieces_asks_what_a_search_in_one_asks(tmp_path: Path, name: str) -> None:
-    space = replace(PARETO, trials=14, epochs=(1,), sampler=FakeSampler(name=name))
+    sampler = FakeSampler(name=name)
+    space = replace(PARETO, trials=13, epochs=(1,), infeasible_above=0.8, sampler=sampler)
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     whole.mkdir()
     pieces.mkdir()
@@ -319,6 +330,7 @@ def test_a_search_in_pieces_asks_what_a_search_in_one_asks(tmp_path: Path, name:
     assert [(t.params, t.values, t.state) for t in found] == [
         (t.params, t.values, t.state) for t in expected
     ]
+    assert {t.state for t in found} == {"complete", "failed"}
 
 
 def test_jobs_in_flight_are_handed_out_again_and_nothing_else(tmp_path: Path) -> None:
@@ -332,29 +344,40 @@ def test_jobs_in_flight_are_handed_out_again_and_nothing_else(tmp_path: Path) ->
     assert [again.next_job() for _ in range(3)] == jobs[2:]
 
 
-def test_a_measured_trial_that_was_not_ended_is_ended_without_training(
+def test_a_kill_after_any_write_changes_nothing_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = FakeSpace(epochs=(1,), trials=1)
-    store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
-    job = ledger.next_job()
-    assert job is not None
-    write = StudyStore.set
+    sampler = FakeSampler(name="random", lattice=1, replicates=1)
+    space = FakeSpace(trials=5, halving=2, grid=4, infeasible_above=0.9, sampler=sampler)
+    storage = open_store(tmp_path, space).storage
 
-    def killed(self: StudyStore, number: int, key: str, value: object) -> None:
-        write(self, number, key, value)
-        raise SystemExit
+    def run(name: str, *, writes: int) -> tuple[list[tuple[object, ...]], bool]:
+        """All trials, and whether the driver was killed after so many writes."""
+        store = StudyStore(storage, storage.create_new_study(directions(("top1",)), name))
+        with monkeypatch.context() as patch:
+            _die_after(patch, writes)
+            try:
+                climb(store)
+            except SystemExit:
+                killed = True
+            else:
+                killed = False
+        climb(store)
+        found = [(t.params, t.state, t.values, t.reason, t.rungs) for t in records(store)]
+        return found, killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(StudyStore, "set", killed)
-        with pytest.raises(SystemExit):
-            answer(job, ledger)
-    assert records(store)[0].state == "running"
-    again = Ledger(space, store)
-    assert again.next_job() is None
-    assert again.finished
-    assert records(store)[0].state == "complete"
+    def climb(store: StudyStore) -> None:
+        ledger = Ledger(space, store)
+        InlineExecutor().run(ledger, lambda: LookupEvaluator(raises=3), stop=lambda: False)
+
+    expected, _ = run("whole", writes=10**6)
+    assert {row[1] for row in expected} == {"complete", "pruned", "failed"}
+    writes, killed = 0, True
+    while killed:
+        writes += 1
+        found, killed = run(f"killed after {writes}", writes=writes)
+        assert found == expected
+    assert writes > 30
 
 
 def test_a_running_trial_without_a_candidate_is_failed_with_a_reason(tmp_path: Path) -> None:
@@ -423,3 +446,20 @@ def test_a_trial_enters_the_study_whole(tmp_path: Path, monkeypatch: pytest.Monk
     ledger.next_job()
     assert written == []
     assert records(store)[0].rungs
+
+
+def _die_after(patch: pytest.MonkeyPatch, writes: int) -> None:
+    """End the process, as it were, after so many writes to the study."""
+    left = iter(range(writes - 1, -1, -1))
+    for name in ("add", "set", "report", "finish"):
+        patch.setattr(StudyStore, name, _dying(getattr(StudyStore, name), left))
+
+
+def _dying(write: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
+    def dying(*args: object, **known: object) -> object:
+        result = write(*args, **known)
+        if next(left) == 0:
+            raise SystemExit
+        return result
+
+    return dying

@@ -1,0 +1,160 @@
+import re
+
+import pytest
+
+from cmt_search.analysis import (
+    Analysis,
+    analyse,
+    curves_data,
+    draw_curves,
+    draw_front,
+    front_data,
+    pareto_front,
+)
+from cmt_search.explorer.figures import curves_figure, trial_curves_figure, triangle_figure
+from cmt_search.explorer.front_view import clicked_trial, front_figure
+from cmt_search.explorer.metrics import METRICS
+from tests.analysis.studies import measurement, record, rung
+
+
+def trace(figure, name):
+    return next(t for t in figure.data if (t.name or "").startswith(name))
+
+
+def click(figure, name, point):
+    """What Dash sends for a click, as far as it tells the trial."""
+    it = trace(figure, name)
+    data = None if it.customdata is None else list(it.customdata[point])
+    text = it.text[point] if isinstance(it.text, tuple) else None
+    return {"points": [{"customdata": data, "text": text}]}
+
+
+def test_macs_against_top1_is_the_reports_own_figure(analysis: Analysis) -> None:
+    shown, reported = front_figure(analysis), draw_front(front_data(analysis))
+    assert shown.layout.title == reported.layout.title
+    assert [t.name for t in shown.data] == [t.name for t in reported.data]
+    for ours, theirs in zip(shown.data, reported.data, strict=True):
+        assert list(ours.x) == list(theirs.x)
+        assert list(ours.y) == list(theirs.y)
+
+
+@pytest.mark.parametrize(("x", "y"), [("params", "loss"), ("top1", "macs"), ("loss", "loss")])
+def test_any_two_metrics_show_the_front_that_analysis_computes(
+    analysis: Analysis, x: str, y: str
+) -> None:
+    front = pareto_front(analysis.frame, metrics=(x, y))
+    figure = front_figure(analysis, x=x, y=y, logs=())
+    drawn = trace(figure, "on the front")
+    assert list(drawn.x) == pytest.approx(sorted(METRICS[x].scale * front.members[x]))
+    assert len(trace(figure, "dominated").x) == len(front.networks) - len(front.members)
+    assert figure.layout.xaxis.title.text == METRICS[x].label
+    assert figure.layout.yaxis.title.text == METRICS[y].label
+
+
+def test_the_log_toggle_changes_one_axis_and_says_so(analysis: Analysis) -> None:
+    figure = front_figure(analysis, logs=("y",))
+    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("linear", "log")
+    assert figure.layout.xaxis.title.text == "MACs per image"
+    assert figure.layout.yaxis.title.text == "top-1 accuracy (%), log scale"
+    assert figure.layout.xaxis.tickvals is None
+    assert front_figure(analysis).layout.xaxis.ticktext[0] == "1.5M"
+
+
+def test_new_data_keep_the_view_and_other_axes_reset_it(analysis: Analysis) -> None:
+    fewer = analyse(analysis.records[:9])
+    revision = front_figure(analysis).layout.uirevision
+    assert front_figure(fewer).layout.uirevision == revision
+    assert front_figure(analysis, selected=3).layout.uirevision == revision
+    assert front_figure(analysis, x="params").layout.uirevision != revision
+    assert front_figure(analysis, logs=()).layout.uirevision != revision
+
+
+def test_hidden_traces_are_known_again_by_identifiers_that_plotly_can_select(
+    analysis: Analysis,
+) -> None:
+    figures = [
+        front_figure(analysis, selected=3),
+        front_figure(analysis, x="params"),
+        curves_figure(analysis),
+        triangle_figure(analysis),
+    ]
+    for figure in figures:
+        given = [t.uid for t in figure.data if t.uid]
+        assert len(set(given)) == len(given) > 0
+        assert all(re.fullmatch(r"[a-z][a-z0-9-]*", uid) for uid in given), given
+    fewer = front_figure(analyse(analysis.records[:9]))
+    assert trace(fewer, "dominated").name != trace(figures[0], "dominated").name  # the count
+    assert trace(fewer, "dominated").uid == trace(figures[0], "dominated").uid
+
+
+@pytest.mark.parametrize(("x", "y"), [("macs", "top1"), ("params", "loss")])
+def test_the_selected_trials_networks_are_ringed(analysis: Analysis, x: str, y: str) -> None:
+    ring = trace(front_figure(analysis, x=x, y=y, selected=4), "trial 4")
+    rungs = analysis.records[4].rungs
+    macs = {10 * r.rung.macs if x == "params" else r.rung.macs for r in rungs}
+    assert set(ring.x) == macs
+    assert len(ring.x) == len(rungs)
+
+
+def test_a_trial_without_measurement_has_no_ring_to_show(analysis: Analysis) -> None:
+    failed = analysis.records[-1].number
+    assert len(trace(front_figure(analysis, selected=failed), f"trial {failed}").x) == 0
+
+
+def test_a_click_on_a_network_a_named_rule_or_a_failure_means_its_trial(analysis: Analysis) -> None:
+    figure = front_figure(analysis)
+    numbers = {r.name: r.number for r in analysis.records}
+    for point in range(3):
+        assert clicked_trial(analysis, click(figure, "dwr", point)) == numbers["dwr"]
+    assert clicked_trial(analysis, click(figure, "failed", 0)) == analysis.records[-1].number
+    network = click(figure, "dominated", 5)
+    key = front_data(analysis).networks.query("not on_front")["key"].iloc[5]
+    trial = analysis.records[clicked_trial(analysis, network)]
+    assert key in {r.rung.arch.key for r in trial.rungs}
+
+
+def test_a_click_on_a_generic_front_means_its_trial(analysis: Analysis) -> None:
+    figure = front_figure(analysis, x="params", y="loss")
+    trial = analysis.records[clicked_trial(analysis, click(figure, "dominated", 0))]
+    assert trace(figure, "dominated").x[0] in {r.rung.params for r in trial.rungs}
+
+
+def test_a_click_on_a_curve_means_the_trial_that_its_label_names(analysis: Analysis) -> None:
+    figure = curves_figure(analysis)
+    first = clicked_trial(analysis, click(figure, "1.5 MMACs", 0))
+    assert first == analysis.records[0].number
+    assert curves_data(analysis).groups[0].labels[0].startswith(analysis.records[0].name)
+
+
+def test_a_click_in_the_triangle_means_the_nearest_measured_network(analysis: Analysis) -> None:
+    realised = analysis.records[7].rungs[-1].rung.realised
+    near = {"a": realised.resolution, "b": realised.depth + 0.01, "c": realised.width - 0.01}
+    assert clicked_trial(analysis, {"points": [near]}) == 7
+
+
+@pytest.mark.parametrize("nothing", [None, {}, {"points": []}, {"points": [{"x": 1}]}])
+def test_a_click_on_nothing_means_no_trial(analysis: Analysis, nothing: object) -> None:
+    assert clicked_trial(analysis, nothing) is None
+
+
+def test_a_pareto_search_has_a_front_and_no_triangle() -> None:
+    free = analyse([record(0, (rung(macs=5000), [measurement(0.5)]))])
+    assert triangle_figure(free) is None
+    assert trace(front_figure(free), "on the front").x[0] == 5000
+    assert clicked_trial(free, {"points": [{"a": 0.2, "b": 0.3, "c": 0.5}]}) is None
+
+
+def test_a_study_without_measurements_draws_an_empty_front() -> None:
+    nothing = analyse([record(0, (rung(), ()), state="running")])
+    for x, y in (("macs", "top1"), ("params", "loss")):
+        assert len(trace(front_figure(nothing, x=x, y=y, selected=0), "on the front").x) == 0
+
+
+def test_one_trials_curves_are_those_of_the_study(analysis: Analysis) -> None:
+    own = trial_curves_figure(analysis, analysis.records[2])
+    assert own is not None
+    whole = draw_curves(curves_data(analysis))
+    assert [t.name for t in own.data] == ["1.5 MMACs (2)", "3 MMACs (2)", "6 MMACs (2)"]
+    for few, many in zip(own.data, whole.data, strict=True):
+        assert list(few.y) == list(many.y)[20:30]  # two seeds, four epochs and a gap each
+    assert trial_curves_figure(analysis, analysis.records[-1]) is None

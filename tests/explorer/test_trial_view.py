@@ -1,0 +1,83 @@
+import json
+from dataclasses import replace
+
+import pytest
+from plotly.utils import PlotlyJSONEncoder
+
+from cmt_search.analysis import Analysis
+from cmt_search.analysis.wording import MISSING
+from cmt_search.cost import cost
+from cmt_search.explorer.trial_view import (
+    facts,
+    find_trial,
+    measurement_rows,
+    stage_rows,
+    trial_panel,
+)
+from cmt_search.presets import PRESETS
+from tests.analysis.studies import measurement, record, rung
+
+
+def text_of(parts: object) -> str:
+    return json.dumps(parts, cls=PlotlyJSONEncoder, ensure_ascii=False)
+
+
+def test_a_network_is_listed_by_part_with_its_sides() -> None:
+    rows = stage_rows(PRESETS["cmt_ti"])
+    assert [row["part"] for row in rows] == ["stem", *(f"stage{i}" for i in range(1, 5)), "head"]
+    assert [row["side"] for row in rows] == ["80", "40", "20", "10", "5", "1"]
+    assert [row["blocks"] for row in rows] == ["", "2", "2", "10", "2", ""]
+    assert [row["channels"] for row in rows] == ["16", "46", "92", "184", "368", "1280"]
+
+
+def test_shares_of_macs_are_those_of_cost() -> None:
+    whole = cost(PRESETS["cmt_s"])
+    shown = [row["MACs"] for row in stage_rows(PRESETS["cmt_s"])]
+    assert shown == [f"{row.macs / whole.macs:.0%}" for row in whole.rows]
+
+
+def test_every_training_has_a_row_and_so_has_a_rung_without_one() -> None:
+    trial = record(
+        0,
+        (rung(macs=1000, epochs=2), [measurement(0.25, seed=7), measurement(0.5, seed=8)]),
+        (rung(macs=2000), ()),
+    )
+    used = replace(trial.rungs[0], reused=(False, True))
+    rows = list(measurement_rows(replace(trial, rungs=(used, *trial.rungs[1:]))))
+    assert [row["seed"] for row in rows] == ["7", "8*", ""]
+    assert [row["top-1"] for row in rows] == ["25.0%", "50.0%", MISSING]
+    assert [row["epochs"] for row in rows] == ["2", "2", "4"]
+    assert len({tuple(row) for row in rows}) == 1  # the same columns throughout
+
+
+def test_a_failed_trial_tells_its_reason(analysis: Analysis) -> None:
+    failed = analysis.records[-1]
+    assert facts(failed)["reason"] == "loss is NaN in epoch 2; lower the learning rate"
+    assert "lower the learning rate" in text_of(trial_panel(failed))
+    assert "reason" not in facts(analysis.records[0])
+
+
+def test_a_rule_tells_its_shares_and_a_free_network_its_parameters(analysis: Analysis) -> None:
+    assert facts(analysis.records[0])["shares asked for"].startswith("depth 0.00, width 0.00")
+    free = replace(record(0), params={"depth": 11, "width": 0.875})
+    assert facts(free)["parameters"] == "depth 11, width 0.875"
+
+
+def test_the_panel_shows_each_network_once_and_unfolds_the_last_measured() -> None:
+    small, large = rung(number=1, macs=1000), rung(number=2, macs=2000)
+    longer = replace(small, fidelity=replace(small.fidelity, epochs=9))
+    trial = record(0, (small, [measurement(0.5)]), (longer, [measurement(0.6)]), (large, ()))
+    folds = [part for part in trial_panel(trial) if type(part).__name__ == "Details"]
+    assert [fold.open for fold in folds] == [True, False]
+    assert small.arch.key in text_of(folds[0])
+    assert "1,000 MACs, 10,000 parameters, 100 activations" in text_of(folds[0])
+
+
+def test_a_trial_that_never_became_a_network_says_so() -> None:
+    assert "This trial has no rungs." in text_of(trial_panel(record(3, state="failed", reason="x")))
+
+
+@pytest.mark.parametrize("number", [None, 999])
+def test_a_number_that_no_trial_has_finds_none(analysis: Analysis, number: int | None) -> None:
+    assert find_trial(analysis.records, number) is None
+    assert find_trial(analysis.records, 3) is analysis.records[3]
