@@ -61,15 +61,18 @@ def family(
     if base != _OWN_BASE:
         rows += [_row(f"{name} (published)", PRESETS[name]) for name in _PUBLISHED]
     show_table(rows, title=f"Family of rule {rule} around {base}")
-    shares = ", ".join(
-        f"{name} {share:.2f}" for name, share in _by_dimension(scaled.shares).items()
-    )
-    say(f"rule {rule}: shares of growth in log MACs: {shares}")
-    for budget, reason in missing.items():
-        say(f"no member at {budget}: {reason}")
-    for line in evidence["says"]:
+    for line in _lines(scaled, missing=missing, evidence=evidence):
         say(line)
     say(f"family: {path}")
+
+
+def _lines(rule: "ScalingRule", *, missing: dict[str, str], evidence: dict[str, Any]) -> list[str]:
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in _by_dimension(rule.shares).items())
+    return [
+        f"rule {rule.name}: shares of growth in log MACs: {shares}",
+        *(f"no member at {budget}: {reason}" for budget, reason in missing.items()),
+        *evidence["says"],
+    ]
 
 
 def _shares(rule: str, *, analysis: "Analysis") -> "Shares":

@@ -1,12 +1,12 @@
 """run, resume, status, validate."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.driving import as_json, as_lines, drive, opened
 from cmt_search.cli.options import (
     Address,
     Cpus,
@@ -24,10 +24,9 @@ from cmt_search.cli.options import (
     gpus,
     seconds,
 )
-from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
-    from cmt_search.search import Outcome, RunFolder, TrialRecord
+    from cmt_search.search import RunFolder, TrialRecord
     from cmt_search.space import SearchSpace
 
 
@@ -65,7 +64,7 @@ def run(
         "storage": storage,
     }
     found = opened(runs / (name or space.stem), wanted, command=sys.argv[1:], storage=storage)
-    drive(found, wanted, json=json, device=device, options=options)
+    _search(found, wanted, json=json, device=device, options=options)
 
 
 def resume(
@@ -86,7 +85,7 @@ def resume(
     from cmt_search.search import RunFolder
 
     found = RunFolder.open(run)
-    drive(
+    _search(
         found,
         space_of(found),
         json=json,
@@ -154,84 +153,22 @@ def validate(space: SpaceArgument, json: Json = False) -> None:
     )
 
 
-def opened(
-    path: Path, space: "SearchSpace", *, command: Sequence[str], storage: str | None
-) -> "RunFolder":
-    """The run in a folder, which is made if it is not there.
-
-    Raises:
-        RunError: the folder holds a run of another space.
-    """
-    from cmt_search.search import RunFolder
-
-    if (path / "run.json").exists():
-        found = RunFolder.open(path)
-        found.check(space.fingerprint)
-        return found
-    return RunFolder.create(
-        path,
-        space_yaml=space.to_yaml(),
-        fingerprint=space.fingerprint,
-        command=("cmt-search", *command),
-        storage=storage,
-    )
-
-
-def drive(
+def _search(
     folder: "RunFolder",
     space: "SearchSpace",
     *,
     json: bool,
     device: str | None,
     options: dict[str, Any],
-    quiet: bool = False,
-) -> "Outcome":
-    """Search with progress on standard error, then say what came of it."""
+) -> None:
     from cmt_search.cli.console import print_json, say
-    from cmt_search.cli.progress import Progress
-    from cmt_search.cli.wiring import factory_of
-    from cmt_search.search import run_search
 
-    with Progress(title=folder.info().name, quiet=json or quiet) as progress:
-        outcome = run_search(
-            folder, space, factory_of(space, device=device), on_event=progress, **options
-        )
-    if not (outcome.complete or outcome.pruned or outcome.left.trials):
-        raise RunError(
-            f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
-            f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
-            "start again with another --name"
-        )
+    outcome = drive(folder, space, device=device, options=options, quiet=json)
     if json:
-        print_json(
-            {
-                "run": str(folder.path),
-                "stopped": outcome.stopped,
-                "trials": {
-                    "complete": outcome.complete,
-                    "pruned": outcome.pruned,
-                    "failed": outcome.failed,
-                    "infeasible": outcome.infeasible,
-                },
-                "trainings": outcome.jobs,
-                "reused": outcome.reused,
-                "left": outcome.left.trials,
-            }
-        )
-        return outcome
-    if quiet:
-        return outcome
-    say(
-        f"{folder.path}: {outcome.stopped}; {outcome.complete} trials complete, "
-        f"{outcome.pruned} pruned, {outcome.failed} failed, {outcome.infeasible} infeasible; "
-        f"{outcome.jobs} trainings now, "
-        f"{outcome.reused} measurements reused"
-    )
-    for note in outcome.notes:
-        say(f"note: {note}")
-    if outcome.left.trials:
-        say(f"{outcome.left.trials} trials are left: cmt-search resume {folder.path}")
-    return outcome
+        print_json(as_json(outcome, folder=folder))
+        return
+    for line in as_lines(outcome, folder=folder):
+        say(line)
 
 
 def _state(records: "tuple[TrialRecord, ...]") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.driving import drive, opened
 from cmt_search.cli.options import (
     Address,
     Cpus,
@@ -130,11 +131,9 @@ def _retrained(
     quiet: bool,
 ) -> Path:
     """The folder of the confirming run; each set of questions has its own."""
-    from cmt_search.cli.launch import drive, opened
-
     within = folder.path / "confirm" / held_out.fingerprint
     confirming = opened(within, held_out, command=sys.argv[1:], storage=None)
-    drive(confirming, held_out, json=False, quiet=quiet, device=device, options=options)
+    drive(confirming, held_out, device=device, options=options, quiet=quiet)
     return within
 
 

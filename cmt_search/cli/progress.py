@@ -68,12 +68,16 @@ class Progress:
                     self._best = max(self._best, event.measurement.top1)
         elif event.state == "failed":
             reason = (event.reason or "unknown").splitlines()[0]
-            self._console.print(f"trial {event.number} ({event.name}) failed: {reason}")
+            word = "left out" if reason.startswith("infeasible") else "failed"
+            self._say(f"trial {event.number} ({event.name}) {word}: {reason}")
         total = self._done + event.plan.jobs
         self._bar.update(self._task, completed=self._done, total=total, state=self._state())
         if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
             self._said = time.monotonic()
-            self._console.print(f"{self._done}/{total} trainings, {self._state()}")
+            self._say(f"{self._done}/{total} trainings, {self._state()}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _state(self) -> str:
         best = f"best top1 {self._best:.1%}" if self._done else "none measured yet"

@@ -1,0 +1,91 @@
+"""What run, resume and confirm have in common: a run's folder, and driving it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_search.errors import RunError
+
+if TYPE_CHECKING:
+    from cmt_search.search import Outcome, RunFolder
+    from cmt_search.space import SearchSpace
+
+
+def opened(
+    path: Path, space: "SearchSpace", *, command: Sequence[str], storage: str | None
+) -> "RunFolder":
+    """The run in a folder, which is made if it is not there.
+
+    Raises:
+        RunError: the folder holds a run of another space.
+    """
+    from cmt_search.search import RunFolder
+
+    if (path / "run.json").exists():
+        found = RunFolder.open(path)
+        found.check(space.fingerprint)
+        return found
+    return RunFolder.create(
+        path,
+        space_yaml=space.to_yaml(),
+        fingerprint=space.fingerprint,
+        command=("cmt-search", *command),
+        storage=storage,
+    )
+
+
+def drive(
+    folder: "RunFolder",
+    space: "SearchSpace",
+    *,
+    device: str | None,
+    options: dict[str, Any],
+    quiet: bool = False,
+) -> "Outcome":
+    """Search, with progress on standard error.
+
+    Raises:
+        RunError: nothing completed, though nothing is left to do.
+    """
+    from cmt_search.cli.progress import Progress
+    from cmt_search.cli.wiring import factory_of
+    from cmt_search.search import run_search
+
+    with Progress(title=folder.info().name, quiet=quiet) as progress:
+        outcome = run_search(
+            folder, space, factory_of(space, device=device), on_event=progress, **options
+        )
+    if not (outcome.complete or outcome.pruned or outcome.left.trials):
+        raise RunError(
+            f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
+            f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
+            "start again with another --name"
+        )
+    return outcome
+
+
+def as_json(outcome: "Outcome", *, folder: "RunFolder") -> dict[str, Any]:
+    """How the call ended, as plain values."""
+    states = ("complete", "pruned", "failed", "infeasible")
+    return {
+        "run": str(folder.path),
+        "stopped": outcome.stopped,
+        "trials": {state: getattr(outcome, state) for state in states},
+        "trainings": outcome.jobs,
+        "reused": outcome.reused,
+        "left": outcome.left.trials,
+        "notes": list(outcome.notes),
+    }
+
+
+def as_lines(outcome: "Outcome", *, folder: "RunFolder") -> list[str]:
+    """How the call ended, for people."""
+    lines = [
+        f"{folder.path}: {outcome.stopped}; {outcome.complete} trials complete, "
+        f"{outcome.pruned} pruned, {outcome.failed} failed, {outcome.infeasible} infeasible; "
+        f"{outcome.jobs} trainings now, {outcome.reused} measurements reused",
+        *(f"note: {note}" for note in outcome.notes),
+    ]
+    if outcome.left.trials:
+        lines.append(f"{outcome.left.trials} trials are left: cmt-search resume {folder.path}")
+    return lines
