@@ -87,7 +87,8 @@ def draw_curves(data: CurvesData) -> go.Figure:
             mode="lines+markers",
             name=f"{name} ({len(group.labels)})",
             line={"color": colour, "width": 1.3},
-            marker={"color": colour, "size": 4},
+            # A training of one epoch is a point without a line: make it visible.
+            marker={"color": colour, "size": 4 if max(map(len, group.epochs)) > 1 else 10},
             opacity=0.65,
             hovertemplate="%{text}<br>epoch %{x}: %{y:.2f}%<extra></extra>",
         )

@@ -117,8 +117,11 @@ def summary(analysis: Analysis) -> dict[str, Any]:
 
 
 def state_counts(analysis: Analysis) -> dict[str, int]:
-    """Trials by state."""
-    states = [record.state for record in analysis.records]
+    """Trials by state; "infeasible" are those for which no network met the limits."""
+    states = [
+        "infeasible" if not record.rungs and record.state == "failed" else record.state
+        for record in analysis.records
+    ]
     return {state: states.count(state) for state in dict.fromkeys(states)}
 
 
