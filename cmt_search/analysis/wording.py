@@ -102,7 +102,10 @@ def _difference(verdict: RuleVerdict) -> str:
 
 def _paper(verdict: RuleVerdict) -> str:
     if verdict.beats_paper:
-        return "On this proxy that beats the paper's rule, also after allowing for its having been selected."
+        return (
+            "On this proxy that beats the paper's rule, also after allowing for its having been "
+            "selected."
+        )
     if verdict.word == "resolved" and not verdict.paper_equivalent:
         return "The paper's rule is not among the equals of the best; by how much is uncertain."
     if verdict.word == "resolved":
