@@ -108,7 +108,9 @@ class Ledger:
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know about trials that will not be asked for."""
-        missing = self._target - self._asked - self._unasked() - self.counts["infeasible"]
+        missing = self._target - self._asked - self._unasked()
+        if self._space.sampler.name == "design":  # its infeasible rules have said why
+            missing -= self.counts["infeasible"]
         if missing <= 0:
             return ()
         return (f"{missing} of {self._target} trials were not run: {self._asker.why_no_more()}",)
