@@ -5,6 +5,7 @@ from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curv
 from cmt_search.analysis.figure_front import FrontData, draw_front, front_data
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
+from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.report import figures, render_report, write_report
@@ -33,10 +34,12 @@ __all__ = [
     "draw_triangle",
     "explanation",
     "figures",
+    "finding",
     "front_data",
     "headline",
     "networks",
     "pareto_front",
+    "progress",
     "render_report",
     "rules_data",
     "state_counts",

@@ -12,15 +12,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from cmt_search.analysis.figure_curves import curves_data, draw_curves
-from cmt_search.analysis.figure_front import draw_front, front_data, front_finding
+from cmt_search.analysis.figure_front import draw_front, front_data
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
-from cmt_search.analysis.study import Analysis, state_counts
+from cmt_search.analysis.finding import finding, progress
+from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import (
     MISSING,
-    duration,
     explanation,
-    headline,
     macs_text,
     percent,
     points,
@@ -107,8 +106,8 @@ def render_report(
     )
     return template.render(
         title=title,
-        lead=_lead(analysis),
-        headline=_headline(analysis),
+        lead=progress(analysis),
+        headline=finding(analysis),
         explanation=explanation(verdict) if verdict else (),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
         figures=[_embedded(figure) for figure in figures(analysis).values()],
@@ -121,24 +120,6 @@ def _embedded(figure: go.Figure) -> Markup:
     config = {"displaylogo": False, "displayModeBar": "hover", "responsive": True}
     html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
     return Markup(html)  # noqa: S704 - plotly escapes the figure's texts
-
-
-def _headline(analysis: Analysis) -> str:
-    if analysis.verdict is not None:
-        return headline(analysis.verdict)
-    if analysis.paper is None:
-        return front_finding(analysis.front.networks) + "."
-    return analysis.no_verdict
-
-
-def _lead(analysis: Analysis) -> str:
-    states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
-    seconds = sum(record.seconds for record in analysis.records)
-    return (
-        f"{len(analysis.records)} trials ({states or 'none yet'}), "
-        f"{len(analysis.front.networks)} networks at full fidelity, "
-        f"{duration(seconds)} of training."
-    )
 
 
 def _rule_rows(analysis: Analysis) -> Iterator[dict[str, object]]:

@@ -20,9 +20,7 @@ from cmt_search.cli.options import (
     Storage,
     TimeLimit,
     Trials,
-    executor_name,
-    gpus,
-    seconds,
+    drive_options,
 )
 
 if TYPE_CHECKING:
@@ -53,16 +51,17 @@ def run(
 
     wanted = load_space(space)
     check_trainable(wanted, file=space)
-    options = {
-        "executor": executor_name(executor),
-        "slots": slots,
-        "address": address,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": gpus(gpus_per_trial, device=device),
-        "trials": trials,
-        "time_limit": seconds(time_limit),
-        "storage": storage,
-    }
+    options = drive_options(
+        executor=executor,
+        slots=slots,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        device=device,
+        time_limit=time_limit,
+        trials=trials,
+        storage=storage,
+    )
     found = opened(runs / (name or space.stem), wanted, command=sys.argv[1:], storage=storage)
     _search(found, wanted, json=json, device=device, options=options)
 
@@ -85,22 +84,18 @@ def resume(
     from cmt_search.search import RunFolder
 
     found = RunFolder.open(run)
-    _search(
-        found,
-        space_of(found),
-        json=json,
+    options = drive_options(
+        executor=executor,
+        slots=slots,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
         device=device,
-        options={
-            "executor": executor_name(executor),
-            "slots": slots,
-            "address": address,
-            "cpus_per_trial": cpus_per_trial,
-            "gpus_per_trial": gpus(gpus_per_trial, device=device),
-            "trials": trials,
-            "time_limit": seconds(time_limit),
-            "storage": storage,
-        },
+        time_limit=time_limit,
+        trials=trials,
+        storage=storage,
     )
+    _search(found, space_of(found), json=json, device=device, options=options)
 
 
 def status(run: RunArgument, json: Json = False) -> None:

@@ -21,9 +21,7 @@ from cmt_search.cli.options import (
     Slots,
     SpaceArgument,
     TimeLimit,
-    executor_name,
-    gpus,
-    seconds,
+    drive_options,
 )
 from cmt_search.errors import AnalysisError, BudgetError
 
@@ -60,14 +58,15 @@ def confirm(
     if analysis.surface is None:
         raise AnalysisError(f"there is nothing to confirm. {analysis.no_verdict}")
     held_out = _held_out(space, analysis=analysis, budget=budget, seeds=seeds, times=times)
-    options = {
-        "executor": executor_name(executor),
-        "slots": slots,
-        "address": address,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": gpus(gpus_per_trial, device=device),
-        "time_limit": seconds(time_limit),
-    }
+    options = drive_options(
+        executor=executor,
+        slots=slots,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        device=device,
+        time_limit=time_limit,
+    )
     within = _retrained(folder, held_out, options=options, device=device, quiet=json)
     result = _compared(within, analysis=analysis, space=held_out)
     path = folder.path / "confirm.json"

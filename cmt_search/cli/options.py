@@ -3,7 +3,7 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,3 +66,32 @@ def executor_name(text: str) -> str:
     if text not in ("ray", "inline"):
         raise RunError(f"--executor {text!r} is unknown; use ray or inline")
     return text
+
+
+def drive_options(
+    *,
+    executor: str,
+    slots: int | None,
+    address: str | None,
+    cpus_per_trial: float,
+    gpus_per_trial: float | None,
+    device: str | None,
+    time_limit: str | None,
+    trials: int | None = None,
+    storage: str | None = None,
+) -> dict[str, Any]:
+    """What `run_search` takes, from the options as they were given.
+
+    Raises:
+        CmtSearchError: the executor or the duration is none.
+    """
+    return {
+        "executor": executor_name(executor),
+        "slots": slots,
+        "address": address,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus(gpus_per_trial, device=device),
+        "trials": trials,
+        "time_limit": seconds(time_limit),
+        "storage": storage,
+    }

@@ -5,7 +5,7 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
-from cmt_search.analysis import Analysis
+from cmt_search.analysis import Analysis, finding
 from cmt_search.explorer.figures import (
     blank_figure,
     curves_figure,
@@ -28,7 +28,7 @@ from cmt_search.explorer.table_view import (
     trial_row,
 )
 from cmt_search.explorer.trial_view import HINT, find_trial, trial_panel
-from cmt_search.explorer.words import evidence, finding, status
+from cmt_search.explorer.words import evidence, status
 
 POINTED = ("front", "triangle", "curves")  # graphs whose points are trials
 

@@ -1,9 +1,9 @@
 import threading
 
-from cmt_search.analysis import Analysis
+from cmt_search.analysis import Analysis, finding
 from cmt_search.errors import RunError
 from cmt_search.explorer.live import Live, Snapshot
-from cmt_search.explorer.words import evidence, finding, status
+from cmt_search.explorer.words import evidence, status
 from tests.analysis.studies import measurement, record, rung
 from tests.explorer.conftest import analysed
 

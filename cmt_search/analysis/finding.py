@@ -1,0 +1,25 @@
+"""What report and explorer say of a study before they show it."""
+
+from cmt_search.analysis.figure_front import front_finding
+from cmt_search.analysis.study import Analysis, state_counts
+from cmt_search.analysis.wording import duration, headline
+
+
+def finding(analysis: Analysis) -> str:
+    """The study's answer in a sentence."""
+    if analysis.verdict is not None:
+        return headline(analysis.verdict)
+    if analysis.paper is None:
+        return front_finding(analysis.front.networks) + "."
+    return analysis.no_verdict
+
+
+def progress(analysis: Analysis) -> str:
+    """How far the study is."""
+    states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
+    seconds = sum(record.seconds for record in analysis.records)
+    return (
+        f"{len(analysis.records)} trials ({states or 'none yet'}), "
+        f"{len(analysis.front.networks)} networks at full fidelity, "
+        f"{duration(seconds)} of training."
+    )
