@@ -25,6 +25,17 @@ class Stage:
     heads: int  # attention heads; divides width
     kv_stride: int = 1  # stride on keys and values; 1 is plain attention
     mlp_ratio: float = 4.0  # IRFFN hidden channels / width
+    qk_ratio: float = 1.0  # channels of queries and keys / width; values keep the width
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of the values in every head."""
+        return self.width // self.heads
+
+    @property
+    def qk_width(self) -> int:
+        """Channels of queries and of keys: rounded down to whole channels in every head."""
+        return int(self.head_dim * self.qk_ratio) * self.heads
 
     @property
     def hidden(self) -> int:
@@ -46,6 +57,7 @@ class Arch:
     stages: tuple[Stage, ...]
     stem_stride: int = 2  # stride of the first convolution
     neck_width: int = 1280  # channels before the classifier
+    position: str = "stage"  # tables of position biases: one per "stage", per "block", or "none"
     in_chans: int = 3  # image channels
     num_classes: int = 1000  # 0: no classifier
 
@@ -56,6 +68,10 @@ class Arch:
             raise ArchError(f"stages={self.stages!r} holds no stage; give a tuple of at least one")
         for i, stage in enumerate(self.stages):
             _check_stage(stage, where=f"stages[{i}]")
+        if self.position not in POSITIONS:
+            raise ArchError(
+                f"position={self.position!r} is unknown; use one of {', '.join(POSITIONS)}"
+            )
 
     @property
     def depth(self) -> int:
@@ -73,7 +89,14 @@ class Arch:
         sizes = (self.resolution, self.stem_width, self.stem_stride, self.neck_width)
         ends = (self.in_chans, self.num_classes)
         rows = [(s.depth, s.width, s.heads, s.kv_stride, s.hidden) for s in self.stages]
-        text = json.dumps([*sizes, *ends, rows], separators=(",", ":"))
+        # Options enter only where they differ from CMT's, so that older keys keep their meaning.
+        options: dict[str, Any] = {}
+        if any(s.qk_width != s.width for s in self.stages):
+            options["qk"] = [s.qk_width for s in self.stages]
+        if self.position != "stage":
+            options["position"] = self.position
+        parts = [*sizes, *ends, rows, *([options] if options else [])]
+        text = json.dumps(parts, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +120,8 @@ class Arch:
         )
         return cls(**{**values, "stages": read})
 
+
+POSITIONS = ("stage", "block", "none")
 
 _LEAST = {
     "resolution": 1,
@@ -122,6 +147,14 @@ def _check_stage(stage: object, *, where: str) -> None:
         legal = -(-stage.width // stage.heads) * stage.heads
         raise ArchError(
             f"{where}.width={stage.width} is not divisible by heads={stage.heads}; use {legal}"
+        )
+    ratio = stage.qk_ratio
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float):
+        raise ArchError(f"{where}.qk_ratio={ratio!r} is not a number; use 1, or less to save MACs")
+    if not 0 < ratio <= 8 or stage.qk_width < 1:  # also refuses NaN
+        raise ArchError(
+            f"{where}.qk_ratio={ratio} leaves no sensible width of queries and keys; "
+            "use 1, or less to save MACs"
         )
 
 

@@ -79,7 +79,7 @@ class Recipe:
 
     batch: int = 64  # images per step
     lr: float = 4e-3  # at the end of the warm-up
-    weight_decay: float = 0.05  # not on biases, norms and position tables
+    weight_decay: float = 0.05  # not on biases, norms and, unless decay_position, tables
     warmup_fraction: float = 0.15  # of all steps
     label_smoothing: float = 0.0  # in training only
     flip: bool = True  # mirror half of the training images
@@ -87,6 +87,7 @@ class Recipe:
     drop_path: float = 0.0  # rate at the last block
     clip_grad: float | None = None  # largest gradient norm
     pos_std: float = 0.02  # of the position tables at the start
+    decay_position: bool = False  # whether weight decay acts on position tables; CMT's own does
     residual_scale: float = 0.0  # of the residual branches at the start; 1 is the paper's
 
     def __post_init__(self) -> None:

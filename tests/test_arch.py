@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmt_search.arch import Arch, Stage
+from cmt_search.arch import POSITIONS, Arch, Stage
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 from tests.archs import archs
@@ -57,6 +57,33 @@ def _with_stage(**changes: Any) -> Arch:
             "stages[0].mlp_ratio=0.1 leaves no sensible hidden width; use about 4",
         ),
         (
+            lambda: _with_stage(qk_ratio=True),
+            "stages[0].qk_ratio=True is not a number; use 1, or less to save MACs",
+        ),
+        (
+            lambda: _with_stage(qk_ratio=float("nan")),
+            "stages[0].qk_ratio=nan leaves no sensible width of queries and keys; use 1, or less "
+            "to save MACs",
+        ),
+        (
+            lambda: _with_stage(qk_ratio=0.12),  # of the 8 channels in a head
+            "stages[0].qk_ratio=0.12 leaves no sensible width of queries and keys; use 1, or less "
+            "to save MACs",
+        ),
+        (
+            lambda: _with_stage(qk_ratio=8.5),
+            "stages[0].qk_ratio=8.5 leaves no sensible width of queries and keys; use 1, or less "
+            "to save MACs",
+        ),
+        (
+            lambda: replace(BASE, position="blocks"),
+            "position='blocks' is unknown; use one of stage, block, none",
+        ),
+        (
+            lambda: replace(BASE, position=None),
+            "position=None is unknown; use one of stage, block, none",
+        ),
+        (
             lambda: replace(BASE, resolution="224"),
             "resolution='224' is not an integer; write a whole number",
         ),
@@ -91,13 +118,13 @@ def _edited(edit: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     [
         (
             _edited(lambda d: d.update(resolutoin=3)),
-            "arch.resolutoin is unknown; arch takes in_chans, neck_width, num_classes, resolution, "
-            "stages, stem_stride, stem_width",
+            "arch.resolutoin is unknown; arch takes in_chans, neck_width, num_classes, position, "
+            "resolution, stages, stem_stride, stem_width",
         ),
         (
             _edited(lambda d: d["stages"][2].update(with_=3)),
             "arch.stages[2].with_ is unknown; arch.stages[2] takes depth, heads, kv_stride, "
-            "mlp_ratio, width",
+            "mlp_ratio, qk_ratio, width",
         ),
         (_edited(lambda d: d.pop("stem_width")), "arch.stem_width is missing; add it"),
         (_edited(lambda d: d["stages"][1].pop("heads")), "arch.stages[1].heads is missing; add it"),
@@ -140,6 +167,17 @@ def test_fields_with_defaults_may_be_left_out_of_a_description() -> None:
     )
 
 
+def test_a_description_from_before_the_options_is_read_as_a_cmt_without_them() -> None:
+    old = BASE.to_dict()
+    del old["position"]
+    for stage in old["stages"]:
+        del stage["qk_ratio"]
+    read = Arch.from_dict(old)
+    assert (read, read.key) == (BASE, "45b35981bba4")
+    assert read.position == "stage"
+    assert all(stage.qk_width == stage.width for stage in read.stages)
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -162,6 +200,9 @@ def test_keys_are_equal_where_the_realised_networks_are() -> None:
     assert _with_stage(mlp_ratio=4).key == _with_stage(mlp_ratio=4.0).key
     assert _with_stage(mlp_ratio=4.0).key == _with_stage(mlp_ratio=4.05).key  # both 32 channels
     assert _with_stage(mlp_ratio=4.0).key != _with_stage(mlp_ratio=4.125).key  # 33 channels
+    assert _with_stage(qk_ratio=0.5).key == _with_stage(qk_ratio=0.6).key  # 4 of 8 channels
+    assert _with_stage(qk_ratio=1.0).key == _with_stage(qk_ratio=1.1).key == BASE.key
+    assert _with_stage(qk_ratio=1.125).key != BASE.key
 
 
 @given(arch=archs, data=st.data())
@@ -172,6 +213,7 @@ def test_keys_differ_when_any_realised_size_does(arch: Arch, data: st.DataObject
         )
     )
     assert replace(arch, **{name: getattr(arch, name) + 1}).key != arch.key
+    assert len({replace(arch, position=position).key for position in POSITIONS}) == 3
     i = data.draw(st.integers(0, len(arch.stages) - 1))
     stage = arch.stages[i]
     for changed in (
@@ -180,6 +222,7 @@ def test_keys_differ_when_any_realised_size_does(arch: Arch, data: st.DataObject
         replace(stage, width=2 * stage.width, heads=2 * stage.heads),
         replace(stage, kv_stride=stage.kv_stride + 1),
         replace(stage, mlp_ratio=stage.mlp_ratio + 1),
+        replace(stage, qk_ratio=stage.qk_ratio + 1.01 / stage.head_dim),
     ):
         stages = (*arch.stages[:i], changed, *arch.stages[i + 1 :])
         assert replace(arch, stages=stages).key != arch.key
@@ -187,6 +230,17 @@ def test_keys_differ_when_any_realised_size_does(arch: Arch, data: st.DataObject
 
 def test_heads_alone_change_the_key() -> None:
     assert _with_stage(heads=2).key != BASE.key
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "ratio", "qk"),
+    [(64, 4, 1, 64), (64, 4, 0.5, 32), (60, 4, 0.5, 28), (64, 4, 0.1, 4), (64, 4, 1.5, 96)],
+)
+def test_queries_and_keys_have_whole_channels_in_every_head(
+    width: int, heads: int, ratio: float, qk: int
+) -> None:
+    stage = Stage(depth=1, width=width, heads=heads, qk_ratio=ratio)
+    assert (stage.qk_width, stage.head_dim) == (qk, width // heads)
 
 
 def test_networks_are_frozen_hashable_and_picklable() -> None:

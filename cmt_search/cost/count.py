@@ -1,10 +1,15 @@
 """Arch -> Cost, exact: parameters, MACs and activations, a row per stage."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from cmt_search.arch import Arch
-from cmt_search.cost.formula import Sizes, StageSizes, network_rows, total
+from cmt_search.cost.formula import Array, Sizes, StageSizes, network_rows, total
+
+_COUNTS = ("depth", "width", "hidden", "qk", "tokens", "kv_tokens", "heads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +53,12 @@ def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[
                 depth=stage.depth,
                 width=stage.width,
                 hidden=stage.hidden,
+                qk=stage.qk_width,
                 tokens=side[0] * side[1],
                 kv_tokens=keys[0] * keys[1],
                 heads=stage.heads,
                 kv_stride=stage.kv_stride,
+                position=arch.position,
             )
         )
     return Sizes(
@@ -61,6 +68,30 @@ def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[
         stages=tuple(stages),
         neck_width=arch.neck_width,
         num_classes=arch.num_classes,
+    )
+
+
+def stacked(networks: Sequence[Sizes[int]]) -> Sizes[Array]:
+    """The sizes of many networks at once, for networks that differ in counts alone.
+
+    Shape: every count of a stage, and of the stem, becomes an array (len(networks),).
+    """
+    first = networks[0]
+    stages = tuple(
+        StageSizes(
+            **{name: np.array([getattr(stage, name) for stage in row]) for name in _COUNTS},
+            kv_stride=row[0].kv_stride,
+            position=row[0].position,
+        )
+        for row in zip(*(network.stages for network in networks), strict=True)
+    )
+    return Sizes(
+        in_chans=first.in_chans,
+        stem_width=np.array([network.stem_width for network in networks]),
+        stem_tokens=np.array([network.stem_tokens for network in networks]),
+        stages=stages,
+        neck_width=first.neck_width,
+        num_classes=first.num_classes,
     )
 
 

@@ -49,10 +49,12 @@ class StageSizes(Generic[N]):
     depth: N  # blocks
     width: N  # channels
     hidden: N  # channels inside the IRFFN
+    qk: N  # channels of queries and of keys, all heads together
     tokens: N  # pixels of the map
     kv_tokens: N  # pixels of the map that keys and values are taken from
-    heads: int
+    heads: N
     kv_stride: int
+    position: str  # tables of position biases: one per "stage", per "block", or "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +91,12 @@ def attention_cost(stage: StageSizes[N]) -> Terms[N]:
 
     Shape: (1, tokens, width) in and out.
     """
-    width, tokens, kv_tokens = stage.width, stage.tokens, stage.kv_tokens
-    on_tokens = dense(width, width, area=1, tokens=tokens).times(_like(width, 2))  # q, output
-    on_keys = dense(width, width, area=1, tokens=kv_tokens).times(_like(width, 2))  # k, v
-    products = Terms(params=width * 0, macs=tokens * kv_tokens * width * 2, activations=width * 0)
-    total = on_tokens + on_keys + products
+    width, qk, tokens, kv_tokens = stage.width, stage.qk, stage.tokens, stage.kv_tokens
+    q, k = (dense(width, qk, area=1, tokens=count) for count in (tokens, kv_tokens))
+    out, v = (dense(width, width, area=1, tokens=count) for count in (tokens, kv_tokens))
+    macs = tokens * kv_tokens * (qk + width)  # queries by keys, weights by values
+    products = Terms(params=width * 0, macs=macs, activations=width * 0)
+    total = (q + out) + (k + v) + products
     if stage.kv_stride > 1:
         total = total + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
     return total
@@ -117,15 +120,20 @@ def block_cost(stage: StageSizes[N]) -> Terms[N]:
     return lpu + norm(stage.width) + attention_cost(stage) + norm(stage.width) + irffn_cost(stage)
 
 
+def position_cost(stage: StageSizes[N]) -> Terms[N]:
+    """Cost of a stage's position tables, which are added without a multiplication.
+
+    Shape: each table (heads, tokens, kv_tokens).
+    """
+    tables = {"stage": _like(stage.depth, 1), "block": stage.depth, "none": _like(stage.depth, 0)}
+    scalars = stage.tokens * stage.kv_tokens * stage.heads * tables[stage.position]
+    return Terms(params=scalars, macs=stage.tokens * 0, activations=stage.tokens * 0)
+
+
 def stage_cost(stage: StageSizes[N], *, c_in: N) -> Terms[N]:
-    """Cost of a stage: patch embedding, blocks, and the position table that the blocks share."""
+    """Cost of a stage: patch embedding, blocks, and position tables."""
     embedding = dense(c_in, stage.width, area=4, tokens=stage.tokens) + norm(stage.width)
-    table = Terms(
-        params=stage.tokens * stage.kv_tokens * stage.heads,
-        macs=stage.tokens * 0,
-        activations=stage.tokens * 0,
-    )
-    return embedding + block_cost(stage).times(stage.depth) + table
+    return embedding + block_cost(stage).times(stage.depth) + position_cost(stage)
 
 
 def network_rows(sizes: Sizes[N]) -> tuple[Terms[N], ...]:

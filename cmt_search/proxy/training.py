@@ -52,7 +52,7 @@ class Training:
         groups = param_groups_weight_decay(
             model,
             weight_decay=recipe.weight_decay,
-            no_weight_decay_list=model.no_weight_decay(),
+            no_weight_decay_list=() if recipe.decay_position else model.no_weight_decay(),
         )
         margin = round(recipe.crop_padding * side)
         return cls(

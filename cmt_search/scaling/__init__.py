@@ -15,6 +15,7 @@ from cmt_search.scaling.shape import shaped
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.scaling.smooth import SmoothFamily
 from cmt_search.scaling.solve import ideal_point
+from cmt_search.scaling.widths import Keep
 
 __all__ = [
     "DIMENSIONS",
@@ -24,6 +25,7 @@ __all__ = [
     "Family",
     "Grid",
     "Ideal",
+    "Keep",
     "Member",
     "NamedRule",
     "ScalingRule",

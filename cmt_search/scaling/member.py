@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cmt_search.arch import Arch
+from cmt_search.arch import Arch, Stage
 from cmt_search.cost.count import Cost
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import Shares
+from cmt_search.scaling.widths import Keep, width_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +41,18 @@ class Grid:
     """The integers that solving may use: steps and inclusive ranges."""
 
     resolution_step: int = 2  # pixels
-    width_step: int = 1  # a stage's width is a multiple of this times its heads
+    width_step: int = 1  # a stage's width is a multiple of this times what `keep` fixes
+    keep: Keep = "heads"  # in every stage: the number of heads, or the base's channels in each
     resolution_min: int = 1
     resolution_max: int | None = None
     width_min: int = 1  # of the first stage
     width_max: int | None = None  # of the first stage
     depth_min: int = 1  # total blocks
     depth_max: int | None = None
+
+    def step_of(self, stage: Stage) -> int:
+        """The channels that widths of this stage of the base are multiples of."""
+        return width_unit(stage, keep=self.keep) * self.width_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ class Member:
     budget: Budget
     ideal: Ideal
     realised: Shares | None  # of the growth in log MACs; None at the base, where it is undefined
-    residual: float = 0.0  # part of the growth that no dimension explains (IRFFN rounding, trim)
+    residual: float = 0.0  # part of the growth that no dimension explains (ratios rounded, trim)
     trim: float = 0.0  # relative change of the IRFFN ratio, 0 unless nothing else met the budget
     notes: tuple[str, ...] = ()  # what a reader should know about this member
 

@@ -11,8 +11,9 @@ from cmt_search.scaling.smooth import Groups, path_gradient, variables
 def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:
     """Integrated gradients of ln MACs from base to network, by dimension, and the residual.
 
-    Shares and residual sum to one; the residual is what a changed IRFFN ratio explains. Padding of
-    odd maps counts as resolution. Shares are None where both networks cost the same.
+    Shares and residual sum to one; the residual is what changed ratios explain, as hidden channels
+    and those of queries and keys are whole numbers. Padding of odd maps counts as resolution.
+    Shares are None where both networks cost the same.
     Source: integrated gradients, arXiv:1703.01365.
     """
     growth = math.log(cost(arch).macs / cost(base).macs)

@@ -1,9 +1,9 @@
 """The smooth continuation of a network's MACs, its exponents, and who is responsible for growth.
 
 Coordinates are x = (ln d/d0, ln w/w0, ln r/r0) from a base, d the total number of blocks. Below
-them lie the variables v that the closed form takes: logs of widths, of hidden widths per width, of
-depths, and of token counts. Derivatives are complex-step ones, exact to rounding, because the
-closed form is a polynomial.
+them lie the variables v that the closed form takes: logs of widths, of hidden and of query channels
+per channel, of depths, and of token counts; n of them. Derivatives are complex-step ones, exact to
+rounding, because the closed form is a polynomial.
 """
 
 from dataclasses import dataclass
@@ -30,48 +30,56 @@ class Groups:
 
     depth: slice
     width: slice
-    ratio: slice  # hidden channels per channel
+    ratio: slice  # hidden channels per channel, then those of queries and keys
     resolution: slice
 
     @classmethod
     def of(cls, stages: int) -> "Groups":
         """Order: stem width, widths | ratios | depths | stem tokens, tokens, key tokens."""
         width = slice(0, stages + 1)
-        ratio = slice(width.stop, width.stop + stages)
+        ratio = slice(width.stop, width.stop + 2 * stages)
         depth = slice(ratio.stop, ratio.stop + stages)
         return cls(depth, width, ratio, slice(depth.stop, depth.stop + 2 * stages + 1))
 
 
-def variables(sizes: Sizes[int]) -> Floats:
-    """Logs of the sizes that scaling changes. Shape: (5 * stages + 2,)."""
+def variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
+    """Logs of the sizes that scaling changes. Shape: sizes of shape (...) to (..., n)."""
     stages = sizes.stages
     rows = [
         sizes.stem_width,
         *(s.width for s in stages),
         *(s.hidden / s.width for s in stages),
+        *(s.qk / s.width for s in stages),
         *(s.depth for s in stages),
         sizes.stem_tokens,
         *(s.tokens for s in stages),
         *(s.kv_tokens for s in stages),
     ]
-    return np.log(np.array(rows, dtype=np.float64))
+    return np.log(np.moveaxis(np.array(rows, dtype=np.float64), 0, -1))
 
 
 def sizes_at(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
-    """The sizes that variables stand for. Shape: (..., 5 * stages + 2) to sizes of shape (...)."""
+    """The sizes that variables stand for, with the heads of `like`, which cost no MACs.
+
+    Shape: (..., n) to sizes of shape (...).
+    """
     count = len(like.stages)
+    groups = Groups.of(count)
     e = np.moveaxis(np.exp(v), -1, 0)
-    stem, widths, ratios, depths = e[0], e[1:], e[count + 1 :], e[2 * count + 1 :]
-    stem_tokens, tokens, keys = e[3 * count + 1], e[3 * count + 2 :], e[4 * count + 2 :]
+    stem, *widths = e[groups.width]
+    ratios, depths = e[groups.ratio], e[groups.depth]
+    stem_tokens, *tokens = e[groups.resolution]
     stages = tuple(
         StageSizes(
             depth=depths[i],
             width=widths[i],
             hidden=ratios[i] * widths[i],
+            qk=ratios[count + i] * widths[i],
             tokens=tokens[i],
-            kv_tokens=keys[i],
-            heads=stage.heads,
+            kv_tokens=tokens[count + i],
+            heads=np.array(stage.heads),
             kv_stride=stage.kv_stride,
+            position=stage.position,
         )
         for i, stage in enumerate(like.stages)
     )
@@ -86,7 +94,7 @@ def sizes_at(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
 
 
 def log_macs(v: Array, *, like: Sizes[int]) -> Array:
-    """ln MACs at variables. Shape: (..., 5 * stages + 2) to (...); real or complex."""
+    """ln MACs at variables. Shape: (..., n) to (...); real or complex."""
     return np.log(total(network_rows(sizes_at(v, like=like))).macs)
 
 
@@ -136,7 +144,7 @@ class SmoothFamily:
         return np.insert(others / others.sum() * (1 - self.stage_ratio), 2, self.stage_ratio)
 
     def at(self, x: Array) -> Array:
-        """Variables at coordinates. Shape: (..., 3) to (..., 5 * stages + 2)."""
+        """Variables at coordinates. Shape: (..., 3) to (..., n)."""
         groups = Groups.of(len(self.base.stages))
         v = np.broadcast_to(variables(self.sizes), (*x.shape[:-1], groups.resolution.stop))
         v = v.astype(x.dtype) if np.iscomplexobj(x) else v.copy()

@@ -9,13 +9,13 @@ misses a third of the budgets of small networks.)
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmt_search.arch import Arch
-from cmt_search.cost.count import cost, sizes_of
+from cmt_search.arch import Arch, Stage
+from cmt_search.cost.count import cost, sizes_of, stacked
 from cmt_search.cost.formula import Array, Terms, network_rows, total
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.member import Budget, Grid, Ideal, Member
@@ -27,9 +27,9 @@ from cmt_search.scaling.smooth import (
     SmoothFamily,
     log_macs,
     path_gradient,
-    sizes_at,
     variables,
 )
+from cmt_search.scaling.widths import widened
 
 TRIMS = tuple(sign * step / 200 for step in range(1, 7) for sign in (-1, 1))  # 0.5% to 3%
 _SMALL_GROWTH = math.log(2)  # below it rounding is as large as the growth that shares divide
@@ -68,17 +68,13 @@ def solve(family: SmoothFamily, *, shares: Shares, budget: Budget, grid: Grid) -
     """
     growth = math.log(budget.macs / cost(family.base).macs)
     x = ideal_point(family, shares=np.array(shares.values), growth=growth)
-    archs = _roundings(family, x=x, budget=budget, grid=grid)
-    distance = _distances(family, archs, x=x)
+    archs = _nearest_first(family, _roundings(family, x=x, budget=budget, grid=grid), x=x)
     for trim in (0.0, *TRIMS):
-        legal = _legal(family.base, archs, budget=budget, trim=trim)
-        if legal.any():
-            _, _, best = min(
-                (round(float(distance[i]), 12), archs[i].sizes, archs[i])
-                for i in map(int, np.flatnonzero(legal))
-            )
-            return _member(family, best.build(family.base, trim), budget=budget, x=x, trim=trim)
-    raise _unreachable(family.base, archs, budget=budget)
+        trimmed = [_trimmed(arch, trim) for arch in archs] if trim else archs
+        legal = np.flatnonzero(_legal(trimmed, budget=budget))
+        if len(legal):
+            return _member(family, trimmed[legal[0]], budget=budget, x=x, trim=trim)
+    raise _unreachable(archs, budget=budget, grid=grid)
 
 
 def split_depth(total: int, *, ideal: Sequence[float]) -> tuple[int, ...]:
@@ -94,32 +90,7 @@ def split_depth(total: int, *, ideal: Sequence[float]) -> tuple[int, ...]:
     return tuple(depths)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rounding:
-    """One choice of integers."""
-
-    depths: tuple[int, ...]
-    side: int
-    widths: tuple[int, ...]  # the stem's first
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (*self.depths, self.side, *self.widths)
-
-    def build(self, base: Arch, trim: float = 0.0) -> Arch:
-        rows = zip(base.stages, self.depths, self.widths[1:], strict=True)
-        stages = tuple(
-            replace(
-                s, depth=d, width=w, mlp_ratio=s.mlp_ratio * (1 + trim) if trim else s.mlp_ratio
-            )
-            for s, d, w in rows
-        )
-        return replace(base, resolution=self.side, stem_width=self.widths[0], stages=stages)
-
-
-def _roundings(
-    family: SmoothFamily, *, x: Floats, budget: Budget, grid: Grid
-) -> tuple[_Rounding, ...]:
+def _roundings(family: SmoothFamily, *, x: Floats, budget: Budget, grid: Grid) -> tuple[Arch, ...]:
     """Depth and resolution near the ideal; for each, widths around the one that is on budget."""
     base, count = family.base, len(family.base.stages)
     wanted = [float(d) for d in family.depths_at(x[0])]
@@ -135,15 +106,26 @@ def _roundings(
     found = []
     for split, side in itertools.product(splits, sides):
         factor = _width_factor(family, split=split, side=side, start=x[1], macs=budget.macs)
-        options = [_near(base.stem_width * factor, step=1, low=1, high=None)]
-        for i, stage in enumerate(base.stages):
-            low, high = (grid.width_min, grid.width_max) if i == 0 else (1, None)
-            step = stage.heads * grid.width_step
-            options.append(_near(stage.width * factor, step=step, low=low, high=high))
-        found += [_Rounding(split, side, widths) for widths in itertools.product(*options)]
+        stems = _near(base.stem_width * factor, step=1, low=1, high=None)
+        stages = [
+            _stages_near(replace(stage, depth=depth), factor=factor, grid=grid, first=i == 0)
+            for i, (stage, depth) in enumerate(zip(base.stages, split, strict=True))
+        ]
+        found += [
+            replace(base, resolution=side, stem_width=stem, stages=chosen)
+            for stem, chosen in itertools.product(stems, itertools.product(*stages))
+        ]
     if not found:
         raise _outside(base, x=x, grid=grid, depth=sum(wanted))
     return tuple(found)
+
+
+def _stages_near(stage: Stage, *, factor: float, grid: Grid, first: bool) -> tuple[Stage, ...]:
+    """The stage at the widths around `factor` times its own, where it has any inner channels."""
+    low, high = (grid.width_min, grid.width_max) if first else (1, None)
+    widths = _near(stage.width * factor, step=grid.step_of(stage), low=low, high=high)
+    stages = (widened(stage, width=width, keep=grid.keep) for width in widths)
+    return tuple(s for s in stages if s.hidden and s.qk_width)
 
 
 def _near(
@@ -179,62 +161,62 @@ def _width_factor(
     return math.exp(x)
 
 
-def _stacked(base: Arch, archs: Sequence[_Rounding], *, trim: float = 0.0) -> Floats:
-    """Variables of many roundings. Shape: (len(archs), 5 * stages + 2)."""
-    count = len(base.stages)
-    ratios = [s.mlp_ratio * (1 + trim) if trim else s.mlp_ratio for s in base.stages]
-    widths = np.array([a.widths for a in archs], dtype=np.float64)
-    hidden = np.floor(widths[:, 1:] * np.array(ratios))
-    depths = np.array([a.depths for a in archs], dtype=np.float64)
-    tokens = {
-        side: variables(sizes_of(replace(base, resolution=side)))[Groups.of(count).resolution]
-        for side in {a.side for a in archs}
-    }
-    rows = np.array([tokens[a.side] for a in archs])
-    shape = np.log(np.hstack([widths, hidden / widths[:, 1:], depths]))
-    return np.concatenate([shape, rows], axis=1)
+def _integers(arch: Arch) -> tuple[int, ...]:
+    """What rounding decided, to order networks that are equally near."""
+    depths, widths = ([getattr(s, name) for s in arch.stages] for name in ("depth", "width"))
+    return (*depths, arch.resolution, arch.stem_width, *widths)
 
 
-def _costs(base: Arch, archs: Sequence[_Rounding], *, trim: float = 0.0) -> Terms[Array]:
-    return total(network_rows(sizes_at(_stacked(base, archs, trim=trim), like=sizes_of(base))))
+def _trimmed(arch: Arch, trim: float) -> Arch:
+    stages = tuple(replace(s, mlp_ratio=s.mlp_ratio * (1 + trim)) for s in arch.stages)
+    return replace(arch, stages=stages)
 
 
-def _distances(family: SmoothFamily, archs: Sequence[_Rounding], *, x: Floats) -> Floats:
-    """Exponent-weighted log distance to the ideal point, by dimension. Shape: (len(archs),)."""
+def _costs(archs: Sequence[Arch]) -> Terms[Array]:
+    """Exact costs of many networks. Shape: (len(archs),)."""
+    return total(network_rows(stacked([sizes_of(arch) for arch in archs])))
+
+
+def _nearest_first(family: SmoothFamily, archs: Sequence[Arch], *, x: Floats) -> list[Arch]:
+    """By exponent-weighted log distance to the ideal point, over dimensions."""
     ideal = family.at(x)
     exponents = path_gradient(variables(family.sizes), ideal, like=family.sizes)
-    gaps = exponents * (_stacked(family.base, archs) - ideal)
+    gaps = exponents * (variables(stacked([sizes_of(arch) for arch in archs])) - ideal)
     groups = Groups.of(len(family.base.stages))
     by_dimension = [
         gaps[:, group].sum(axis=1) for group in (groups.depth, groups.width, groups.resolution)
     ]
-    distance: Floats = np.sqrt(sum(part**2 for part in by_dimension))
-    return distance
+    distances = np.sqrt(sum(part**2 for part in by_dimension)).tolist()
+    ranks = [
+        (round(distance, 12), _integers(arch))
+        for distance, arch in zip(distances, archs, strict=True)
+    ]
+    return [archs[i] for i in sorted(range(len(archs)), key=ranks.__getitem__)]
 
 
-def _legal(
-    base: Arch, archs: Sequence[_Rounding], *, budget: Budget, trim: float
-) -> NDArray[np.bool_]:
-    costs = _costs(base, archs, trim=trim)
+def _legal(archs: Sequence[Arch], *, budget: Budget) -> NDArray[np.bool_]:
+    costs = _costs(archs)
     legal: NDArray[np.bool_] = np.abs(costs.macs - budget.macs) <= budget.tolerance * budget.macs
     for name, cap in budget.caps.items():
-        legal &= np.round(getattr(costs, name)) <= cap
+        legal &= getattr(costs, name) <= cap
     return legal
 
 
 def _outside(base: Arch, *, x: Floats, grid: Grid, depth: float) -> BudgetError:
     side, width = base.resolution * math.exp(x[2]), base.stages[0].width * math.exp(x[1])
+    step = grid.step_of(base.stages[0])
     return BudgetError(
         f"the rule asks for {depth:.1f} blocks, first width {width:.1f} and {side:.1f} pixels, "
         f"outside depth {max(grid.depth_min, len(base.stages))}..{grid.depth_max or 'any'}, "
-        f"width {grid.width_min}..{grid.width_max or 'any'} or "
+        f"width {grid.width_min}..{grid.width_max or 'any'}"
+        f"{f' in steps of {step}' if step > 1 else ''} or "
         f"resolution {grid.resolution_min}..{grid.resolution_max or 'any'}; "
         "widen that knob or ask for a budget nearer to the base"
     )
 
 
-def _unreachable(base: Arch, archs: Sequence[_Rounding], *, budget: Budget) -> BudgetError:
-    costs = _costs(base, archs)
+def _unreachable(archs: Sequence[Arch], *, budget: Budget, grid: Grid) -> BudgetError:
+    costs = _costs(archs)
     off = costs.macs / budget.macs - 1
     on_budget = np.abs(off) <= budget.tolerance
     if on_budget.any():
@@ -249,10 +231,12 @@ def _unreachable(base: Arch, archs: Sequence[_Rounding], *, budget: Budget) -> B
             "raise the cap or lower the budget"
         )
     nearest = float(off[np.argmin(np.abs(off))])
+    steps = ", ".join(str(grid.step_of(stage)) for stage in archs[0].stages)
+    finer = f" (keep: {grid.keep} widens stages by {steps} channels)"
     looser = f"raise the tolerance to {abs(nearest) + 0.001:.3f}, or " if abs(nearest) < 0.3 else ""
     return BudgetError(
         f"budget {budget.macs:,.0f} MACs: the nearest network is {nearest:+.1%} off; "
-        f"{looser}use finer steps or wider ranges"
+        f"{looser}use finer steps or wider ranges{'' if grid.keep == 'heads' else finer}"
     )
 
 

@@ -1,23 +1,25 @@
 """Pareto searches: a candidate is a free architecture, its ladder growing training lengths."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.evaluation import Fidelity
-from cmt_search.scaling import shaped
+from cmt_search.scaling import Keep, shaped
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeSpace:
-    """Total depth, first width, side and stage ratio, each within its range."""
+    """Sizes of the base, each within its range; what has none stays the base's."""
 
     base: Arch
     ranges: tuple[Parameter, ...]
     stage_ratio: float | None  # where it is not sampled
+    keep: Keep  # in every stage: the number of heads, or the channels in each
     caps: Mapping[str, int]  # macs, params, activations
     epochs: tuple[int, ...]
     data_fraction: float
@@ -31,10 +33,9 @@ class FreeSpace:
 
         Raises:
             BudgetError: the network breaks a cap, which the message names.
+            ArchError: there is no such network; none between the ends of checked ranges.
         """
-        sizes = {k: int(v) for k, v in params.items() if k != "stage_ratio"}
-        ratio = params.get("stage_ratio", self.stage_ratio)
-        arch = shaped(self.base, **sizes, stage_ratio=ratio)
+        arch = self._arch(params)
         measured = cost(arch)
         for cap, limit in self.caps.items():
             if (value := getattr(measured, cap)) > limit:
@@ -53,3 +54,11 @@ class FreeSpace:
             for epochs in self.epochs
         )
         return Candidate(name=name or "sampled", rungs=rungs)
+
+    def _arch(self, params: Mapping[str, float | int]) -> Arch:
+        sizes = {k: int(params[k]) for k in ("depth", "width", "resolution") if k in params}
+        ends: Any = {k: int(params[k]) for k in ("stem_width", "neck_width") if k in params}
+        ratios: Any = {k: float(params[k]) for k in ("mlp_ratio", "qk_ratio") if k in params}
+        stage_ratio = params.get("stage_ratio", self.stage_ratio)
+        arch = shaped(self.base, **sizes, stage_ratio=stage_ratio, keep=self.keep)
+        return replace(arch, stages=tuple(replace(s, **ratios) for s in arch.stages), **ends)

@@ -114,12 +114,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 # Names of the alternatives of a union, which pydantic puts into the path of an error; so does it
 # with validators, as `function-after[...]`.
-_BRANCHES = {"RatioRange", "float"}
+_BRANCHES = {"RatioRange", "float", "int"}
 
 
 def _is_of_other_branch(detail: ErrorDetails) -> bool:
-    """Whether a mapping was refused only for not being the number that might stand there too."""
-    return detail["loc"][-1:] == ("float",) and isinstance(detail["input"], Mapping)
+    """Whether a mapping or list was refused only for not being the number that may stand there."""
+    is_number = detail["loc"][-1:] in (("float",), ("int",))
+    return is_number and isinstance(detail["input"], Mapping | list | tuple)
 
 
 def _nearest_key(loc: tuple[int | str, ...]) -> str:

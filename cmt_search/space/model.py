@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
-from cmt_search.errors import BudgetError
+from cmt_search.errors import ArchError, BudgetError
 from cmt_search.scaling import (
     Budget,
     Grid,
@@ -34,12 +34,14 @@ from cmt_search.space.sections import (
     Knobs,
     Ladder,
     Proxy,
+    Range,
     RatioRange,
     Sampler,
     Section,
 )
 
 PAPER = "cmt-paper"
+_PARETO_ONLY = ("stem_width", "neck_width", "mlp_ratio", "qk_ratio")
 Objective = Literal["top1", "loss", "macs", "params", "activations"]
 
 
@@ -98,6 +100,7 @@ class SearchSpace(Section):
         return Grid(
             resolution_step=side.step,
             width_step=width.step,
+            keep=self.knobs.keep,
             resolution_min=side.min or 1,
             resolution_max=side.max,
             width_min=width.min or 1,
@@ -116,7 +119,7 @@ class SearchSpace(Section):
         """Hash of everything that decides what a trial is; more trials keep it."""
         data = self.model_dump(mode="json", exclude={"trials"})
         data["proxy"]["dataset"].pop("root")  # the same images may lie elsewhere
-        text = json.dumps([data, self.arch.to_dict()], sort_keys=True)
+        text = json.dumps(_without_unused(data, network=self.arch.to_dict()), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def budget(self, macs: float) -> Budget:
@@ -196,16 +199,34 @@ class SearchSpace(Section):
             base=self.arch,
             ranges=_ranges(self.knobs),
             stage_ratio=ratio if isinstance(ratio, float) else None,
+            keep=self.knobs.keep,
             caps={name: int(cap) for name, cap in caps.items()},
             epochs=self.ladder.epochs or (self.proxy.epochs,),
             data_fraction=self.proxy.data_fraction,
         )
 
 
+def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[dict[str, Any]]:
+    """Both without options that came later and are not used, so that older runs may be resumed."""
+
+    def used(part: dict[str, Any], **unused: Any) -> dict[str, Any]:
+        return {k: v for k, v in part.items() if k not in unused or v != unused[k]}
+
+    base = {"position": None, "mlp_ratio": None, "qk_ratio": None, "kv_stride": None}
+    knobs = Knobs().model_dump(include={"keep", *_PARETO_ONLY})
+    proxy = {**data["proxy"], "recipe": used(data["proxy"]["recipe"], decay_position=False)}
+    stages = [used(stage, qk_ratio=1.0) for stage in network["stages"]]
+    parts = {"base": used(data["base"], **base), "knobs": used(data["knobs"], **knobs)}
+    return [
+        {**data, **parts, "proxy": proxy},
+        {**used(network, position="stage"), "stages": stages},
+    ]
+
+
 def _ranges(knobs: Knobs) -> tuple[Parameter, ...]:
     """The knobs that a Pareto search samples."""
     found = []
-    for name in ("depth", "width", "resolution"):
+    for name in ("depth", "width", "resolution", "stem_width", "neck_width"):
         knob: Knob = getattr(knobs, name)
         if knob.min is None and knob.max is None:
             continue
@@ -217,9 +238,10 @@ def _ranges(knobs: Knobs) -> tuple[Parameter, ...]:
         found.append(
             Parameter(name=name, low=knob.min, high=high, step=step, log=knob.log, integer=True)
         )
-    ratio = knobs.stage_ratio
-    if isinstance(ratio, RatioRange):
-        found.append(Parameter(name="stage_ratio", low=ratio.min, high=ratio.max, step=ratio.step))
+    for name in ("stage_ratio", "mlp_ratio", "qk_ratio"):
+        ratio = getattr(knobs, name)
+        if isinstance(ratio, Range):
+            found.append(Parameter(name=name, low=ratio.min, high=ratio.max, step=ratio.step))
     return tuple(found)
 
 
@@ -248,6 +270,11 @@ def _check_rule(space: SearchSpace) -> None:
         raise ValueError("knobs.stage_ratio: is fixed in a rule search; write one number, or none")
     if any(k.log for k in (space.knobs.depth, space.knobs.width, space.knobs.resolution)):
         raise ValueError("knobs: a rule search samples shares, so log has no meaning; remove it")
+    for name in _PARETO_ONLY:
+        if getattr(space.knobs, name) != getattr(Knobs(), name):
+            raise ValueError(
+                f"knobs.{name}: a rule search takes it from the base; set base.{name} instead"
+            )
     if space.caps.macs is not None:
         raise ValueError("caps.macs: a rule search has budgets instead; remove the key")
     if not space.budget_macs:
@@ -296,7 +323,19 @@ def _check_pareto(space: SearchSpace) -> None:
     ranges = _ranges(space.knobs)
     if not ranges:
         raise ValueError("knobs: none has a range, so there is nothing to search; give min and max")
+    _check_ends(space, ranges)
     _check_caps(space, ranges)
+
+
+def _check_ends(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
+    """Between networks there are only networks: every size grows with every knob."""
+    for ends in ({p.name: p.low for p in ranges}, {p.name: p.high for p in ranges}):
+        try:
+            space.candidate(ends)
+        except BudgetError:
+            continue  # a network, if one that breaks a cap
+        except ArchError as error:
+            raise ValueError(f"knobs: {error}") from None
 
 
 def _check_caps(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:

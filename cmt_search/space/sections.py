@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmt_search.arch import Arch
-from cmt_search.errors import CmtSearchError
+from cmt_search.errors import CmtSearchError, SpaceError
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import DatasetSpec, Recipe
-from cmt_search.scaling import NAMED_RULES, Shares
+from cmt_search.scaling import NAMED_RULES, Keep, Shares
 from cmt_search.space.quantity import Quantity
 
 
@@ -19,8 +19,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+_OF_STAGES = ("mlp_ratio", "qk_ratio", "kv_stride")
+
+
 class Base(Section):
-    """The network that grows: a preset, or `arch` in full, with some of its fields replaced."""
+    """The network that grows: a preset, or `arch` in full, with some of its fields replaced.
+
+    Fields of stages are one number for all of them, or a list of one for each.
+    """
 
     preset: str | None = None
     arch: dict[str, Any] | None = None
@@ -30,6 +36,10 @@ class Base(Section):
     neck_width: int | None = None
     in_chans: int | None = None
     num_classes: int | None = None
+    position: Literal["stage", "block", "none"] | None = None
+    mlp_ratio: float | tuple[float, ...] | None = None
+    qk_ratio: float | tuple[float, ...] | None = None
+    kv_stride: int | tuple[int, ...] | None = None
 
     @model_validator(mode="after")
     def _is_a_network(self) -> Self:
@@ -47,7 +57,18 @@ class Base(Section):
         """The architecture."""
         arch = Arch.from_dict(self.arch) if self.arch is not None else PRESETS[self.preset or ""]
         changes = self.model_dump(exclude={"preset", "arch"}, exclude_none=True)
-        return replace(arch, **changes)
+        rows = {name: changes.pop(name) for name in _OF_STAGES if name in changes}
+        for name, values in rows.items():
+            if isinstance(values, tuple) and len(values) != len(arch.stages):
+                raise SpaceError(
+                    f"{name} lists {len(values)} values, but the network has {len(arch.stages)} "
+                    "stages; write one for each stage, or one number for all"
+                )
+        stages = tuple(
+            replace(stage, **{n: v[i] if isinstance(v, tuple) else v for n, v in rows.items()})
+            for i, stage in enumerate(arch.stages)
+        )
+        return replace(arch, stages=stages, **changes)
 
 
 class Knob(Section):
@@ -73,11 +94,11 @@ class Side(Knob):
     step: int = Field(default=2, ge=1)
 
 
-class RatioRange(Section):
-    """A range of stage ratios."""
+class Range(Section):
+    """A range of ratios."""
 
-    min: float = Field(ge=0, le=1)
-    max: float = Field(ge=0, le=1)
+    min: float = Field(gt=0)
+    max: float
     step: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -87,14 +108,27 @@ class RatioRange(Section):
         return self
 
 
+class RatioRange(Range):
+    """A range of stage ratios."""
+
+    min: float = Field(ge=0, le=1)
+    max: float = Field(ge=0, le=1)
+
+
 class Knobs(Section):
     """What may vary. In a rule search the ranges bound the members; in a Pareto search they are
     sampled, and what is left out stays the base's."""
 
     depth: Knob = Knob()  # total blocks
-    width: Knob = Knob()  # channels of the first stage; the step counts multiples of the heads
+    width: Knob = Knob()  # channels of the first stage; a rule's step counts multiples, see `keep`
     resolution: Side = Side()  # in pixels
     stage_ratio: float | RatioRange | None = None  # of added blocks, the part in stage 3
+    keep: Keep = "heads"  # widths are multiples of a stage's heads, or of the channels of a head
+    # Sampled in Pareto searches only; a rule takes them from the base.
+    stem_width: Knob = Knob()  # channels; left out, the stem widens with the stages
+    neck_width: Knob = Knob()  # channels
+    mlp_ratio: Range | None = None  # of every stage
+    qk_ratio: Range | None = None  # of every stage
 
 
 class Budgets(Section):

@@ -4,14 +4,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import DTypeLike
 
-from cmt_search.arch import Arch
-from cmt_search.cost import cost, sizes_of
-from cmt_search.cost.formula import Array, Sizes, StageSizes, block_cost, network_rows
+from cmt_search.arch import POSITIONS, Arch
+from cmt_search.cost import cost, sizes_of, stacked
+from cmt_search.cost.formula import StageSizes, block_cost, network_rows
 from cmt_search.presets import PRESETS
 from tests.archs import archs
 
@@ -21,23 +19,34 @@ sides = st.integers(1, 300)
 @given(
     d=st.integers(1, 600),
     h=st.integers(1, 2400),
+    qk=st.integers(1, 900),
     k=st.integers(1, 8),
     tokens=st.integers(1, 3000),
     keys=st.integers(1, 400),
 )
 def test_a_block_costs_what_the_formula_by_hand_says(
-    d: int, h: int, k: int, tokens: int, keys: int
+    d: int, h: int, qk: int, k: int, tokens: int, keys: int
 ) -> None:
     block = block_cost(
-        StageSizes(depth=3, width=d, hidden=h, tokens=tokens, kv_tokens=keys, heads=1, kv_stride=k)
+        StageSizes(
+            depth=3,
+            width=d,
+            hidden=h,
+            qk=qk,
+            tokens=tokens,
+            kv_tokens=keys,
+            heads=1,
+            kv_stride=k,
+            position="stage",
+        )
     )
     strided = k > 1
-    attention = 4 * (d**2 + d) + strided * (k**2 * d + 3 * d)
+    attention = 2 * (d * qk + qk) + 2 * (d**2 + d) + strided * (k**2 * d + 3 * d)
     assert block.params == 10 * d + 4 * d + attention + 2 * d * h + 15 * h + 3 * d
-    on_tokens = 9 * d + 2 * d**2 + 2 * d * h + 9 * h
-    on_keys = 2 * d**2 + strided * k**2 * d + 2 * tokens * d
+    on_tokens = 9 * d + d * qk + d**2 + 2 * d * h + 9 * h
+    on_keys = d * qk + d**2 + strided * k**2 * d + tokens * (qk + d)
     assert block.macs == on_tokens * tokens + on_keys * keys
-    local, attended, fed = d * tokens, 2 * d * (tokens + keys), (2 * h + d) * tokens
+    local, attended, fed = d * tokens, (qk + d) * (tokens + keys), (2 * h + d) * tokens
     assert block.activations == local + attended + strided * d * keys + fed
 
 
@@ -96,57 +105,55 @@ def test_a_cost_is_plain_values_for_json() -> None:
     assert [row["name"] for row in data["rows"]][:2] == ["stem", "stage1"]
 
 
-def _stacked(networks: list[Sizes[int]], dtype: DTypeLike) -> Sizes[Array]:
-    """The same sizes as arrays over networks; what is no array must agree in all of them."""
-
-    def column(values: list[int]) -> Array:
-        return np.array(values, dtype=dtype)
-
-    first = networks[0]
-    stages = tuple(
-        replace(
-            stage,
-            **{
-                name: column([getattr(n.stages[i], name) for n in networks])
-                for name in ("depth", "width", "hidden", "tokens", "kv_tokens")
-            },
-        )
-        for i, stage in enumerate(first.stages)
+@given(arch=archs)
+def test_position_tables_cost_parameters_alone_and_one_table_for_each_that_there_is(
+    arch: Arch,
+) -> None:
+    shared, own, none = (cost(replace(arch, position=name)) for name in POSITIONS)
+    tables = [s.heads * s.tokens * s.kv_tokens for s in sizes_of(arch).stages]
+    assert shared.params - none.params == sum(tables)
+    assert own.params - none.params == sum(
+        stage.depth * table for stage, table in zip(arch.stages, tables, strict=True)
     )
-    return replace(
-        first,
-        stem_width=column([n.stem_width for n in networks]),
-        stem_tokens=column([n.stem_tokens for n in networks]),
-        stages=stages,
-    )
+    assert len({(c.macs, c.activations) for c in (shared, own, none)}) == 1
+
+
+def test_half_the_query_channels_save_what_they_cost_by_hand() -> None:
+    arch = PRESETS["cmt_s"]
+    halved = replace(arch, stages=tuple(replace(s, qk_ratio=0.5) for s in arch.stages))
+    saved = 0
+    for stage, size in zip(arch.stages, sizes_of(arch).stages, strict=True):
+        projections = (size.tokens + size.kv_tokens) * stage.width * stage.width // 2
+        product = size.tokens * size.kv_tokens * stage.width // 2
+        saved += stage.depth * (projections + product)
+    assert cost(arch).macs - cost(halved).macs == saved
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[Arch]:
-    """Networks that differ in depth, width, hidden width and resolution."""
+    """Networks that differ in depth, width, heads, hidden and query channels, and resolution."""
     base = draw(archs)
     found = []
     for _ in range(draw(st.integers(1, 5))):
-        stages = tuple(
-            replace(
-                s,
-                depth=draw(st.integers(1, 30)),
-                width=s.heads * draw(st.integers(1, 60)),
-                mlp_ratio=draw(st.floats(1, 6)),
-            )
-            for s in base.stages
-        )
+        stages = []
+        for stage in base.stages:
+            heads, head_dim = draw(st.integers(1, 4)), draw(st.integers(1, 60))
+            changes = {
+                "depth": draw(st.integers(1, 30)),
+                "width": heads * head_dim,
+                "heads": heads,
+                "mlp_ratio": draw(st.floats(1, 6)),
+                "qk_ratio": draw(st.floats(1.01 / head_dim, 2)),
+            }
+            stages.append(replace(stage, **changes))
         stem, side = draw(st.integers(1, 99)), draw(sides)
-        found.append(replace(base, stages=stages, stem_width=stem, resolution=side))
+        found.append(replace(base, stages=tuple(stages), stem_width=stem, resolution=side))
     return found
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.float64])
 @given(batch=batches())
-def test_many_networks_at_once_cost_what_each_costs_alone(
-    dtype: DTypeLike, batch: list[Arch]
-) -> None:
-    rows = network_rows(_stacked([sizes_of(arch) for arch in batch], dtype))
+def test_many_networks_at_once_cost_what_each_costs_alone(batch: list[Arch]) -> None:
+    rows = network_rows(stacked([sizes_of(arch) for arch in batch]))
     for i, arch in enumerate(batch):
         alone = cost(arch).rows
         assert len(rows) == len(alone)
