@@ -1,19 +1,18 @@
 """The parts of a CMT. Maps are (B, C, H, W) in channels_last, so (B, H, W, C) is a free view."""
 
 import torch
-from timm.layers.drop import DropPath
+import torch.fx
+from timm.layers import DropPath, register_notrace_function
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import fuse_conv_bn_eval
 
+from cmt_search.arch import Stage
+from cmt_search.builder.attention import LMHSA
+from cmt_search.builder.layout import as_map, as_tokens, gelu, pad_to_multiple
 
-def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
-    """Pad a map with zeros, bottom and right, until `stride` divides its sides.
-
-    Shape: (B, C, H, W) in, (B, C, ceil(H / stride) * stride, ceil(W / stride) * stride) out.
-    """
-    height, width = x.shape[-2:]
-    below, right = -height % stride, -width % stride
-    return F.pad(x, (0, right, 0, below)) if below or right else x
+torch.fx.wrap("pad_to_multiple")
+torch.fx.wrap("residual_depthwise")
 
 
 class ConvGeluNorm(nn.Module):
@@ -29,7 +28,7 @@ class ConvGeluNorm(nn.Module):
         self.norm = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(F.gelu(self.conv(x)))
+        out: Tensor = self.norm(gelu(self.conv(x)))
         return out
 
 
@@ -47,7 +46,49 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.proj(pad_to_multiple(x, 2))
-        return _as_map(self.norm(_as_tokens(x)))
+        return as_map(self.norm(as_tokens(x)))
+
+
+class ResidualDepthwise(nn.Conv2d):
+    """`x + dwconv3x3(x)` in one convolution: the residual is a one in the middle of the kernel.
+
+    Shape: (B, width, H, W) in and out.
+    """
+
+    residual: bool
+    one: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1, groups=width)
+        self.residual = True
+        one = torch.zeros(1, 1, 3, 3)
+        one[:, :, 1, 1] = 1
+        self.register_buffer("one", one, persistent=False)
+
+    def reparameterize(self) -> None:
+        """Move the residual into the weight for good, for inference."""
+        with torch.no_grad():
+            self.weight.add_(self.one * self.residual)
+        self.residual = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = (
+            residual_depthwise(x, self.weight, self.bias, self.one)
+            if self.residual
+            else self._conv_forward(x, self.weight, self.bias)
+        )
+        return out
+
+
+@register_notrace_function  # asks for autocast, which a symbolic trace cannot
+def residual_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, one: Tensor) -> Tensor:
+    """`x + dwconv(x)`; `one` is the kernel of the identity.
+
+    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3), one (1, 1, 3, 3).
+    """
+    if _is_reduced(weight):  # beside a one, 8 bits would swallow small weights
+        return x + F.conv2d(x, weight, bias, padding=1, groups=weight.shape[0])
+    return F.conv2d(x, weight + one, bias, padding=1, groups=weight.shape[0])
 
 
 class LPU(nn.Module):
@@ -59,57 +100,11 @@ class LPU(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.conv = ResidualDepthwise(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv(x)
+        out: Tensor = self.conv(x)
         return out
-
-
-class KeyReduction(nn.Module):
-    """The map that keys and values are taken from: depthwise k x k of stride k, BatchNorm.
-
-    Shape: (B, width, H, W) in, (B, width, ceil(H / k), ceil(W / k)) out.
-    """
-
-    def __init__(self, width: int, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(width, width, stride, stride, groups=width)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.conv(pad_to_multiple(x, self.stride)))
-        return out
-
-
-class LMHSA(nn.Module):
-    """Lightweight multi-head self-attention: fewer keys than queries, plus a position table.
-
-    Shape: tokens (B, H, W, width) in and out; position (heads, H * W, keys).
-    Source: CMT, arXiv:2107.06263, equations 2 and 3.
-    """
-
-    def __init__(self, width: int, *, heads: int, kv_stride: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.reduce = KeyReduction(width, stride=kv_stride) if kv_stride > 1 else None
-        self.q = nn.Linear(width, width)
-        self.k = nn.Linear(width, width)
-        self.v = nn.Linear(width, width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        sources = x if self.reduce is None else _as_tokens(self.reduce(_as_map(x)))
-        q, k, v = (self._split(t) for t in (self.q(x), self.k(sources), self.v(sources)))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=position.to(q.dtype))
-        merged: Tensor = self.proj(out.transpose(1, 2).reshape(x.shape))
-        return merged
-
-    def _split(self, x: Tensor) -> Tensor:
-        batch, height, width, channels = x.shape
-        heads = (self.heads, channels // self.heads)
-        return x.reshape(batch, height * width, *heads).transpose(1, 2)
 
 
 class IRFFN(nn.Module):
@@ -122,14 +117,28 @@ class IRFFN(nn.Module):
     def __init__(self, width: int, *, hidden: int) -> None:
         super().__init__()
         self.expand = ConvGeluNorm(width, hidden, kernel=1)
-        self.local = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.local_norm = nn.BatchNorm2d(hidden)
+        self.local = ResidualDepthwise(hidden)
+        self.local_norm: nn.Module = nn.BatchNorm2d(hidden)
         self.project = nn.Conv2d(hidden, width, 1)
-        self.project_norm = nn.BatchNorm2d(width)
+        self.project_norm: nn.Module = nn.BatchNorm2d(width)
+
+    def reparameterize(self) -> None:
+        """Fold the norms before and after the projection into it, for inference."""
+        before, after = self.local_norm, self.project_norm
+        if not isinstance(before, nn.BatchNorm2d) or not isinstance(after, nn.BatchNorm2d):
+            return
+        scale, shift = _scale_and_shift(before)
+        weight, bias = self.project.weight, self.project.bias
+        assert bias is not None
+        with torch.no_grad():
+            bias.add_((weight * shift[:, None, None]).sum((1, 2, 3)))
+            weight.mul_(scale[:, None, None])
+        self.project = fuse_conv_bn_eval(self.project.eval(), after.eval())
+        self.local_norm = self.project_norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.expand(x)
-        x = self.local_norm(F.gelu(self.local(x) + x))
+        x = self.local_norm(gelu(self.local(x)))
         out: Tensor = self.project_norm(self.project(x))
         return out
 
@@ -137,37 +146,73 @@ class IRFFN(nn.Module):
 class Block(nn.Module):
     """LPU, then attention and feed-forward, both as residual branches after a LayerNorm.
 
-    Shape: (B, width, H, W) in and out; position (heads, H * W, keys).
+    Shape: (B, width, H, W) in and out; the stage's position table (heads, H * W, keys), or None
+    where the block has its own, or none.
     Source: CMT, arXiv:2107.06263, section 3.2.
     """
 
-    def __init__(
-        self, width: int, *, heads: int, kv_stride: int, hidden: int, drop_path: float
-    ) -> None:
+    def __init__(self, stage: Stage, *, drop_path: float, position: nn.Parameter | None) -> None:
         super().__init__()
-        self.lpu = LPU(width)
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = LMHSA(width, heads=heads, kv_stride=kv_stride)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.irffn = IRFFN(width, hidden=hidden)
+        self.position = position
+        self.lpu = LPU(stage.width)
+        self.norm1 = nn.LayerNorm(stage.width, eps=1e-6)
+        self.attn = LMHSA(
+            stage.width, heads=stage.heads, kv_stride=stage.kv_stride, qk_width=stage.qk_width
+        )
+        self.norm2 = nn.LayerNorm(stage.width, eps=1e-6)
+        self.irffn = IRFFN(stage.width, hidden=stage.hidden)
         self.drop_path = DropPath(drop_path)
 
     def scale_branches(self, scale: float) -> None:
         """Multiply what both residual branches give, by their last weights."""
+        assert isinstance(self.irffn.project_norm, nn.BatchNorm2d)
         with torch.no_grad():
             self.attn.proj.weight.mul_(scale)
             self.irffn.project_norm.weight.mul_(scale)
 
-    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shared: Tensor | None) -> Tensor:
+        position = shared if self.position is None else self.position
         x = self.lpu(x)
-        x = x + self.drop_path(_as_map(self.attn(self.norm1(_as_tokens(x)), position)))
-        out: Tensor = x + self.drop_path(self.irffn(_as_map(self.norm2(_as_tokens(x)))))
+        x = x + self.drop_path(as_map(self.attn(self.norm1(as_tokens(x)), position)))
+        out: Tensor = x + self.drop_path(self.irffn(as_map(self.norm2(as_tokens(x)))))
         return out
 
 
-def _as_tokens(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1)
+class Neck(nn.Module):
+    """The last layer before pooling: 1x1 convolution, BatchNorm, SiLU.
+
+    Shape: (B, c_in, H, W) in, (B, width, H, W) out.
+    """
+
+    def __init__(self, c_in: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, width, 1)
+        self.norm: nn.Module = nn.BatchNorm2d(width)
+
+    def reparameterize(self) -> None:
+        """Fold the norm into the convolution, for inference."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+            self.norm = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.norm(self.conv(x)))
 
 
-def _as_map(x: Tensor) -> Tensor:
-    return x.permute(0, 3, 1, 2)
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a BatchNorm multiplies by and adds in evaluation. Shape: (channels,) each."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = norm.weight.detach() * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias.detach() - mean * scale
+
+
+def _is_reduced(weight: Tensor) -> bool:
+    """Whether a convolution with this weight computes in 16 bits."""
+    half = weight.dtype == torch.half or weight.dtype == torch.bfloat16
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return half
+    else:  # noqa: RET505 - TorchScript compiles what does not stand in an else
+        kind = weight.device.type
+        return half or (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind))

@@ -1,17 +1,22 @@
 """Arch -> torch module."""
 
-from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.fx
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from cmt_search.arch import Arch, Stage
-from cmt_search.builder.blocks import Block, ConvGeluNorm, PatchEmbed
-from cmt_search.builder.position import Grid, StageGrids, new_table, resize_table, stage_grids
+from cmt_search.arch import Arch
+from cmt_search.builder.blocks import Block, ConvGeluNorm, Neck
+from cmt_search.builder.layout import as_input
+from cmt_search.builder.position import Grid, stage_grids
+from cmt_search.builder.stage import CMTStage
 from cmt_search.errors import ArchError
+
+torch.fx.wrap("as_input")  # looks at shapes, which a symbolic trace does not know
 
 
 def build(
@@ -41,65 +46,6 @@ def build(
     )
 
 
-class CMTStage(nn.Module):
-    """Patch embedding and blocks, with the one position table that the blocks share.
-
-    Shape: (B, c_in, H, W) in, (B, width, ceil(H / 2), ceil(W / 2)) out.
-    """
-
-    def __init__(
-        self,
-        c_in: int,
-        stage: Stage,
-        *,
-        grids: StageGrids,
-        drop_path_rates: Sequence[float],
-        pos_std: float,
-    ) -> None:
-        super().__init__()
-        self.grids = grids
-        self.position = new_table(stage.heads, grids, std=pos_std)
-        self.patch_embed = PatchEmbed(c_in, stage.width)
-        self.blocks = nn.ModuleList(
-            Block(
-                stage.width,
-                heads=stage.heads,
-                kv_stride=stage.kv_stride,
-                hidden=stage.hidden,
-                drop_path=rate,
-            )
-            for rate in drop_path_rates
-        )
-
-    def resize(self, grids: StageGrids) -> None:
-        """Resize the position table to other grids; the parameter is a new one where it changes."""
-        if grids != self.grids:
-            table = resize_table(self.position.detach(), old=self.grids, new=grids)
-            self.position = nn.Parameter(table, requires_grad=self.position.requires_grad)
-            self.grids = grids
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x)
-        for block in self.blocks:
-            x = block(x, self.position)
-        return x
-
-
-class Neck(nn.Module):
-    """The last layer before pooling: 1x1 convolution, BatchNorm, SiLU.
-
-    Shape: (B, c_in, H, W) in, (B, width, H, W) out.
-    """
-
-    def __init__(self, c_in: int, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, width, 1)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.norm(self.conv(x)))
-
-
 class CMT(nn.Module):
     """A CMT with timm's interface. Its input size is fixed until `set_input_size` changes it.
 
@@ -109,7 +55,6 @@ class CMT(nn.Module):
     Raises: ArchError when an image has another size, or a head cannot exist.
     """
 
-    head: nn.Module
     num_classes: int
     global_pool: str
 
@@ -122,7 +67,10 @@ class CMT(nn.Module):
         drop_path_rate: float = 0.0,
         pos_std: float = 1.0,
         residual_scale: float = 1.0,
+        decay_position: bool = False,
         global_pool: str = "avg",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.arch = arch
@@ -131,19 +79,23 @@ class CMT(nn.Module):
         self.num_features = arch.stages[-1].width
         self.head_hidden_size = arch.neck_width
         self.feature_info = _feature_info(arch)
+        self.decay_position = decay_position
         self.default_cfg: dict[str, Any] = {}  # timm fills both in
         self.pretrained_cfg: dict[str, Any] = {}
-        self.stem = _stem(arch)
-        self.stages = _stages(
-            arch, input_size=self.input_size, drop_path_rate=drop_path_rate, pos_std=pos_std
-        )
-        self.neck = Neck(self.num_features, arch.neck_width)
-        self.head_drop = nn.Dropout(drop_rate)
-        self.apply(_init)
-        for module in self.modules():
-            if isinstance(module, Block):
-                module.scale_branches(residual_scale)
-        self.reset_classifier(arch.num_classes, global_pool)
+        with nullcontext() if device is None else torch.device(device):
+            self.stem = _stem(arch)
+            self.stages = _stages(
+                arch, input_size=self.input_size, drop_path_rate=drop_path_rate, pos_std=pos_std
+            )
+            self.neck: nn.Module = Neck(self.num_features, arch.neck_width)
+            self.head_drop = nn.Dropout(drop_rate)
+            self.head: nn.Module = nn.Identity()
+            self.apply(_init)
+            for module in self.modules():
+                if isinstance(module, Block):
+                    module.scale_branches(residual_scale)
+            self.reset_classifier(arch.num_classes, global_pool)
+        self.to(dtype=dtype)
 
     def set_input_size(self, img_size: int | Grid) -> None:
         """Accept images of another size from now on: resize every position table bicubically.
@@ -151,16 +103,34 @@ class CMT(nn.Module):
         Tables that change are new parameters, so make the optimiser afterwards.
         """
         size = (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
-        for stage, grids in zip(self.stages, stage_grids(self.arch, input_size=size), strict=True):
+        grids = stage_grids(self.arch, input_size=size)
+        for stage, its_grids in zip(self.stages, grids, strict=True):
             assert isinstance(stage, CMTStage)
-            stage.resize(grids)
+            stage.resize(its_grids)
         self.input_size = size
         if size[0] == size[1]:
             self.arch = replace(self.arch, resolution=size[0])
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade compute for memory: blocks keep their input alone, and run again in backward."""
+        for stage in self.stages:
+            assert isinstance(stage, CMTStage)
+            stage.grad_checkpointing = enable
+
     def no_weight_decay(self) -> set[str]:
         """Parameters that an optimiser should not decay, beside those with one dimension."""
-        return {f"stages.{i}.position" for i in range(len(self.stages))}
+        if self.decay_position:
+            return set()
+        return {name for name, _ in self.named_parameters() if name.endswith("position")}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns by which timm numbers layers, for layer-wise learning-rate decay."""
+        fine = [
+            (r"^stages\.(\d+)\.(?:patch_embed|position)", (0,)),
+            (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+            (r"^neck", (99999,)),  # timm's mark of what belongs to the layer before
+        ]
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer, or an identity where num_classes is 0."""
@@ -178,7 +148,7 @@ class CMT(nn.Module):
             )
         self.arch = replace(self.arch, num_classes=num_classes)
         self.num_classes, self.global_pool = num_classes, pool
-        like = self.neck.conv.weight
+        like = next(self.parameters())
         self.head = nn.Identity()
         if num_classes:
             width = self.head_hidden_size
@@ -188,7 +158,7 @@ class CMT(nn.Module):
     def forward_intermediates(
         self,
         x: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,  # noqa: ARG002 - timm asks for it; there is no last norm
         stop_early: bool = False,
         output_fmt: str = "NCHW",
@@ -197,30 +167,49 @@ class CMT(nn.Module):
         """Stage outputs, with timm's signature; no stage output has a norm of its own.
 
         Shape: images (B, in_chans, *input_size) in; (last map, list of maps) out, one map
-        (B, width, h, w) per index, or only that list.
+        (B, width, h, w) per index, in "NLC" as tokens (B, h * w, width), or only that list.
+        Raises: ArchError when `output_fmt` is neither.
         """
-        if output_fmt != "NCHW":
-            raise ArchError(f"output_fmt={output_fmt!r} is not offered; use 'NCHW'")
-        count = len(self.stages)
-        wanted = range(count) if indices is None else indices
-        wanted = range(count - wanted, count) if isinstance(wanted, int) else wanted
-        take = [range(count)[i] for i in wanted]
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ArchError(f"output_fmt={output_fmt!r} is not offered; use 'NCHW' or 'NLC'")
+        take, last = feature_take_indices(len(self.stages), indices)
+        stages = self.stages[: last + 1] if stop_early else self.stages
+        x = self.stem(as_input(x, self.input_size))
         maps = []
-        x = self.stem(self._checked(x))
-        for i, stage in enumerate(self.stages):
-            if stop_early and i > max(take):
-                break
+        for stage in stages:
             x = stage(x)
-            maps.append(x)
+            maps.append(x.flatten(2).transpose(1, 2) if output_fmt == "NLC" else x)
         taken = [maps[i] for i in take]
         return taken if intermediates_only else (x, taken)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,  # noqa: ARG002 - timm asks for it; there is no last norm
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop the stages after the last of `indices`, and the neck and head; returns the indices.
+
+        What is left gives the last stage's map, since pooling goes with the head.
+        """
+        take, last = feature_take_indices(len(self.stages), indices)
+        shorter = last + 1 < len(self.stages)
+        if shorter:
+            self.stages = self.stages[: last + 1]
+            self.arch = replace(self.arch, stages=self.arch.stages[: last + 1])
+            self.num_features = self.arch.stages[-1].width
+        if shorter or prune_head:  # the neck takes the features of the last stage alone
+            self.neck = nn.Identity()
+            self.head_hidden_size = self.num_features
+            self.reset_classifier(0, "")
+        return list(take)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last stage's map.
 
         Shape: images (B, in_chans, *input_size) in, (B, num_features, h, w) out.
         """
-        x = self.stem(self._checked(x))
+        x = self.stem(as_input(x, self.input_size))
         for stage in self.stages:
             x = stage(x)
         return x
@@ -231,7 +220,7 @@ class CMT(nn.Module):
         Shape: (B, num_features, h, w) in; (B, num_classes), or (B, neck_width), out.
         """
         x = self.neck(x)
-        if self.global_pool:
+        if self.global_pool != "":
             x = x.mean((2, 3))
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
@@ -239,16 +228,6 @@ class CMT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images whose size is `input_size`."""
         return self.forward_head(self.forward_features(x))
-
-    def _checked(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if (height, width) != self.input_size:
-            raise ArchError(
-                f"an image of {height}x{width} pixels came to a model of "
-                f"{self.input_size[0]}x{self.input_size[1]}; call "
-                f"model.set_input_size(({height}, {width})) before, which resizes position tables"
-            )
-        return x.contiguous(memory_format=torch.channels_last)
 
 
 def _stem(arch: Arch) -> nn.Sequential:
@@ -273,6 +252,7 @@ def _stages(
             stage,
             grids=grids,
             drop_path_rates=[next(rates) for _ in range(stage.depth)],
+            position=arch.position,
             pos_std=pos_std,
         )
         for c_in, stage, grids in rows

@@ -6,20 +6,21 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cmt_search.arch import Arch, Stage
+from cmt_search.arch import POSITIONS, Arch, Stage
 from cmt_search.builder import build
 from cmt_search.cost import cost
 
 
 @st.composite
 def stages(draw: st.DrawFn) -> Stage:
-    heads = draw(st.integers(1, 4))
+    heads, head_dim = draw(st.integers(1, 4)), draw(st.integers(1, 9))
     return Stage(
         depth=draw(st.integers(1, 2)),
-        width=heads * draw(st.integers(1, 9)),
+        width=heads * head_dim,
         heads=heads,
         kv_stride=draw(st.sampled_from([1, 2, 3, 4, 8])),
         mlp_ratio=draw(st.floats(1.0, 5.0)),
+        qk_ratio=draw(st.just(1.0) | st.floats(1.01 / head_dim, 2)),  # one channel at least
     )
 
 
@@ -30,6 +31,7 @@ archs = st.builds(
     stages=st.lists(stages(), min_size=1, max_size=4).map(tuple),
     stem_stride=st.integers(1, 2),
     neck_width=st.integers(1, 40),
+    position=st.sampled_from(POSITIONS),
     in_chans=st.integers(1, 4),
     num_classes=st.integers(0, 12),
 )

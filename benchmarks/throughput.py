@@ -1,0 +1,339 @@
+"""Speed and memory of CMT as built here, against a literal rendering, interleaved in one process.
+
+    python benchmarks/throughput.py --threads 2 --out benchmarks/results
+
+Variants: `literal` is benchmarks/literal_cmt.py; `literal-nchw` the same with every map copied into
+NCHW order; `ours` what `cmt_search.builder` builds; `ours-folded` that after timm's
+`reparameterize_model`, for inference. A step is forward, cross entropy, backward and AdamW.
+Rounds run every variant in turn; ratios are medians over rounds, so that a slow moment of a shared
+machine meets all variants alike. Images/s are medians as well. `peak_mib` is what a pass adds to
+the memory held before it. `of_matmul_peak` is 2 * MACs * images/s (3 times that in a step) over
+what a large matrix product reaches here in the same dtype.
+"""
+
+import argparse
+import contextlib
+import copy
+import csv
+import ctypes
+import datetime
+import gc
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from literal_cmt import LiteralCMT, copy_weights
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmt_search.builder import build
+from cmt_search.cost import cost
+from cmt_search.presets import PRESETS
+
+CASES = {"cmt_ti": 160, "cmt_s": 224, "cmt_nano": 64}  # preset: resolution
+BATCHES = {
+    "cpu": {"cmt_ti": 8, "cmt_s": 4, "cmt_nano": 32},
+    "cuda": {"cmt_ti": 512, "cmt_s": 128, "cmt_nano": 1024},
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One comparison: everything but the variant."""
+
+    preset: str
+    dtype: str
+    mode: str  # "eager" or "compile"
+    kind: str  # "forward" or "step"
+    batch: int
+    device: str
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    peaks = {name: matmul_peak(DTYPES[name], device=args.device) for name in args.dtypes}
+    rows: list[dict[str, Any]] = []
+    for setting in settings(args):
+        for row in measure(setting, rounds=args.rounds, seconds=args.seconds, peaks=peaks):
+            rows.append({**machine(args), **row})
+            print(
+                f"{row['preset']:9s} {row['dtype']} {row['mode']:7s} {row['kind']:8s}"
+                f"{row['variant']:13s} {row['images_per_s']:10.1f} images/s  "
+                f"x{row['ratio_to_literal']:.2f} ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})  "
+                f"{row['peak_mib']:8.0f} MiB  {row['of_matmul_peak']:.1%} of peak",
+                flush=True,
+            )
+        write(args.out / f"throughput-{args.tag}.csv", rows)
+    if args.profile:
+        write(args.out / f"throughput-profile-{args.tag}.csv", profiles(args))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--device", default=device)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--presets", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
+    parser.add_argument("--modes", nargs="+", default=["eager", "compile"])
+    parser.add_argument("--kinds", nargs="+", default=["forward", "step"])
+    parser.add_argument("--rounds", type=int, default=15, help="most rounds of a comparison")
+    parser.add_argument("--seconds", type=float, default=60, help="most seconds of a comparison")
+    parser.add_argument("--profile", action="store_true", help="write where the time goes as well")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--tag", default=None, help="hardware and date in the file names")
+    args = parser.parse_args()
+    today = datetime.date.today().isoformat()
+    args.tag = args.tag or f"{args.device}-{args.threads}threads-{today}"
+    return args
+
+
+def settings(args: argparse.Namespace) -> Iterator[Setting]:
+    """All comparisons that the command line asks for."""
+    for preset in args.presets:
+        batch = BATCHES[args.device][preset]
+        for mode in args.modes:
+            for dtype in args.dtypes:
+                for kind in args.kinds:
+                    yield Setting(
+                        preset=preset,
+                        dtype=dtype,
+                        mode=mode,
+                        kind=kind,
+                        batch=batch,
+                        device=args.device,
+                    )
+
+
+def networks(preset: str, *, kind: str, device: str) -> dict[str, nn.Module]:
+    """The variants, with the same weights."""
+    arch = replace(PRESETS[preset], resolution=CASES[preset])
+    ours = build(arch, pos_std=0.02)
+    literal, nchw = LiteralCMT(arch), LiteralCMT(arch, contiguous=True)
+    copy_weights(ours, literal)
+    copy_weights(ours, nchw)
+    variants = {"literal": literal, "literal-nchw": nchw, "ours": ours}
+    if kind == "forward":
+        variants["ours-folded"] = reparameterize_model(copy.deepcopy(ours).eval())
+    return {name: model.to(device).train(kind == "step") for name, model in variants.items()}
+
+
+def passes(setting: Setting) -> dict[str, Callable[[], None]]:
+    """A pass of every variant, ready to be timed."""
+    models = networks(setting.preset, kind=setting.kind, device=setting.device)
+    side = CASES[setting.preset]
+    images = torch.randn(setting.batch, 3, side, side, device=setting.device)
+    labels = torch.randint(0, 10, (setting.batch,), device=setting.device)
+    check_agreement(models, images)
+    return {
+        name: a_pass(model, setting=setting, images=images, labels=labels)
+        for name, model in models.items()
+    }
+
+
+def check_agreement(models: dict[str, nn.Module], images: Tensor) -> None:
+    """Stop when the variants do not compute the same function."""
+    with torch.no_grad():
+        logits = {name: copy.deepcopy(m).eval()(images[:2]) for name, m in models.items()}
+    reference = logits["literal"]
+    for name, got in logits.items():
+        error = ((got - reference).norm() / reference.norm()).item()
+        if not error < 2e-3:  # TF32 on a GPU; about 1e-6 on a CPU
+            raise SystemExit(f"{name} differs from the literal rendering by {error:.1e}")
+
+
+def a_pass(
+    model: nn.Module, *, setting: Setting, images: Tensor, labels: Tensor
+) -> Callable[[], None]:
+    """Forward alone, or a training step."""
+    run = torch.compile(model) if setting.mode == "compile" else model
+    low = setting.dtype != "fp32"
+
+    def autocast() -> contextlib.AbstractContextManager[Any]:
+        if not low:
+            return contextlib.nullcontext()
+        return torch.autocast(setting.device, DTYPES[setting.dtype])
+
+    def forward() -> None:
+        with torch.no_grad(), autocast():
+            run(images)
+
+    if setting.kind == "forward":
+        return forward
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+
+    def step() -> None:
+        with autocast():
+            loss = F.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measure(
+    setting: Setting, *, rounds: int, seconds: float, peaks: dict[str, float]
+) -> Iterator[dict[str, Any]]:
+    """A row per variant."""
+    torch.compiler.reset()
+    runs = passes(setting)
+    for run in runs.values():  # compile, choose kernels, fill caches
+        run()
+        run()
+    memory = {name: peak_mib(run, device=setting.device) for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    began = time.perf_counter()
+    while len(times["ours"]) < 3 or (
+        len(times["ours"]) < rounds and time.perf_counter() - began < seconds
+    ):
+        for name, run in runs.items():
+            times[name].append(timed(run, device=setting.device))
+    macs = cost(replace(PRESETS[setting.preset], resolution=CASES[setting.preset])).macs
+    work = 2 * macs * (3 if setting.kind == "step" else 1)
+    for name, taken in times.items():
+        ratios = [base / own for base, own in zip(times["literal"], taken, strict=True)]
+        quartiles = statistics.quantiles(ratios, n=4, method="inclusive")
+        speed = setting.batch / statistics.median(taken)
+        yield {
+            "preset": setting.preset,
+            "resolution": CASES[setting.preset],
+            "batch": setting.batch,
+            "dtype": setting.dtype,
+            "mode": setting.mode,
+            "kind": setting.kind,
+            "variant": name,
+            "rounds": len(taken),
+            "images_per_s": round(speed, 2),
+            "ratio_to_literal": round(quartiles[1], 3),
+            "ratio_q1": round(quartiles[0], 3),
+            "ratio_q3": round(quartiles[2], 3),
+            "peak_mib": round(memory[name], 1),
+            "of_matmul_peak": round(work * speed / peaks[setting.dtype], 4),
+        }
+
+
+def timed(run: Callable[[], None], *, device: str) -> float:
+    """Seconds of a pass."""
+    synchronise(device)
+    began = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - began
+
+
+def synchronise(device: str) -> None:
+    """Wait for a GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_mib(run: Callable[[], None], *, device: str) -> float:
+    """What a pass adds to the memory held before it, MiB."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
+    before = resident_kib("VmHWM")
+    run()
+    return (resident_kib("VmHWM") - before) / 1024
+
+
+def resident_kib(field: str) -> int:
+    """A size that Linux keeps of this process, KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def matmul_peak(dtype: torch.dtype, *, device: str) -> float:
+    """FLOP/s of a large square matrix product: the best of several."""
+    side = 8192 if device == "cuda" else 1536
+    a = torch.randn(side, side, device=device).to(dtype)
+    best = min(timed(lambda: torch.mm(a, a), device=device) for _ in range(12))
+    return 2 * side**3 / best
+
+
+def profiles(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Share of the time of each operator in a training step and in a forward pass, in fp32."""
+    rows = []
+    for setting in settings(args):
+        if setting.mode != "eager" or setting.dtype != "fp32":
+            continue
+        for name, run in passes(setting).items():
+            rows += [{**machine(args), **row} for row in profile(run, name, setting=setting)]
+    return rows
+
+
+def profile(
+    run: Callable[[], None], name: str, *, setting: Setting, top: int = 12
+) -> Iterable[dict[str, Any]]:
+    """The operators that take most of the time."""
+    run()
+    with torch.profiler.profile() as recorded:
+        for _ in range(3):
+            run()
+    key = "self_device_time_total" if setting.device == "cuda" else "self_cpu_time_total"
+    events = sorted(recorded.key_averages(), key=lambda e: -getattr(e, key))
+    whole = sum(getattr(e, key) for e in events)
+    for event in events[:top]:
+        yield {
+            "preset": setting.preset,
+            "kind": setting.kind,
+            "variant": name,
+            "operator": event.key,
+            "share": round(getattr(event, key) / whole, 4),
+            "calls_per_pass": event.count / 3,
+            "ms_per_pass": round(getattr(event, key) / 3e3, 3),
+        }
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """Hardware and versions."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "hardware": hardware(args.device),
+        "threads": args.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def hardware(device: str) -> str:
+    """The name of the processor."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """All rows as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

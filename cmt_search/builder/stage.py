@@ -1,0 +1,90 @@
+"""A stage: patch embedding and blocks, which share a grid and, usually, a position table."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cmt_search.arch import Stage
+from cmt_search.builder.blocks import Block, PatchEmbed
+from cmt_search.builder.position import StageGrids, new_table, resize_table
+
+
+class CMTStage(nn.Module):
+    """Patch embedding and blocks.
+
+    `position` says who has a table of position biases: the "stage", every "block", or "none".
+
+    Shape: (B, c_in, H, W) in, (B, width, ceil(H / 2), ceil(W / 2)) out.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        stage: Stage,
+        *,
+        grids: StageGrids,
+        drop_path_rates: Sequence[float],
+        position: str,
+        pos_std: float,
+    ) -> None:
+        super().__init__()
+        self.grids = grids
+        self.grad_checkpointing = False
+
+        def table(owner: str) -> nn.Parameter | None:
+            return new_table(stage.heads, grids, std=pos_std) if position == owner else None
+
+        self.position = table("stage")
+        self.patch_embed = PatchEmbed(c_in, stage.width)
+        self.blocks = nn.ModuleList(
+            Block(stage, drop_path=rate, position=table("block")) for rate in drop_path_rates
+        )
+
+    def resize(self, grids: StageGrids) -> None:
+        """Resize the position tables to other grids; a parameter is a new one where it changes."""
+        if grids == self.grids:
+            return
+        for owner in (self, *self.blocks):
+            old = owner.position
+            if isinstance(old, nn.Parameter):
+                table = resize_table(old.detach(), old=self.grids, new=grids)
+                owner.position = nn.Parameter(table, requires_grad=old.requires_grad)
+        self.grids = grids
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        for block in self.blocks:
+            if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore
+                x = _checkpointed(block, x, self.position)
+            else:
+                x = block(x, self.position)
+        return x
+
+
+def _checkpointed(block: nn.Module, x: Tensor, position: Tensor | None) -> Tensor:
+    """The block's output, of which backward keeps the inputs alone."""
+    out: Tensor = checkpoint(
+        block,
+        x,
+        position,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _kept_statistics(block)),
+    )
+    return out
+
+
+@contextmanager
+def _kept_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep running statistics: a block that backward runs again must not count its batch twice."""
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
