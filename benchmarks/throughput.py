@@ -14,21 +14,13 @@ what a large matrix product reaches here in the same dtype.
 import argparse
 import contextlib
 import copy
-import csv
-import ctypes
-import datetime
-import gc
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+from harness import RESULTS, interleaved, machine, matmul_peak, peak_mib, write
 from literal_cmt import LiteralCMT, copy_weights
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
@@ -69,7 +61,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for setting in settings(args):
         for row in measure(setting, rounds=args.rounds, seconds=args.seconds, peaks=peaks):
-            rows.append({**machine(args), **row})
+            rows.append({**machine(device=args.device), **row})
             print(
                 f"{row['preset']:9s} {row['dtype']} {row['mode']:7s} {row['kind']:8s}"
                 f"{row['variant']:13s} {row['images_per_s']:10.1f} images/s  "
@@ -77,9 +69,9 @@ def main() -> None:
                 f"{row['peak_mib']:8.0f} MiB  {row['of_matmul_peak']:.1%} of peak",
                 flush=True,
             )
-        write(args.out / f"throughput-{args.tag}.csv", rows)
+        write("throughput", rows, device=args.device, out=args.out)
     if args.profile:
-        write(args.out / f"throughput-profile-{args.tag}.csv", profiles(args))
+        write("throughput-profile", profiles(args), device=args.device, out=args.out)
 
 
 def arguments() -> argparse.Namespace:
@@ -95,12 +87,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15, help="most rounds of a comparison")
     parser.add_argument("--seconds", type=float, default=60, help="most seconds of a comparison")
     parser.add_argument("--profile", action="store_true", help="write where the time goes as well")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--tag", default=None, help="hardware and date in the file names")
-    args = parser.parse_args()
-    today = datetime.date.today().isoformat()
-    args.tag = args.tag or f"{args.device}-{args.threads}threads-{today}"
-    return args
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser.parse_args()
 
 
 def settings(args: argparse.Namespace) -> Iterator[Setting]:
@@ -197,19 +185,13 @@ def measure(
         run()
         run()
     memory = {name: peak_mib(run, device=setting.device) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    began = time.perf_counter()
-    while len(times["ours"]) < 3 or (
-        len(times["ours"]) < rounds and time.perf_counter() - began < seconds
-    ):
-        for name, run in runs.items():
-            times[name].append(timed(run, device=setting.device))
+    timings = interleaved(
+        runs, reference="literal", rounds=rounds, seconds=seconds, device=setting.device
+    )
     macs = cost(replace(PRESETS[setting.preset], resolution=CASES[setting.preset])).macs
     work = 2 * macs * (3 if setting.kind == "step" else 1)
-    for name, taken in times.items():
-        ratios = [base / own for base, own in zip(times["literal"], taken, strict=True)]
-        quartiles = statistics.quantiles(ratios, n=4, method="inclusive")
-        speed = setting.batch / statistics.median(taken)
+    for name, timing in timings.items():
+        speed = setting.batch / timing.seconds
         yield {
             "preset": setting.preset,
             "resolution": CASES[setting.preset],
@@ -218,58 +200,14 @@ def measure(
             "mode": setting.mode,
             "kind": setting.kind,
             "variant": name,
-            "rounds": len(taken),
+            "rounds": timing.rounds,
             "images_per_s": round(speed, 2),
-            "ratio_to_literal": round(quartiles[1], 3),
-            "ratio_q1": round(quartiles[0], 3),
-            "ratio_q3": round(quartiles[2], 3),
+            "ratio_to_literal": round(timing.ratio, 3),
+            "ratio_q1": round(timing.ratio_q1, 3),
+            "ratio_q3": round(timing.ratio_q3, 3),
             "peak_mib": round(memory[name], 1),
             "of_matmul_peak": round(work * speed / peaks[setting.dtype], 4),
         }
-
-
-def timed(run: Callable[[], None], *, device: str) -> float:
-    """Seconds of a pass."""
-    synchronise(device)
-    began = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - began
-
-
-def synchronise(device: str) -> None:
-    """Wait for a GPU."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def peak_mib(run: Callable[[], None], *, device: str) -> float:
-    """What a pass adds to the memory held before it, MiB."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
-    before = resident_kib("VmHWM")
-    run()
-    return (resident_kib("VmHWM") - before) / 1024
-
-
-def resident_kib(field: str) -> int:
-    """A size that Linux keeps of this process, KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def matmul_peak(dtype: torch.dtype, *, device: str) -> float:
-    """FLOP/s of a large square matrix product: the best of several."""
-    side = 8192 if device == "cuda" else 1536
-    a = torch.randn(side, side, device=device).to(dtype)
-    best = min(timed(lambda: torch.mm(a, a), device=device) for _ in range(12))
-    return 2 * side**3 / best
 
 
 def profiles(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -279,7 +217,10 @@ def profiles(args: argparse.Namespace) -> list[dict[str, Any]]:
         if setting.mode != "eager" or setting.dtype != "fp32":
             continue
         for name, run in passes(setting).items():
-            rows += [{**machine(args), **row} for row in profile(run, name, setting=setting)]
+            rows += [
+                {**machine(device=args.device), **row}
+                for row in profile(run, name, setting=setting)
+            ]
     return rows
 
 
@@ -306,34 +247,5 @@ def profile(
         }
 
 
-def machine(args: argparse.Namespace) -> dict[str, Any]:
-    """Hardware and versions."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "hardware": hardware(args.device),
-        "threads": args.threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-    }
-
-
-def hardware(device: str) -> str:
-    """The name of the processor."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """All rows as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

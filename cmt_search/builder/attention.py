@@ -81,7 +81,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, position: Tensor | None) -> Tensor:
     if not q.is_cpu:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=position.to(q.dtype))
     # With a mask, PyTorch's kernel for CPUs is 2 to 3 times slower than these products
-    # (benchmarks/throughput.py, `attention`), since so few keys leave it nothing to save.
-    logits = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
-    logits.add_(position)
+    # (benchmarks/attention.py), since so few keys leave it nothing to save.
+    scaled = k * q.shape[-1] ** -0.5  # there are fewer keys than queries, or logits
+    logits = torch.matmul(q, scaled.transpose(-2, -1)).add_(position)
     return torch.matmul(logits.softmax(-1), v)

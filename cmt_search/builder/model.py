@@ -55,6 +55,8 @@ class CMT(nn.Module):
     Raises: ArchError when an image has another size, or a head cannot exist.
     """
 
+    __jit_unused_properties__ = ("_model_args",)
+
     num_classes: int
     global_pool: str
 
@@ -97,6 +99,16 @@ class CMT(nn.Module):
             self.reset_classifier(arch.num_classes, global_pool)
         self.to(dtype=dtype)
 
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        """The arguments of timm's create_model, as its exports write them: an Arch as a dict."""
+        args: dict[str, Any] = self.__dict__.get("_model_args", {})
+        return args | {"arch": self.arch.to_dict()} if "arch" in args else args
+
+    @_model_args.setter
+    def _model_args(self, args: dict[str, Any]) -> None:
+        self.__dict__["_model_args"] = args
+
     def set_input_size(self, img_size: int | Grid) -> None:
         """Accept images of another size from now on: resize every position table bicubically.
 
@@ -108,6 +120,7 @@ class CMT(nn.Module):
             assert isinstance(stage, CMTStage)
             stage.resize(its_grids)
         self.input_size = size
+        self._traits = {**getattr(self, "_traits", {}), "img_size": size}  # what timm exports
         if size[0] == size[1]:
             self.arch = replace(self.arch, resolution=size[0])
 

@@ -1,12 +1,12 @@
-"""Official checkpoints: their keys, and loading them strictly."""
+"""The keys of official checkpoints.
+
+Source: huawei-noah/Efficient-AI-Backbones, cmt_pytorch.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
-
-from cmt_search.builder.model import CMT
-from cmt_search.errors import ArchError
 
 _STAGE = r"^stages\.(\d+)\."
 _BLOCK = _STAGE + r"blocks\.(\d+)\."
@@ -43,42 +43,14 @@ def official_key(key: str) -> str:
     return key
 
 
-def from_official(model: CMT, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An official state dict under our keys.
-
-    Raises:
-        ArchError: keys are missing or unexpected, or a shape is not the model's; it names them.
-    """
-    ours = {official_key(key): (key, value) for key, value in model.state_dict().items()}
-    missing = [key for key in ours if key not in state_dict]
-    unexpected = [key for key in state_dict if key not in ours]
-    if missing or unexpected:
-        lists = [_listed("misses", missing), _listed("does not expect", unexpected)]
-        raise ArchError(
-            f"official state dict: the model {' and '.join(filter(None, lists))}; "
-            "build the Arch that the checkpoint is of (depths and kv_strides decide the keys)"
-        )
-    for name, (_, value) in ours.items():
-        if state_dict[name].shape != value.shape:
-            raise ArchError(
-                f"official state dict: {name} has shape {tuple(state_dict[name].shape)}, the model "
-                f"needs {tuple(value.shape)}; build the Arch that the checkpoint is of, load, and "
-                "only then call set_input_size or reset_classifier"
-            )
-    return {key: state_dict[name] for name, (key, _) in ours.items()}
+def is_official(keys: Iterable[str]) -> bool:
+    """Whether a state dict has the official code's keys."""
+    return any(key.startswith(("stem_conv", "relative_pos_", "blocks_")) for key in keys)
 
 
-def load_official_state_dict(model: CMT, state_dict: Mapping[str, Tensor]) -> None:
-    """Load a checkpoint of the official code, strictly.
-
-    Source: huawei-noah/Efficient-AI-Backbones, cmt_pytorch.
-    Raises: ArchError, as `from_official` says; the model is then unchanged.
-    """
-    model.load_state_dict(from_official(model, state_dict))
-
-
-def _listed(verb: str, keys: list[str], *, most: int = 5) -> str:
-    if not keys:
-        return ""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{verb} {', '.join(keys[:most])}{more}"
+def from_official(state_dict: Mapping[str, Tensor], *, ours: Collection[str]) -> dict[str, Tensor]:
+    """An official state dict under our keys; what has no counterpart in `ours` keeps its name."""
+    # The official table of a stage has a name of ours even where every block has its own.
+    tables = (f"{match[0]}position" for key in ours if (match := re.match(_STAGE, key)))
+    names = {official_key(key): key for key in (*tables, *ours)}
+    return {names.get(key, key): value for key, value in state_dict.items()}

@@ -1,5 +1,7 @@
 """Grids that a network's maps have, and position tables resized from one grid to another."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,11 @@ class StageGrids:
 
     queries: Grid
     keys: Grid
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Numbers of queries and of keys: the sides of a head's position table."""
+        return math.prod(self.queries), math.prod(self.keys)
 
 
 def stage_grids(arch: Arch, *, input_size: Grid) -> tuple[StageGrids, ...]:
@@ -41,10 +48,32 @@ def new_table(heads: int, grids: StageGrids, *, std: float) -> torch.nn.Paramete
 
     Shape: (heads, queries, keys).
     """
-    queries, keys = (height * width for height, width in (grids.queries, grids.keys))
-    table = torch.nn.Parameter(torch.empty(heads, queries, keys))
+    table = torch.nn.Parameter(torch.empty(heads, *grids.tokens))
     torch.nn.init.normal_(table, std=std)
     return table
+
+
+def grids_of_tables(
+    tables: Sequence[tuple[int, Tensor]], arch: Arch, *, input_sizes: Iterable[Grid]
+) -> tuple[StageGrids, ...] | None:
+    """The grids of the first of these input sizes that gives every table its size, if one does.
+
+    Shape: `tables` are (stage, (heads, queries, keys)); sizes are (height, width) in pixels.
+    """
+    for size in input_sizes:
+        grids = stage_grids(arch, input_size=size)
+        if all(tuple(table.shape[1:]) == grids[stage].tokens for stage, table in tables):
+            return grids
+    return None
+
+
+def square_input_size(arch: Arch, *, queries: int) -> Grid:
+    """The square, in pixels, that gives the first stage `queries` queries, or fewer if none does.
+
+    Other squares may, but they give every stage the same grids: strides only multiply.
+    """
+    side = math.isqrt(queries) * arch.stem_stride * 2
+    return side, side
 
 
 def resize_table(table: Tensor, *, old: StageGrids, new: StageGrids) -> Tensor:
@@ -56,14 +85,16 @@ def resize_table(table: Tensor, *, old: StageGrids, new: StageGrids) -> Tensor:
     if old == new:
         return table
     by_key = _resize_last(table.float().transpose(1, 2), old=old.queries, new=new.queries)
-    return _resize_last(by_key.transpose(1, 2), old=old.keys, new=new.keys).to(table.dtype)
+    resized = _resize_last(by_key.transpose(1, 2), old=old.keys, new=new.keys)
+    return resized.to(table.dtype).contiguous()  # safetensors saves no other
 
 
 def _resize_last(table: Tensor, *, old: Grid, new: Grid) -> Tensor:
     if old == new:
         return table
     maps = table.reshape(*table.shape[:2], *old)
-    return F.interpolate(maps, size=new, mode="bicubic", antialias=True).flatten(-2)
+    # Without antialiasing, so that a table comes back from a finer grid nearly as it was.
+    return F.interpolate(maps, size=new, mode="bicubic").flatten(-2)
 
 
 def _strided(grid: Grid, stride: int) -> Grid:

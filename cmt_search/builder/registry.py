@@ -1,18 +1,27 @@
 """The presets in timm's registry, and `cmt`, which takes any Arch."""
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor
+from timm.models import (
+    PretrainedCfg,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+)
 
 from cmt_search.arch import Arch
+from cmt_search.builder.checkpoint import checkpoint_filter
 from cmt_search.builder.model import CMT
-from cmt_search.builder.position import resize_table, stage_grids
+from cmt_search.builder.position import stage_grids
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
+
+_RELEASES = "https://github.com/ggjy/CMT.pytorch"
 
 
 def timm_cfg(arch: Arch) -> dict[str, Any]:
@@ -22,9 +31,11 @@ def timm_cfg(arch: Arch) -> dict[str, Any]:
     """
     half = (0.5,) * arch.in_chans
     colour = arch.in_chans == 3
+    size = (arch.resolution, arch.resolution)
     return {
         "num_classes": arch.num_classes,
-        "input_size": (arch.in_chans, arch.resolution, arch.resolution),
+        "input_size": (arch.in_chans, *size),
+        "pool_size": stage_grids(arch, input_size=size)[-1].queries,
         "fixed_input_size": True,
         "crop_pct": 0.9,
         "interpolation": "bicubic",
@@ -32,12 +43,28 @@ def timm_cfg(arch: Arch) -> dict[str, Any]:
         "std": IMAGENET_DEFAULT_STD if colour else half,
         "first_conv": "stem.0.conv",
         "classifier": "head",
-        "license": "apache-2.0",
+    }
+
+
+def _released(name: str, *, file: str) -> dict[str, Any]:
+    """The config of a preset's official weights, with the licence that their repository states."""
+    return {
+        **timm_cfg(PRESETS[name]),
+        "url": f"{_RELEASES}/releases/download/release-v1/{file}",
+        "crop_pct": 224 / 256,  # as the official evaluation crops
+        "license": "mit",
+        "paper_ids": "arXiv:2107.06263",
+        "origin_url": _RELEASES,
     }
 
 
 default_cfgs = generate_default_cfgs(
-    {name: timm_cfg(PRESETS[name]) for name in ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")}
+    {
+        "cmt_ti.in1k": _released("cmt_ti", file="cmt_tiny.pth"),
+        "cmt_xs.in1k": _released("cmt_xs", file="cmt_xs.pth"),
+        "cmt_s.in1k": _released("cmt_s", file="cmt_small.pth"),
+        "cmt_b.in1k": _released("cmt_b", file="cmt_base.pth"),
+    }
 )
 
 
@@ -84,22 +111,26 @@ def _create(
     arch: Arch,
     pretrained: bool,
     *,
-    pretrained_cfg: dict[str, Any] | None = None,
+    pretrained_cfg: str | dict[str, Any] | PretrainedCfg | None = None,
     **kwargs: Any,
 ) -> CMT:
     """Build through timm. What a config says goes before `arch`, and arguments before both."""
-    if pretrained_cfg is None or isinstance(pretrained_cfg, dict):
-        pretrained_cfg = timm_cfg(arch) | (pretrained_cfg or {})
-    model: CMT = build_model_with_cfg(
-        _build_for_timm,
-        name,
-        pretrained,
-        pretrained_cfg=pretrained_cfg,
-        pretrained_filter_fn=_fit_tables,
-        feature_cfg={"feature_cls": "getter", "out_indices": tuple(range(len(arch.stages)))},
-        arch=arch,
-        **{"drop_rate": 0.1, **kwargs},
-    )
+    if isinstance(pretrained_cfg, dict):
+        pretrained_cfg = timm_cfg(arch) | pretrained_cfg
+    elif pretrained_cfg is None and name not in default_cfgs:
+        pretrained_cfg = timm_cfg(arch)
+    # The official training script saves its arguments with the weights: a Namespace, plain data.
+    with torch.serialization.safe_globals([Namespace]):
+        model: CMT = build_model_with_cfg(
+            _build_for_timm,
+            name,
+            pretrained,
+            pretrained_cfg=pretrained_cfg,
+            pretrained_filter_fn=checkpoint_filter,
+            feature_cfg={"feature_cls": "getter", "out_indices": tuple(range(len(arch.stages)))},
+            arch=arch,
+            **{"drop_rate": 0.1, **kwargs},
+        )
     return model
 
 
@@ -108,22 +139,11 @@ def _build_for_timm(
     arch: Arch,
     num_classes: int,
     in_chans: int,
-    img_size: int | Sequence[int],
+    img_size: int | Sequence[int] | None = None,  # timm leaves it out where a config allows any
     **kwargs: Any,
 ) -> CMT:
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    size = arch.resolution if img_size is None else img_size
+    height, width = (size, size) if isinstance(size, int) else size
     resolution = height if height == width else arch.resolution
     arch = replace(arch, num_classes=num_classes, in_chans=in_chans, resolution=resolution)
     return CMT(arch, input_size=(height, width), **kwargs)
-
-
-def _fit_tables(state_dict: dict[str, Tensor], model: CMT) -> dict[str, Tensor]:
-    """Resize a checkpoint's position tables from the size that its config names to the model's."""
-    _, height, width = model.pretrained_cfg["input_size"]
-    saved = stage_grids(model.arch, input_size=(height, width))
-    grids = stage_grids(model.arch, input_size=model.input_size)
-    for i, (old, new) in enumerate(zip(saved, grids, strict=True)):
-        key = f"stages.{i}.position"
-        if key in state_dict:
-            state_dict[key] = resize_table(state_dict[key], old=old, new=new)
-    return state_dict

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -66,25 +67,29 @@ class CMTStage(nn.Module):
 
 def _checkpointed(block: nn.Module, x: Tensor, position: Tensor | None) -> Tensor:
     """The block's output, of which backward keeps the inputs alone."""
-    out: Tensor = checkpoint(
-        block,
-        x,
-        position,
-        use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _kept_statistics(block)),
-    )
+    out: Tensor
+    if torch.compiler.is_compiling():  # takes no such context, and repeats no side effect
+        out = checkpoint(block, x, position, use_reentrant=False)
+    else:
+        out = checkpoint(
+            block,
+            x,
+            position,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _kept_statistics(block)),
+        )
     return out
 
 
 @contextmanager
 def _kept_statistics(block: nn.Module) -> Iterator[None]:
     """Keep running statistics: a block that backward runs again must not count its batch twice."""
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
         for norm in norms:
-            norm.momentum = 0.0
+            norm.momentum, norm.num_batches_tracked = 0.0, deepcopy(norm.num_batches_tracked)
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -1,17 +1,20 @@
-"""Loading official state dicts: strictly, and with errors that name what is wrong."""
+"""The official checkpoints: their keys, and strict loading with errors that name what is wrong."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build, load_official_state_dict
+from cmt_search.builder import build, load_checkpoint
 from cmt_search.builder.official import official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 
+FACTS = json.loads((Path(__file__).parents[1] / "golden" / "cmt_state_dicts.json").read_text())
 PICO = PRESETS["cmt_pico"]
 
 
@@ -20,10 +23,36 @@ def official(arch: Arch) -> dict[str, Tensor]:
     return {official_key(key): value for key, value in build(arch).state_dict().items()}
 
 
-def test_a_checkpoint_fills_every_tensor() -> None:
-    checkpoint = official(PICO)
-    model = build(PICO)
-    load_official_state_dict(model, checkpoint)
+def released(name: str, *, device: str) -> dict[str, Tensor]:
+    """A state dict with the very keys and shapes of the official release, numbered in order."""
+    facts = FACTS[name]
+    shapes = {
+        key.replace("*", str(block)): shape
+        for key, shape in facts["keys"].items()
+        for block in range(facts["depths"][key[len("blocks_")]] if "*" in key else 1)
+    }
+    return {
+        key: torch.full(shape, i, dtype=torch.float if shape else torch.long, device=device)
+        for i, (key, shape) in enumerate(shapes.items())
+    }
+
+
+@pytest.mark.parametrize("name", ["cmt_ti", "cmt_xs", "cmt_s", "cmt_b"])
+def test_the_keys_and_shapes_of_every_release_load_strictly(name: str) -> None:
+    checkpoint = released(name, device="meta")
+    with torch.device("meta"):
+        model = build(PRESETS[name])
+    assert load_checkpoint(model, {"model": checkpoint}) == ()
+    del checkpoint["blocks_d.2.norm2.bias" if name != "cmt_ti" else "blocks_d.1.norm2.bias"]
+    with pytest.raises(ArchError, match=r"the model misses blocks_d\.\d\.norm2\.bias; build"):
+        load_checkpoint(model, {"model": checkpoint})
+
+
+def test_a_release_of_cmt_ti_fills_every_tensor_from_its_file(tmp_path: Path) -> None:
+    checkpoint = released("cmt_ti", device="cpu")
+    torch.save({"model": checkpoint, "epoch": 799}, tmp_path / "cmt_tiny.pth")
+    model = build(PRESETS["cmt_ti"])
+    assert load_checkpoint(model, tmp_path / "cmt_tiny.pth") == ()
     for key, value in model.state_dict().items():
         assert torch.equal(value, checkpoint[official_key(key)]), key
 
@@ -53,27 +82,38 @@ def test_missing_and_unexpected_keys_are_named() -> None:
     del checkpoint["blocks_b.0.attn.q.weight"]
     checkpoint["extra.weight"] = torch.zeros(1)
     with pytest.raises(ArchError) as error:
-        load_official_state_dict(build(PICO), checkpoint)
+        load_checkpoint(build(PICO), checkpoint)
     assert str(error.value) == (
-        "official state dict: the model misses blocks_b.0.attn.q.weight and does not expect "
-        "extra.weight; build the Arch that the checkpoint is of (depths and kv_strides decide "
-        "the keys)"
+        "checkpoint: the model misses blocks_b.0.attn.q.weight and does not expect extra.weight; "
+        "build the Arch that the checkpoint is of (depths, kv_strides and position decide the keys)"
     )
 
 
 def test_a_long_list_of_keys_is_cut() -> None:
-    with pytest.raises(ArchError, match=r"misses stem_conv1\.weight, .* and \d+ more; build"):
-        load_official_state_dict(build(PICO), {})
+    checkpoint = {"stem_conv1.weight": torch.zeros(1)}
+    with pytest.raises(ArchError, match=r"misses stem_conv1\.bias, .* and \d+ more; build"):
+        load_checkpoint(build(PICO), checkpoint)
 
 
 def test_a_wrong_shape_is_named_with_both_shapes_and_changes_nothing() -> None:
-    model = build(replace(PICO, num_classes=7))
+    model = build(replace(PICO, neck_width=32))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ArchError) as error:
-        load_official_state_dict(model, official(PICO))
+        load_checkpoint(model, official(PICO))
     assert str(error.value) == (
-        "official state dict: head.weight has shape (10, 64), the model needs (7, 64); build the "
-        "Arch that the checkpoint is of, load, and only then call set_input_size or "
-        "reset_classifier"
+        "checkpoint: _fc.weight has shape (64, 64, 1, 1), the model needs (32, 64, 1, 1); build "
+        "the Arch that the checkpoint is of"
     )
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_official_tables_are_square_whatever_the_model_and_its_config_say() -> None:
+    arch = replace(PICO, resolution=32)
+    source = build(arch)
+    checkpoint = {official_key(key): value for key, value in source.state_dict().items()}
+    wide = (16, 64)  # as many queries and keys in every stage as 32x32 gives
+    model = build(arch, input_size=wide)
+    load_checkpoint(model, checkpoint)
+    source.set_input_size(wide)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmt_search.builder import CMT, build, load_official_state_dict
+from cmt_search.builder import CMT, build, load_checkpoint
 from cmt_search.builder.official import official_key
 from cmt_search.presets import PRESETS
 
@@ -44,7 +44,7 @@ def case(name: str) -> Case:
     facts = VARIANTS[name]
     model = build(PRESETS[name]).double().eval()
     names = {official_key(key): tuple(value.shape) for key, value in model.state_dict().items()}
-    load_official_state_dict(model, {key: filled(key, shape) for key, shape in names.items()})
+    assert load_checkpoint(model, {key: filled(key, shape) for key, shape in names.items()}) == ()
     shape = (2, 3, facts["img_size"], facts["img_size"])
     images = np.random.RandomState(20210713).standard_normal(shape)
     return model, torch.from_numpy(images), facts

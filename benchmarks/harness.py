@@ -1,0 +1,127 @@
+"""What the benchmarks share: interleaved timing, memory, the machine, CSV files."""
+
+import csv
+import ctypes
+import datetime
+import gc
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What a candidate took, and how often it was faster than the reference in the same round."""
+
+    seconds: float  # median over rounds
+    ratio: float  # reference / own, median over rounds
+    ratio_q1: float  # quartiles of the ratio
+    ratio_q3: float
+    rounds: int
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], object]],
+    *,
+    reference: str,
+    rounds: int,
+    seconds: float,
+    device: str = "cpu",
+) -> dict[str, Timing]:
+    """Time every run in turn, round after round, so that a slow moment meets all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    began = time.perf_counter()
+    done = 0
+    while done < 3 or (done < rounds and time.perf_counter() - began < seconds):
+        for name, run in runs.items():
+            times[name].append(timed(run, device=device))
+        done += 1
+    timings = {}
+    for name, taken in times.items():
+        ratios = [base / own for base, own in zip(times[reference], taken, strict=True)]
+        q1, q2, q3 = statistics.quantiles(ratios, n=4, method="inclusive")
+        timings[name] = Timing(
+            seconds=statistics.median(taken), ratio=q2, ratio_q1=q1, ratio_q3=q3, rounds=done
+        )
+    return timings
+
+
+def timed(run: Callable[[], object], *, device: str = "cpu") -> float:
+    """Seconds of one call."""
+    _synchronise(device)
+    began = time.perf_counter()
+    run()
+    _synchronise(device)
+    return time.perf_counter() - began
+
+
+def peak_mib(run: Callable[[], object], *, device: str) -> float:
+    """What a call adds, at most, to the memory held before it, MiB."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
+    before = _resident_kib()
+    run()
+    return (_resident_kib() - before) / 1024
+
+
+def matmul_peak(dtype: torch.dtype, *, device: str) -> float:
+    """FLOP/s of a large square matrix product: the best of several."""
+    side = 8192 if device == "cuda" else 1536
+    a = torch.randn(side, side, device=device).to(dtype)
+    best = min(timed(lambda: torch.mm(a, a), device=device) for _ in range(12))
+    return 2 * side**3 / best
+
+
+def machine(*, device: str, packages: tuple[str, ...] = ("torch", "timm")) -> dict[str, Any]:
+    """Hardware and versions, for every row."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "hardware": _hardware(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def write(theme: str, rows: list[dict[str, Any]], *, device: str, out: Path = RESULTS) -> Path:
+    """Rows as CSV, in a file named by theme, hardware and date."""
+    date = datetime.date.today().isoformat()
+    path = out / f"{theme}-{device}-{torch.get_num_threads()}threads-{date}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _resident_kib() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def _hardware(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -1,0 +1,190 @@
+"""Checkpoints, ours and official, fitted to the model that takes them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from cmt_search.builder.checkpoint_file import listed, read_checkpoint, unwrap
+from cmt_search.builder.model import CMT
+from cmt_search.builder.official import from_official, is_official, official_key
+from cmt_search.builder.position import (
+    Grid,
+    grids_of_tables,
+    resize_table,
+    square_input_size,
+    stage_grids,
+)
+from cmt_search.errors import ArchError
+
+_TABLE = re.compile(r"(stages\.(\d+)\.)(?:blocks\.\d+\.)?position")
+_HEAD = ("head.weight", "head.bias")
+_FIRST_CONV = "stem.0.conv.weight"
+
+
+def load_checkpoint(
+    model: CMT,
+    source: str | Path | Mapping[str, Any],
+    *,
+    use_ema: bool = True,
+    input_size: Grid | None = None,
+) -> tuple[str, ...]:
+    """Load weights and return the names of the tensors that they did not fill.
+
+    `source` is a file of torch.save or safetensors, or what such a file holds: a state dict with
+    our keys or the official ones, or a mapping with one inside, averaged weights first if
+    `use_ema`. Position tables are resized, a first convolution with another number of channels is
+    adapted as timm does it. Only the head of another number of classes is not filled.
+
+    Shape: `input_size` is the (height, width) of the checkpoint's images; it is needed only where
+    its position tables do not show it.
+    Raises: ArchError, and the model is unchanged: the file cannot be read or needs code to be; a
+    key is missing or unexpected, also a position table for a model without any; a shape differs.
+    """
+    where, checkpoint = "checkpoint", source
+    if not isinstance(source, Mapping):
+        where, checkpoint = str(source), read_checkpoint(source)
+    state = _fitted(
+        unwrap(checkpoint, use_ema=use_ema, where=where),
+        model,
+        input_size=input_size,
+        likely=(model.input_size, *_size_in_config(model)),
+        where=where,
+    )
+    own = model.state_dict()
+    if state[_FIRST_CONV].shape != own[_FIRST_CONV].shape:
+        state[_FIRST_CONV] = _with_channels(state[_FIRST_CONV], model.in_chans)
+    fresh: tuple[str, ...] = ()
+    if _classes(state) != _classes(own):
+        fresh = tuple(key for key in _HEAD if key in own)
+        body = {key: value for key, value in state.items() if key not in _HEAD}
+        state = body | {key: own[key] for key in fresh}
+    model.load_state_dict(state)
+    return fresh
+
+
+def checkpoint_filter(state_dict: Mapping[str, Any], model: CMT) -> dict[str, Tensor]:
+    """What timm loads into `model` of pretrained weights; channels and classes it fits itself.
+
+    Raises: ArchError, as `load_checkpoint`.
+    """
+    config = model.pretrained_cfg
+    where = str(config.get("file") or config.get("url") or "checkpoint")
+    return _fitted(
+        unwrap(state_dict, use_ema=True, where=where),
+        model,
+        likely=(*_size_in_config(model), model.input_size),
+        where=where,
+    )
+
+
+def _fitted(
+    state_dict: Mapping[str, Tensor],
+    model: CMT,
+    *,
+    likely: Sequence[Grid],
+    where: str,
+    input_size: Grid | None = None,
+) -> dict[str, Tensor]:
+    """A state dict under the model's keys with tables of its size; classes and channels may differ.
+
+    `likely` are image sizes to try where `input_size` is not given.
+    """
+    own = model.state_dict()
+    official = is_official(state_dict)
+    state = from_official(state_dict, ours=own) if official else dict(state_dict)
+    _give_to_blocks(state, own)
+    _check(state, own, where=where, official=official)
+    # The official code takes square images only, so that other sizes cannot be meant.
+    _resize_tables(
+        state, model, likely=() if official else likely, where=where, input_size=input_size
+    )
+    return state
+
+
+def _give_to_blocks(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Give a stage's table to each of its blocks, where the model has one table per block."""
+    tables = {key: match[1] + "position" for key in own if (match := _TABLE.fullmatch(key))}
+    given = {whole: state.pop(whole) for whole in state.keys() & set(tables.values())}
+    state |= {key: given[whole] for key, whole in tables.items() if whole in given}
+
+
+def _resize_tables(
+    state: dict[str, Tensor],
+    model: CMT,
+    *,
+    likely: Sequence[Grid],
+    where: str,
+    input_size: Grid | None,
+) -> None:
+    stages = {key: int(match[2]) for key in state if (match := _TABLE.fullmatch(key))}
+    if not stages:
+        return
+    tables = [(stage, state[key]) for key, stage in stages.items()]
+    square = square_input_size(model.arch, queries=dict(tables)[0].shape[1])
+    sizes = [input_size] if input_size else [*likely, square]
+    old = grids_of_tables(tables, model.arch, input_sizes=sizes)
+    if old is None:
+        found = ", ".join("x".join(map(str, table.shape[1:])) for table in dict(tables).values())
+        image = f"image of {input_size[0]}x{input_size[1]} pixels" if input_size else "square image"
+        raise ArchError(
+            f"{where}: its position tables (queries x keys: {found}) are those of no {image}; "
+            "pass input_size=(height, width) of the images that it was trained on, or to timm "
+            "pretrained_cfg_overlay=dict(input_size=(channels, height, width))"
+        )
+    new = stage_grids(model.arch, input_size=model.input_size)
+    for key, stage in stages.items():
+        state[key] = resize_table(state[key], old=old[stage], new=new[stage])
+
+
+def _check(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, where: str, official: bool
+) -> None:
+    def named(key: str) -> str:
+        return official_key(key) if official else key
+
+    missing = [named(key) for key in own if key not in state and key not in _HEAD]
+    unexpected = [named(key) for key in state if key not in own and key not in _HEAD]
+    if missing or unexpected:
+        lists = {"misses": missing, "does not expect": unexpected}
+        told = " and ".join(f"{verb} {listed(keys)}" for verb, keys in lists.items() if keys)
+        raise ArchError(
+            f"{where}: the model {told}; build the Arch that the checkpoint is of (depths, "
+            "kv_strides and position decide the keys)"
+        )
+    for key in (key for key in own if key in state):
+        if _kept(key, state[key]) != _kept(key, own[key]):
+            raise ArchError(
+                f"{where}: {named(key)} has shape {tuple(state[key].shape)}, the model needs "
+                f"{tuple(own[key].shape)}; build the Arch that the checkpoint is of"
+            )
+
+
+def _kept(key: str, tensor: Tensor) -> tuple[int, ...]:
+    """The part of a shape that no image size, channels or classes change."""
+    shape = tuple(tensor.shape)
+    if key in _HEAD:
+        return shape[1:]
+    if key == _FIRST_CONV:
+        return shape[:1] + shape[2:]
+    return (*shape[:1], len(shape)) if _TABLE.fullmatch(key) else shape
+
+
+def _with_channels(weight: Tensor, channels: int) -> Tensor:
+    base = weight.shape[1]
+    options = {} if base == 3 else {"base_chans": base}  # older timm knows no other base
+    adapted: Tensor = adapt_input_conv(channels, weight, **options)
+    return adapted
+
+
+def _classes(state: Mapping[str, Tensor]) -> list[int]:
+    return [state[key].shape[0] for key in _HEAD if key in state]
+
+
+def _size_in_config(model: CMT) -> tuple[Grid, ...]:
+    """The (height, width) of the images that timm's config of the model names, if it has one."""
+    size = model.pretrained_cfg.get("input_size")
+    return ((size[1], size[2]),) if size else ()
