@@ -1,13 +1,21 @@
 """What a study says: tables, front, verdict, figures, report."""
 
 from cmt_search.analysis.confirmation import ConfirmedRule, confirmation
+from cmt_search.analysis.equals import equal_rules, equals_of, equals_text
 from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curves
+from cmt_search.analysis.figure_family import (
+    FamilyData,
+    draw_family,
+    draw_rules_map,
+    family_data,
+)
 from cmt_search.analysis.figure_front import FrontData, draw_front, front_data
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.page import write_figures
 from cmt_search.analysis.report import figures, render_report, write_report
 from cmt_search.analysis.study import Analysis, analyse, state_counts, summary
 from cmt_search.analysis.verdict import RuleAgainstPaper, RuleVerdict, Triangle
@@ -18,6 +26,7 @@ __all__ = [
     "Analysis",
     "ConfirmedRule",
     "CurvesData",
+    "FamilyData",
     "Front",
     "FrontData",
     "RuleAgainstPaper",
@@ -29,10 +38,16 @@ __all__ = [
     "confirmation",
     "curves_data",
     "draw_curves",
+    "draw_family",
     "draw_front",
     "draw_rules",
+    "draw_rules_map",
     "draw_triangle",
+    "equal_rules",
+    "equals_of",
+    "equals_text",
     "explanation",
+    "family_data",
     "figures",
     "finding",
     "front_data",
@@ -47,5 +62,6 @@ __all__ = [
     "trainings",
     "trials_frame",
     "triangle_data",
+    "write_figures",
     "write_report",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import Contrast, Surface, contrast
+from cmt_search.laws import Contrast, Response, contrast
 from cmt_search.search.record import TrialRecord
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ class ConfirmedRule:
 
 
 def confirmation(
-    records: Sequence[TrialRecord], *, surface: Surface, base_macs: float, paper: str = "cmt-paper"
+    records: Sequence[TrialRecord], *, surface: Response, base_macs: float, paper: str = "cmt-paper"
 ) -> tuple[ConfirmedRule, ...]:
     """Compare every confirmed rule with the paper's.
 
@@ -50,7 +50,7 @@ def confirmation(
 
 
 def _confirmed(
-    record: TrialRecord, *, of: TrialRecord, surface: Surface, base_macs: float
+    record: TrialRecord, *, of: TrialRecord, surface: Response, base_macs: float
 ) -> ConfirmedRule:
     own, papers = _top1(record), _top1(of)
     effects = _effect(record, surface=surface, base_macs=base_macs)
@@ -72,7 +72,7 @@ def _top1(record: TrialRecord) -> Floats:
     return np.array([m.top1 for m in record.rungs[-1].measurements])
 
 
-def _effect(record: TrialRecord, *, surface: Surface, base_macs: float) -> Floats:
+def _effect(record: TrialRecord, *, surface: Response, base_macs: float) -> Floats:
     rung = record.rungs[-1].rung
     assert rung.realised is not None, "confirmed budgets lie above the base's"
     growth = math.log(rung.macs / base_macs)

@@ -64,7 +64,7 @@ def draw_triangle(data: TriangleData) -> go.Figure:
     figure = go.Figure()
     triangle, verdict = data.triangle, data.verdict
     _add_surface(figure, triangle)
-    equal = f"within {points(EPS)} points of the best<br>(not told apart)"
+    equal = f"within {points(verdict.reach)} points of the best<br>(not told apart)"
     _add_marks(figure, triangle.shares[triangle.equivalent], name=equal, marker=_DOT)
     if not triangle.feasible.all():
         beyond = "beyond native resolution<br>(interpolated, excluded)"
@@ -82,6 +82,14 @@ def draw_triangle(data: TriangleData) -> go.Figure:
             "every point spends the same MACs"
         ),
     )
+
+
+def draw_rule_map(named: Mapping[str, Shares], *, title: str, subtitle: str) -> go.Figure:
+    """Draw where rules stand, without a surface."""
+    figure = go.Figure()
+    _add_named(figure, named)
+    _style_ternary(figure, named)
+    return styled_triangle(figure, title=title, subtitle=subtitle)
 
 
 def styled_triangle(figure: go.Figure, *, title: str, subtitle: str) -> go.Figure:

@@ -16,6 +16,7 @@ from cmt_search.analysis.figure_front import draw_front, front_data
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
+from cmt_search.analysis.page import write_page
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import (
     MISSING,
@@ -24,7 +25,6 @@ from cmt_search.analysis.wording import (
     percent,
     points,
 )
-from cmt_search.errors import RunError
 from cmt_search.search.record import TrialRecord
 
 
@@ -75,13 +75,7 @@ def write_report(
     The file appears whole or not at all.
     """
     text = render_report(analysis, title=title, provenance=provenance, family_table=family_table)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(path.suffix + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        return partial.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error}); choose another file") from error
+    return write_page(path, text)
 
 
 def render_report(

@@ -22,7 +22,7 @@ from cmt_search.analysis.verdict import (
 )
 from cmt_search.analysis.wording import explanation, headline
 from cmt_search.errors import AnalysisError, BudgetError
-from cmt_search.laws import Noise, Surface
+from cmt_search.laws import Noise, Response
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import TrialRecord
 
@@ -39,7 +39,7 @@ class Analysis:
     noise: Noise | None  # of top1 between seeds; None: nothing was repeated
     paper: Shares | None
     named: Mapping[str, Shares]
-    surface: Surface | None
+    surface: Response | None
     verdict: RuleVerdict | None
     triangle: Triangle | None
     rules: tuple[RuleAgainstPaper, ...]
@@ -56,11 +56,13 @@ def analyse(
     sides: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     metrics: tuple[str, ...] = ("macs", "top1"),
     seed: int = 0,
+    studies: int = 0,
 ) -> Analysis:
     """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
 
     `sides` gives the pixels that rules (n, 3) ask for at the largest budget, (n,); rules above
-    `native_resolution` are excluded from "best".
+    `native_resolution` are excluded from "best". `studies` are simulated to see how often the
+    equivalence set holds the best rule.
     """
     records = tuple(records)
     frame = trials_frame(records)
@@ -74,7 +76,13 @@ def analyse(
             against = rules_against_paper(surface, frame=frame, paper=paper, named=rules)
             feasible = feasible_rules(native_resolution=native_resolution, sides=sides)
             verdict, triangle = judge(
-                surface, frame=frame, paper=paper, named=rules, feasible=feasible
+                surface,
+                frame=frame,
+                paper=paper,
+                named=rules,
+                feasible=feasible,
+                studies=studies,
+                seed=seed,
             )
         except (AnalysisError, BudgetError) as error:
             reason = f"No verdict: {error}"

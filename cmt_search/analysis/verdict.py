@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.errors import AnalysisError
 from cmt_search.laws import (
-    DETECTABLE_STANDARD_ERRORS,
+    Assessment,
     Balance,
     Contrast,
+    Coverage,
     Noise,
-    Surface,
+    Process,
+    Response,
     Word,
+    assess,
     balance,
+    empirical_coverage,
     equivalence_set,
-    fit_surface,
-    flatness,
+    fit_process,
     pooled_noise,
     selected_contrasts,
     simplex_grid,
-    typical_error,
-    verdict_word,
 )
 from cmt_search.scaling.shares import Shares
 
@@ -62,6 +63,7 @@ class Triangle:
     se: Floats  # (G,) of that
     feasible: Bools  # (G,) within the data's native resolution
     equivalent: Bools  # (G,) feasible, and not told from the best
+    within: Floats  # (G,) P(regret <= eps) among the feasible; NaN elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class RuleVerdict:
     error: float  # standard error of contrasts: over the triangle, or the best's where larger
     detectable: float  # difference that a study of this error finds with power 80%
     coverage: float  # of the feasible triangle by the equivalence set
+    reach: float  # eps of that set, top1: wider than 0.3 points where simulation demands it
+    simulated: Coverage | None  # how often such a set holds the best; None: not simulated
     paper_equivalent: bool  # the paper's rule is in the equivalence set
     balance: Balance | None  # None: one budget cannot show it
     noise: Noise | None  # between seeds; None: nothing was repeated
@@ -105,7 +109,7 @@ def seed_noise(frame: pd.DataFrame) -> Noise | None:
     return pooled_noise(rows["top1"].to_numpy(), groups=rows["key"].tolist())
 
 
-def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Surface:
+def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Process:
     """The response over the triangle from all full-fidelity trainings of a rule search.
 
     Raises:
@@ -113,7 +117,7 @@ def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Surface
     """
     rows = trainings(frame).dropna(subset=[*REALISED, "budget"])
     macs = rows["macs"].to_numpy(dtype=float)
-    return fit_surface(
+    return fit_process(
         rows["top1"].to_numpy(),
         shares=rows[REALISED].to_numpy(),
         growth=np.log(macs / base_macs),
@@ -144,58 +148,88 @@ def feasible_rules(
 
 
 def judge(
-    surface: Surface,
+    surface: Process,
     *,
     frame: pd.DataFrame,
     paper: Shares,
     named: Mapping[str, Shares],
     feasible: Bools,
+    studies: int = 0,
+    seed: int = 0,
 ) -> tuple[RuleVerdict, Triangle]:
-    """Compare all rules with the paper's at the largest budget; `feasible` as `feasible_rules`."""
+    """Compare all rules with the paper's at the largest budget; `feasible` as `feasible_rules`.
+
+    With `studies` so many are simulated for either truth, and the equivalence set is widened until
+    it holds the best rule as often as it should.
+    """
     grid = simplex_grid(GRID)
-    triangle = _map(surface, grid=grid, feasible=feasible, paper=paper)
+    simulated = None
+    if studies:
+        simulated = empirical_coverage(
+            surface,
+            rules=grid[feasible & _coarse(grid)],
+            reference=paper.values,
+            seed=seed,
+            studies=studies,
+        )
     effect, at_paper = surface.effect(grid[feasible]), surface.effect(paper.values)
-    winner = int(effect.mean(axis=0).argmax())
-    difference = selected_contrasts(effect - at_paper, indices=[winner])[0]
-    error = max(typical_error(effect - at_paper), difference.se)
-    coverage = float(triangle.equivalent[feasible].mean())
-    best = _shares(grid[feasible][winner])
+    found = assess(effect, reference=at_paper, reach=simulated.eps if simulated else None)
+    equals = equivalence_set(np.hstack([effect, at_paper]), eps=found.reach)
+    best = _shares(grid[feasible][found.best])
     nearest, distance = _nearest(best, named=named)
     verdict = RuleVerdict(
-        word=verdict_word(coverage=coverage, error=error, flat=flatness(effect)),
+        word=found.word,
         best=best,
         nearest=nearest,
         nearest_distance=distance,
-        difference=difference,
-        error=error,
-        detectable=DETECTABLE_STANDARD_ERRORS * error,
-        coverage=coverage,
-        paper_equivalent=bool(equivalence_set(np.hstack([effect, at_paper]))[-1]),
-        balance=balance(surface.first) if len(surface.budgets) > 1 else None,
+        difference=selected_contrasts(effect - at_paper, indices=[found.best])[0],
+        error=found.error,
+        detectable=found.detectable,
+        coverage=found.extent,
+        reach=found.reach,
+        simulated=simulated,
+        paper_equivalent=bool(equals[-1]),
+        balance=_balance(surface),
         noise=seed_noise(frame),
         budget=float(surface.budgets[-1]),
         trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
         networks=surface.networks,
     )
-    return verdict, triangle
+    return verdict, _map(surface, grid=grid, feasible=feasible, paper=paper, found=found)
 
 
-def _map(surface: Surface, *, grid: Floats, feasible: Bools, paper: Shares) -> Triangle:
-    effect = surface.effect(grid)
-    to_paper = effect - surface.effect(paper.values)
+def _coarse(grid: Floats) -> Bools:
+    """Every second step of the grid: enough rules to simulate with."""
+    even: Bools = (np.rint(grid * GRID) % 2 == 0).all(axis=1)
+    return even
+
+
+def _balance(surface: Response) -> Balance | None:
+    if len(surface.budgets) == 1:
+        return None
+    return balance(surface.first, growth=float(surface.growths[-1]))
+
+
+def _map(
+    surface: Response, *, grid: Floats, feasible: Bools, paper: Shares, found: Assessment
+) -> Triangle:
+    to_paper = surface.effect(grid) - surface.effect(paper.values)
     equivalent = np.zeros(len(grid), dtype=bool)
-    equivalent[feasible] = equivalence_set(effect[:, feasible])
+    equivalent[feasible] = found.equivalent
+    within = np.full(len(grid), np.nan)
+    within[feasible] = found.within
     return Triangle(
         shares=grid,
         difference=to_paper.mean(axis=0),
         se=to_paper.std(axis=0),
         feasible=feasible,
         equivalent=equivalent,
+        within=within,
     )
 
 
 def rules_against_paper(
-    surface: Surface, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
+    surface: Response, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
 ) -> tuple[RuleAgainstPaper, ...]:
     """Every named rule at every budget: what the surface predicts and what was measured.
 

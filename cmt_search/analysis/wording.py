@@ -55,12 +55,13 @@ def headline(verdict: RuleVerdict) -> str:
     if verdict.word == "tie":
         return (
             f"Tie: {verdict.coverage:.0%} of the rules cannot be told from the best "
-            f"within {eps} points."
+            f"within {points(verdict.reach)} points."
         )
     if verdict.word == "resolved":
         return (
             f"Resolved: the best rules lie around {shares_text(verdict.best)}; "
-            f"{1 - verdict.coverage:.0%} of the triangle is worse by more than {eps} points."
+            f"{1 - verdict.coverage:.0%} of the triangle is worse by more than "
+            f"{points(verdict.reach)} points."
         )
     if verdict.error > EPS:
         return (
@@ -82,6 +83,7 @@ def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
             _paper(verdict),
             f"The smallest difference that this study could be expected to find is "
             f"{points(verdict.detectable)} points (two-sided 5%, power 80%).",
+            _simulated(verdict),
             _noise(verdict),
             _balance(verdict),
         )
@@ -111,6 +113,18 @@ def _paper(verdict: RuleVerdict) -> str:
     if verdict.word == "resolved":
         return "The paper's rule is among the equals of the best."
     return "Nothing here says that it beats the paper's rule."
+
+
+def _simulated(verdict: RuleVerdict) -> str:
+    found = verdict.simulated
+    if found is None:
+        return ""
+    held = f"{found.fit:.0%} of {found.studies} studies simulated from the fit"
+    text = f"The set of equals holds the best rule in {held}, and {found.flat:.0%} of as many"
+    text += " in which no rule differs"
+    if found.widened:
+        text += f", after widening it from {100 * found.asked:.2f} to {100 * found.eps:.2f} points"
+    return text + "."
 
 
 def _noise(verdict: RuleVerdict) -> str:

@@ -21,11 +21,11 @@ def report(
     """Write a self-contained report.html, and say what the study says."""
     from cmt_search.analysis import explanation, headline, summary, write_report
     from cmt_search.cli.console import print_json, say, show_table
-    from cmt_search.cli.wiring import analysis_of, space_of
+    from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.search import RunFolder
 
     folder = RunFolder.open(run)
-    analysis = analysis_of(run)
+    analysis = analysis_of(run, studies=STUDIES)
     path = write_report(
         analysis,
         to or folder.report,

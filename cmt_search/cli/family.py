@@ -1,5 +1,6 @@
 """family: the best rule, solved at any budgets."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from cmt_search.cli.options import Json, RunArgument
 from cmt_search.errors import AnalysisError, BudgetError, SpaceError
 from cmt_search.presets import PRESETS
+from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _PUBLISHED = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")
 _PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
 _OWN_BASE = "run"
+_CRITERIA = ("activations", "params")  # to choose by among equals
 
 
 def family(
@@ -26,21 +29,28 @@ def family(
     base: Annotated[
         str, typer.Option(help="Preset that the rule scales, or `run`: the search's own base.")
     ] = "cmt_s",
-    rule: Annotated[str, typer.Option(help="best, or a named rule of the search.")] = "best",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="best, a named rule of the search, or least-activations, least-params: "
+            "of the rules not told from the best, the one that is cheapest so."
+        ),
+    ] = "best",
     json: Json = False,
 ) -> None:
     """Solve the family of the best rule at any budgets, beside the paper's variants."""
     from cmt_search.cli.console import print_json, say, show_table
-    from cmt_search.cli.wiring import analysis_of, space_of
+    from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.export import write_family
     from cmt_search.scaling import Family
     from cmt_search.search import RunFolder
     from cmt_search.space import format_quantity
 
     folder = RunFolder.open(run)
-    space, analysis = space_of(folder), analysis_of(run)
-    scaled = _around(base, name=rule, shares=_shares(rule, analysis=analysis), space=space)
-    members, missing = _solved(scaled, budgets=_macs(budgets))
+    space, analysis = space_of(folder), analysis_of(run, studies=STUDIES)
+    shares = _shares(rule, analysis=analysis, space=space)
+    scaled = _around(base, name=rule, shares=shares, space=space)
+    members, missing = _solved(scaled, budgets=macs_of(budgets))
     names = {m.budget.macs: f"{rule}-{format_quantity(m.budget.macs)}" for m in members}
     if len(set(names.values())) < len(names):
         raise BudgetError(f"--budgets: two of {budgets} have the same name; write them apart by 1%")
@@ -75,15 +85,36 @@ def _lines(rule: "ScalingRule", *, missing: dict[str, str], evidence: dict[str, 
     ]
 
 
-def _shares(rule: str, *, analysis: "Analysis") -> "Shares":
-    if rule == "best":
-        if analysis.verdict is None:
-            raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+def _shares(rule: str, *, analysis: "Analysis", space: "SearchSpace") -> "Shares":
+    criterion = rule.removeprefix("least-")
+    if rule == "best" and analysis.verdict is not None:
         return analysis.verdict.best
+    if rule == "best":
+        raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+    if criterion in _CRITERIA:
+        return _cheapest(analysis, criterion=criterion, space=space)
     if rule not in analysis.named:
-        known = ", ".join(("best", *analysis.named))
+        known = ", ".join(("best", *(f"least-{name}" for name in _CRITERIA), *analysis.named))
         raise AnalysisError(f"rule {rule!r} is not in this search; use {known}")
     return analysis.named[rule]
+
+
+def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
+    """Of the equivalence set, the rule whose member at the largest budget costs least."""
+    from cmt_search.analysis import equal_rules
+    from cmt_search.laws import cheapest
+    from cmt_search.scaling import Shares
+
+    equals = equal_rules(analysis).tolist()
+    costs = []
+    for values in equals:
+        rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="equal")
+        try:
+            costs.append(float(getattr(rule.member(space.budget_macs[-1]).cost, criterion)))
+        except BudgetError:
+            costs.append(math.nan)
+    depth, width, side = cheapest(equals, cost=costs, criterion=criterion).shares
+    return Shares(depth=depth, width=width, resolution=side)
 
 
 def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> "ScalingRule":
@@ -98,7 +129,7 @@ def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> 
     return ScalingRule(base=PRESETS[base], shares=shares, name=name)
 
 
-def _macs(text: str) -> list[float]:
+def macs_of(text: str) -> list[float]:
     from cmt_search.space import parse_quantity
 
     try:
@@ -126,7 +157,7 @@ def _solved(
 
 def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
     """What the rule rests on, in words and numbers."""
-    from cmt_search.analysis import explanation, headline
+    from cmt_search.analysis import equals_of, equals_text, explanation, headline
 
     verdict = analysis.verdict
     if verdict is None:
@@ -137,16 +168,15 @@ def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
         "best_shares": _by_dimension(verdict.best),
         "difference_to_paper": round(verdict.difference.mean, 5),
         "interval": [round(verdict.difference.low, 5), round(verdict.difference.high, 5)],
+        "equals": equals_of(analysis),
         "detectable_difference": round(verdict.detectable, 5),
         "seed_sd": round(verdict.noise.sd, 5) if verdict.noise else None,
         "budget": int(verdict.budget),
-        "says": [headline(verdict), *explanation(verdict)],
+        "says": [headline(verdict), equals_text(analysis), *explanation(verdict)],
     }
 
 
 def _by_dimension(shares: "Shares") -> dict[str, float]:
-    from cmt_search.scaling import DIMENSIONS
-
     return {name: round(v, 4) for name, v in zip(DIMENSIONS, shares.values, strict=True)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from cmt_search.cli import explore, exporting, family, launch, measure, profiling
+from cmt_search.cli import explore, exporting, family, launch, measure, profiling, rules
 from cmt_search.errors import CmtSearchError
 
 _HELP = (
@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
         measure.confirm,
         family.family,
         exporting.export,
+        rules.rules,
         profiling.profile,
         launch.validate,
     ):

@@ -55,8 +55,11 @@ def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) 
     return ProxyEvaluator(dataset, recipe=recipe, device=device)
 
 
-def analysis_of(path: Path) -> "Analysis":
-    """The study of a run, analysed.
+STUDIES = 200  # simulated where a verdict is published, to see how far it can be trusted
+
+
+def analysis_of(path: Path, *, studies: int = 0) -> "Analysis":
+    """The study of a run, analysed; `studies` as in `analyse`.
 
     Raises:
         RunError: there is no run, or no study yet.
@@ -80,6 +83,7 @@ def analysis_of(path: Path) -> "Analysis":
         base_macs=cost(space.arch).macs,
         paper=named["cmt-paper"],
         named=named,
+        studies=studies,
         native_resolution=space.proxy.dataset.native_resolution,
         sides=sides,
         seed=space.seed,

@@ -1,15 +1,16 @@
-"""Arch -> Cost, exact: parameters, MACs and activations, a row per stage."""
+"""Arch -> Cost, exact: parameters, MACs and activations, a row per stage; or of many at once."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from cmt_search.arch import Arch
-from cmt_search.cost.formula import Array, Sizes, StageSizes, network_rows, total
+from cmt_search.cost.formula import Array, Sizes, Terms, network_rows, total
+from cmt_search.cost.sizes import Columns, checked, each_size, sizes_in, sizes_of
+from cmt_search.errors import ArchError
 
-_COUNTS = ("depth", "width", "hidden", "qk", "tokens", "kv_tokens", "heads")
+_AT_ONCE = 4096  # networks whose intermediate arrays stay in a core's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,65 +37,6 @@ class Cost:
         return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
 
 
-def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[int]:
-    """The sizes that the closed form takes, with odd maps padded up as the builder does.
-
-    Shape: `input_size` is (height, width) in pixels; by default a square of `arch.resolution`.
-    """
-    height, width = input_size or (arch.resolution, arch.resolution)
-    side = (_ceil(height, arch.stem_stride), _ceil(width, arch.stem_stride))
-    stem_tokens = side[0] * side[1]
-    stages = []
-    for stage in arch.stages:
-        side = (_ceil(side[0], 2), _ceil(side[1], 2))
-        keys = (_ceil(side[0], stage.kv_stride), _ceil(side[1], stage.kv_stride))
-        stages.append(
-            StageSizes(
-                depth=stage.depth,
-                width=stage.width,
-                hidden=stage.hidden,
-                qk=stage.qk_width,
-                tokens=side[0] * side[1],
-                kv_tokens=keys[0] * keys[1],
-                heads=stage.heads,
-                kv_stride=stage.kv_stride,
-                position=arch.position,
-            )
-        )
-    return Sizes(
-        in_chans=arch.in_chans,
-        stem_width=arch.stem_width,
-        stem_tokens=stem_tokens,
-        stages=tuple(stages),
-        neck_width=arch.neck_width,
-        num_classes=arch.num_classes,
-    )
-
-
-def stacked(networks: Sequence[Sizes[int]]) -> Sizes[Array]:
-    """The sizes of many networks at once, for networks that differ in counts alone.
-
-    Shape: every count of a stage, and of the stem, becomes an array (len(networks),).
-    """
-    first = networks[0]
-    stages = tuple(
-        StageSizes(
-            **{name: np.array([getattr(stage, name) for stage in row]) for name in _COUNTS},
-            kv_stride=row[0].kv_stride,
-            position=row[0].position,
-        )
-        for row in zip(*(network.stages for network in networks), strict=True)
-    )
-    return Sizes(
-        in_chans=first.in_chans,
-        stem_width=np.array([network.stem_width for network in networks]),
-        stem_tokens=np.array([network.stem_tokens for network in networks]),
-        stages=stages,
-        neck_width=first.neck_width,
-        num_classes=first.num_classes,
-    )
-
-
 def cost(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Cost:
     """Parameters, MACs and activations of `arch`, equal to the digit to what torch builds.
 
@@ -116,5 +58,36 @@ def cost(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Cost:
     )
 
 
-def _ceil(side: int, stride: int) -> int:
-    return -(-side // stride)
+def costs(base: Arch, **given: Unpack[Columns]) -> Terms[Array]:
+    """What `cost` says of each of n networks, to the digit; a million of them a second.
+
+    The networks are `base` but for the columns given: costs(base, depth=depths, width=widths).
+    Shape: see `Columns`; to 64-bit integers (n,).
+    Units: see `Terms`.
+    Raises:
+        ArchError: a column is of another shape or kind, see `Columns`; a width is not divisible by
+            its heads; or some counts may not fit into 64 bits, which takes sizes near the largest
+            allowed, 2^31 - 1.
+    """
+    columns = checked(base, given)
+    parts = []
+    for start in range(0, len(columns["resolution"]), _AT_ONCE):
+        some = {name: column[start : start + _AT_ONCE] for name, column in columns.items()}
+        sizes = sizes_in(some, base=base)
+        _refuse_overflow(sizes)
+        parts.append(total(network_rows(sizes)))
+    return Terms(
+        params=np.concatenate([part.params for part in parts]),
+        macs=np.concatenate([part.macs for part in parts]),
+        activations=np.concatenate([part.activations for part in parts]),
+    )
+
+
+def _refuse_overflow(sizes: Sizes[Array]) -> None:
+    """Costs grow with every size: where the largest of each fit together, every network does."""
+    largest = total(network_rows(each_size(sizes, lambda column: int(column.max()))))
+    if (count := max(largest.params, largest.macs, largest.activations)) >= 2**63:
+        raise ArchError(
+            f"counts of up to {count:.1e} may not fit into 64 bits (9.2e18); "
+            "count such networks one by one with cost()"
+        )

@@ -7,9 +7,8 @@ Source: CMT, arXiv:2107.06263, and its official code.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -30,9 +29,9 @@ class Terms(Generic[N]):
 
     def __add__(self, other: "Terms[N]") -> "Terms[N]":
         return Terms(
-            params=self.params + other.params,
-            macs=self.macs + other.macs,
-            activations=self.activations + other.activations,
+            params=_sum(self.params, other.params),
+            macs=_sum(self.macs, other.macs),
+            activations=_sum(self.activations, other.activations),
         )
 
     def times(self, count: N) -> "Terms[N]":
@@ -65,7 +64,7 @@ class Sizes(Generic[N]):
     stem_width: N
     stem_tokens: N
     stages: tuple[StageSizes[N], ...]
-    neck_width: int
+    neck_width: N | int
     num_classes: int
 
 
@@ -83,7 +82,7 @@ def depthwise(width: N, *, area: int, tokens: N) -> Terms[N]:
 
 def norm(width: N) -> Terms[N]:
     """A BatchNorm or LayerNorm: scale and shift, no MACs by definition."""
-    return Terms(params=width * 2, macs=width * 0, activations=width * 0)
+    return Terms(params=width * 2, macs=_like(width, 0), activations=_like(width, 0))
 
 
 def attention_cost(stage: StageSizes[N]) -> Terms[N]:
@@ -95,7 +94,7 @@ def attention_cost(stage: StageSizes[N]) -> Terms[N]:
     q, k = (dense(width, qk, area=1, tokens=count) for count in (tokens, kv_tokens))
     out, v = (dense(width, width, area=1, tokens=count) for count in (tokens, kv_tokens))
     macs = tokens * kv_tokens * (qk + width)  # queries by keys, weights by values
-    products = Terms(params=width * 0, macs=macs, activations=width * 0)
+    products = Terms(params=_like(width, 0), macs=macs, activations=_like(width, 0))
     total = (q + out) + (k + v) + products
     if stage.kv_stride > 1:
         total = total + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
@@ -127,7 +126,7 @@ def position_cost(stage: StageSizes[N]) -> Terms[N]:
     """
     tables = {"stage": _like(stage.depth, 1), "block": stage.depth, "none": _like(stage.depth, 0)}
     scalars = stage.tokens * stage.kv_tokens * stage.heads * tables[stage.position]
-    return Terms(params=scalars, macs=stage.tokens * 0, activations=stage.tokens * 0)
+    return Terms(params=scalars, macs=_like(scalars, 0), activations=_like(scalars, 0))
 
 
 def stage_cost(stage: StageSizes[N], *, c_in: N) -> Terms[N]:
@@ -137,7 +136,10 @@ def stage_cost(stage: StageSizes[N], *, c_in: N) -> Terms[N]:
 
 
 def network_rows(sizes: Sizes[N]) -> tuple[Terms[N], ...]:
-    """Cost of the stem, of each stage, and of the head, in that order."""
+    """Cost of the stem, of each stage, and of the head, in that order.
+
+    Shape: of the sizes; a term of a row that no array decides is a plain number.
+    """
     width, tokens = sizes.stem_width, sizes.stem_tokens
     first = dense(_like(width, sizes.in_chans), width, area=9, tokens=tokens) + norm(width)
     later = dense(width, width, area=9, tokens=tokens) + norm(width)
@@ -161,6 +163,12 @@ def total(rows: tuple[Terms[N], ...]) -> Terms[N]:
     return result
 
 
-def _like(example: N, value: int) -> N:
-    """A constant of the kind and shape that `example` has."""
-    return value if isinstance(example, int) else np.full_like(example, value)
+def _like(_kind: N, value: object) -> N:
+    """A constant, as the kind of number that is counted in; beside arrays it broadcasts."""
+    return cast("N", value)
+
+
+def _sum(a: N, b: N) -> N:
+    if isinstance(b, int) and b == 0:
+        return a  # adding nothing to an array is a pass over it
+    return a + b

@@ -1,11 +1,13 @@
 """Which rules cannot be told from the best, and what word that deserves."""
 
+import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Word = Literal["tie", "unresolved", "resolved"]
 
 EPS = 0.003  # 0.3 points of top1: a difference that nobody would choose a rule for
@@ -23,14 +25,31 @@ def simplex_grid(m: int) -> Floats:
     return np.array(steps, dtype=float) / m
 
 
-def equivalence_set(draws: Floats, *, eps: float = EPS) -> NDArray[np.bool_]:
+def equivalence_set(draws: Floats, *, eps: float = EPS) -> Bools:
     """E = {s: P(max f - f(s) <= eps) >= 0.05} over joint draws.
 
     Shape: draws (S, G); result (G,).
     """
-    regret = draws.max(axis=1, keepdims=True) - draws
-    close: NDArray[np.bool_] = (regret <= eps).mean(axis=0) >= CREDIBLE
+    close: Bools = needed_eps(draws) <= eps
     return close
+
+
+def needed_eps(draws: Floats) -> Floats:
+    """The smallest eps with which E holds each rule: the 5% quantile of its regret.
+
+    Shape: draws (S, G); result (G,).
+    """
+    regret = draws.max(axis=1, keepdims=True) - draws
+    last = math.ceil(CREDIBLE * len(draws) - 1e-9) - 1
+    quantile: Floats = np.partition(regret, last, axis=0)[last]
+    return quantile
+
+
+def within_eps(draws: Floats, *, eps: float = EPS) -> Floats:
+    """P(max f - f(s) <= eps), the map beneath E. Shape: draws (S, G); result (G,)."""
+    regret = draws.max(axis=1, keepdims=True) - draws
+    probability: Floats = (regret <= eps).mean(axis=0)
+    return probability
 
 
 def flatness(draws: Floats) -> float:

@@ -1,4 +1,10 @@
-"""How far apart two trainings of one network come out: the noise floor of every comparison."""
+"""How far apart two trainings of one network come out: the noise floor of every comparison.
+
+Larger networks, or longer trainings, may be less noisy, but a rung often has only a few repeats.
+Its variance is shrunk towards that of all rungs, as if `PRIOR_REPEATS` more repeats had been made
+with the latter (a scaled inverse chi-square prior): a rung without repeats has the pooled noise,
+one with many its own.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -6,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
+
+Floats = NDArray[np.float64]
+
+PRIOR_REPEATS = 4.0  # rungs differ by a factor of about 1.4 in SD before anything is repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +35,20 @@ def pooled_noise(values: ArrayLike, *, groups: Sequence[Hashable]) -> Noise | No
         return None
     low, high = np.sqrt(total / chi2.ppf([0.975, 0.025], dof))
     return Noise(sd=float(np.sqrt(total / dof)), dof=dof, low=float(low), high=float(high))
+
+
+def relative_noise(within: ArrayLike, *, freedom: ArrayLike) -> Floats:
+    """SD between seeds of each rung over the pooled SD, shrunk towards one.
+
+    `within` are squares around the networks' means, `freedom` the measurements beyond the first.
+    Shape: (B,) in and out.
+    """
+    squares, dof = np.asarray(within, float), np.asarray(freedom, float)
+    if squares.sum() == 0:  # nothing was repeated, or repeats are all alike
+        return np.ones_like(squares)
+    pooled = squares.sum() / dof.sum()
+    shrunk: Floats = np.sqrt((PRIOR_REPEATS + squares / pooled) / (PRIOR_REPEATS + dof))
+    return shrunk
 
 
 def within_groups(values: ArrayLike, *, groups: Sequence[Hashable]) -> tuple[float, int]:

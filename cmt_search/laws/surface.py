@@ -26,12 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmt_search.errors import AnalysisError
-from cmt_search.laws.noise import label_groups, within_groups
+from cmt_search.laws.response import Design, level_at, reduced
 
 Floats = NDArray[np.float64]
 
-NEEDED = 6  # terms of a quadratic over the triangle
 _LEVEL_SD = 1.0  # of the budgets' levels, top1: flat
 _GRID = ((0.01, 0.3), (1e-4, 0.2), (1e-4, 0.1))  # scale, noise, lattice; top1
 _STEPS = ((7, 15, 9), (10, 20, 12))  # first pass, refined pass
@@ -66,14 +64,8 @@ class Surface:
         Raises:
             AnalysisError: `growth` lies outside the measured budgets.
         """
-        low, high = self.growths[0], self.growths[-1]
-        if not low - 0.02 <= growth <= high + 0.02:
-            raise AnalysisError(
-                f"growth={growth:.3g} is outside the measured {low:.3g} to {high:.3g}; "
-                "ask within it, or measure that budget"
-            )
-        weights = [np.interp(growth, self.growths, unit) for unit in np.eye(len(self.growths))]
-        return (self.levels @ weights)[:, None] + self.effect(shares, growth=growth)
+        level = level_at(self.levels, growths=self.growths, growth=growth)
+        return level + self.effect(shares, growth=growth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,51 +98,35 @@ def fit_surface(
     Raises:
         AnalysisError: too few distinct networks, or a network no larger than the base.
     """
-    y, s = np.asarray(accuracy, float), np.asarray(shares, float).reshape(-1, 3)
-    L, asked = np.asarray(growth, float), np.asarray(budget, float)
-    label, first = label_groups(network)
-    budgets = np.unique(asked)
-    _check(budgets, asked[first], L)
-    level = (asked[first, None] == budgets).astype(float)
-    growths = level.T @ L[first] / level.sum(axis=0)
-    design = np.hstack([level, _terms(s[first], u=L[first] / growths[-1])])
-    centre = float(y.mean())
-    data = _reduced(y - centre, label=label, design=design, levels=len(budgets))
+    design, outcome = reduced(
+        accuracy, shares=shares, growth=growth, budget=budget, network=network
+    )
+    centre = float(np.average(outcome.mean, weights=design.count))
+    data = _data(design, mean=outcome.mean - centre, within=float(outcome.within.sum()))
     cells, beta = _sample(data, draws=draws, rng=np.random.default_rng(seed))
-    levels, gains, curvature = np.split(beta, [len(budgets), len(budgets) + 3], axis=1)
+    levels, gains, curvature = np.split(beta, [data.levels, data.levels + 3], axis=1)
     return Surface(
-        budgets=budgets,
-        growths=growths,
+        budgets=design.budgets,
+        growths=design.growths,
         levels=levels + centre,
         first=gains,
         second=curvature,
         noise=cells[:, 1],
         lattice=cells[:, 2],
-        networks=len(first),
+        networks=len(outcome.mean),
     )
 
 
-def _reduced(y: Floats, *, label: NDArray[np.int_], design: Floats, levels: int) -> _Data:
-    """Measurements as networks' means and the squares around them."""
-    count = np.bincount(label).astype(float)
-    within, dof = within_groups(y, groups=label.tolist())
-    mean = np.bincount(label, weights=y) / count
-    return _Data(design=design, mean=mean, count=count, within=within, dof=dof, levels=levels)
-
-
-def _check(budgets: Floats, budget_of_network: Floats, growth: Floats) -> None:
-    held = int(np.sum(budget_of_network == budgets[-1])) if budgets.size else 0
-    if held < NEEDED:
-        where = f" ({budgets[-1]:.4g} MACs)" if budgets.size else ""
-        raise AnalysisError(
-            f"the surface over the triangle needs {NEEDED} distinct networks at the largest "
-            f"budget{where}, and the study holds {held}; run at least {NEEDED - held} more trials"
-        )
-    if growth.min() <= 0:
-        raise AnalysisError(
-            "a measured network is no larger than the base, where rules cannot be told apart; "
-            "use budgets above the base's MACs"
-        )
+def _data(design: Design, *, mean: Floats, within: float) -> _Data:
+    levels = len(design.budgets)
+    return _Data(
+        design=np.hstack([np.eye(levels)[design.level], _terms(design.shares, u=design.u)]),
+        mean=mean,
+        count=design.count,
+        within=within,
+        dof=int(design.freedom.sum()),
+        levels=levels,
+    )
 
 
 def _terms(shares: Floats, *, u: Floats) -> Floats:

@@ -1,11 +1,13 @@
-"""Which dimension a network's growth really came from."""
+"""Where a network really stands: its coordinates, and which dimension its growth came from."""
 
 import math
 
+import numpy as np
+
 from cmt_search.arch import Arch
-from cmt_search.cost.count import cost, sizes_of
+from cmt_search.cost import cost, sizes_of
 from cmt_search.scaling.shares import Shares
-from cmt_search.scaling.smooth import Groups, path_gradient, variables
+from cmt_search.scaling.smooth import Floats, Groups, path_gradient, variables
 
 
 def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:
@@ -28,3 +30,24 @@ def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:
         resolution=float(parts[groups.resolution].sum()),
     )
     return shares, 1 - math.fsum(shares.values)
+
+
+def realised_coordinates(base: Arch, arch: Arch) -> Floats:
+    """Logs of the factors on total depth, on stage widths (their geometric mean), and on the side.
+
+    Shape: (3,).
+    """
+    widths = [math.log(s.width / b.width) for s, b in zip(arch.stages, base.stages, strict=True)]
+    sides = math.log(arch.resolution / base.resolution)
+    return np.array([math.log(arch.depth / base.depth), math.fsum(widths) / len(widths), sides])
+
+
+def realised_stage_ratio(base: Arch, arch: Arch) -> float | None:
+    """Of the blocks that were added, or taken away, the part in the third stage.
+
+    None where the number of blocks is the base's, or there is no third stage.
+    """
+    added = arch.depth - base.depth
+    if added == 0 or len(base.stages) < 3:
+        return None
+    return (arch.stages[2].depth - base.stages[2].depth) / added

@@ -1,18 +1,19 @@
 """Scaling rules: shares around a base, as constants and back, and the published ones."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from cmt_search.arch import Arch
-from cmt_search.cost.count import cost
+from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.member import Budget, Grid, Member
+from cmt_search.scaling.ideal import ideal_point
+from cmt_search.scaling.member import Budget, Grid, Latency, Member
 from cmt_search.scaling.shares import Shares
-from cmt_search.scaling.smooth import SmoothFamily
+from cmt_search.scaling.smooth import Floats, SmoothFamily
 from cmt_search.scaling.solve import solve
 
 
@@ -90,14 +91,26 @@ class ScalingRule:
         shares = Shares(depth=depth, width=width, resolution=side)
         return cls(base=base, shares=shares, grid=grid or Grid(), name=name)
 
-    def member(self, budget: Budget | float) -> Member:
+    def ideal(self, macs: float) -> Floats:
+        """The fractional network at a budget, as coordinates from the base. Shape: (3,).
+
+        Raises:
+            BudgetError: the rule reaches no such budget.
+        """
+        growth = math.log(macs / cost(self.base).macs)
+        return ideal_point(self.smooth, shares=np.array(self.shares.values), growth=growth)
+
+    def member(self, budget: Budget | float, *, latency: Latency | None = None) -> Member:
         """The network of this rule at a budget; a number is a budget in MACs.
+
+        A cap on latency needs `latency`, which measures a network in milliseconds.
 
         Raises:
             BudgetError: nothing meets the budget; the message names the limit that binds.
         """
         asked = budget if isinstance(budget, Budget) else Budget(macs=budget)
-        return solve(self.smooth, shares=self.shares, budget=asked, grid=self.grid)
+        x = self.ideal(asked.macs)
+        return solve(self.smooth, x=x, budget=asked, grid=self.grid, latency=latency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,57 +157,3 @@ class Family:
 
 def _rounded(value: float) -> float:
     return round(value, 6)
-
-
-class NamedRule(NamedTuple):
-    """A published or canonical rule: shares, or constants whose shares depend on the base."""
-
-    source: str
-    shares: Shares | None = None
-    constants: Constants | None = None
-
-
-NAMED_RULES: Mapping[str, NamedRule] = {
-    "cmt-paper": NamedRule(
-        "CMT, arXiv:2107.06263, section 3.4", constants=Constants(1.2, 1.3, 1.15)
-    ),
-    "efficientnet": NamedRule(
-        "EfficientNet, arXiv:1905.11946, section 3.3", constants=Constants(1.2, 1.1, 1.15)
-    ),
-    "dwr": NamedRule(
-        "fast compound scaling with alpha 0.8, Dollar et al., arXiv:2103.06877",
-        shares=Shares(depth=0.1, width=0.8, resolution=0.1),
-    ),
-    "depth-only": NamedRule(
-        "corner of the triangle", shares=Shares(depth=1, width=0, resolution=0)
-    ),
-    "width-only": NamedRule(
-        "corner of the triangle", shares=Shares(depth=0, width=1, resolution=0)
-    ),
-    "resolution-only": NamedRule(
-        "corner of the triangle", shares=Shares(depth=0, width=0, resolution=1)
-    ),
-    "uniform": NamedRule(
-        "centre of the triangle", shares=Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
-    ),
-}
-
-
-def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRule:
-    """A published or canonical rule around `base`.
-
-    Raises:
-        BudgetError: no such rule; the message lists the names.
-    """
-    if name not in NAMED_RULES:
-        raise BudgetError(f"rule {name!r} is unknown; choose from {', '.join(NAMED_RULES)}")
-    known = NAMED_RULES[name]
-    if known.constants is not None:
-        return ScalingRule.from_constants(base, **known.constants._asdict(), grid=grid, name=name)
-    assert known.shares is not None
-    return ScalingRule(base=base, shares=known.shares, grid=grid or Grid(), name=name)
-
-
-def named_rules(base: Arch, *, grid: Grid | None = None) -> dict[str, ScalingRule]:
-    """All of `NAMED_RULES` around `base`."""
-    return {name: named_rule(name, base=base, grid=grid) for name in NAMED_RULES}

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from cmt_search.arch import Arch
+from cmt_search.scaling.rounding import split_depth
 from cmt_search.scaling.smooth import SmoothFamily
-from cmt_search.scaling.solve import split_depth
 from cmt_search.scaling.widths import Keep, widened, width_unit
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmt_search.arch import Arch
-from cmt_search.cost.count import sizes_of
+from cmt_search.cost import sizes_of
 from cmt_search.cost.formula import Array, Sizes, StageSizes, network_rows, total
 from cmt_search.errors import BudgetError
 

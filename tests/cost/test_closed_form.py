@@ -1,15 +1,14 @@
-"""The closed form obeys what can be said of it by hand, for one network and for many at once."""
+"""The closed form obeys what can be said of it by hand."""
 
 import json
 from dataclasses import replace
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.arch import POSITIONS, Arch
-from cmt_search.cost import cost, sizes_of, stacked
-from cmt_search.cost.formula import StageSizes, block_cost, network_rows
+from cmt_search.cost import cost, sizes_of
+from cmt_search.cost.formula import StageSizes, block_cost
 from cmt_search.presets import PRESETS
 from tests.archs import archs
 
@@ -127,37 +126,3 @@ def test_half_the_query_channels_save_what_they_cost_by_hand() -> None:
         product = size.tokens * size.kv_tokens * stage.width // 2
         saved += stage.depth * (projections + product)
     assert cost(arch).macs - cost(halved).macs == saved
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> list[Arch]:
-    """Networks that differ in depth, width, heads, hidden and query channels, and resolution."""
-    base = draw(archs)
-    found = []
-    for _ in range(draw(st.integers(1, 5))):
-        stages = []
-        for stage in base.stages:
-            heads, head_dim = draw(st.integers(1, 4)), draw(st.integers(1, 60))
-            changes = {
-                "depth": draw(st.integers(1, 30)),
-                "width": heads * head_dim,
-                "heads": heads,
-                "mlp_ratio": draw(st.floats(1, 6)),
-                "qk_ratio": draw(st.floats(1.01 / head_dim, 2)),
-            }
-            stages.append(replace(stage, **changes))
-        stem, side = draw(st.integers(1, 99)), draw(sides)
-        found.append(replace(base, stages=tuple(stages), stem_width=stem, resolution=side))
-    return found
-
-
-@given(batch=batches())
-def test_many_networks_at_once_cost_what_each_costs_alone(batch: list[Arch]) -> None:
-    rows = network_rows(stacked([sizes_of(arch) for arch in batch]))
-    for i, arch in enumerate(batch):
-        alone = cost(arch).rows
-        assert len(rows) == len(alone)
-        for together, row in zip(rows, alone, strict=True):
-            counted = [np.broadcast_to(v, len(batch))[i] for v in (together.params, together.macs)]
-            assert counted == [row.params, row.macs]
-            assert np.broadcast_to(together.activations, len(batch))[i] == row.activations

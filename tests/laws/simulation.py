@@ -1,11 +1,12 @@
 """Studies drawn from a known truth, as plain arrays."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmt_search.laws import Surface, fit_surface, simplex_grid
+from cmt_search.laws import Process, Surface, fit_process, fit_surface, simplex_grid
 
 Floats = NDArray[np.float64]
 Truth = Callable[[Floats, float], float]
@@ -30,34 +31,40 @@ def slope(shares: Floats, growth: float) -> float:
     return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
 
 
-def simulate(
+def measurements(
     truth: Truth,
     *,
-    noise: float,
+    noise: float | Sequence[float],
     lattice: float,
     seed: int,
     seeds: int = 2,
     order: int = 3,
     budgets: Sequence[float] = (3.0, 6.0, 12.0),
-) -> Surface:
-    """Draw a study around `truth` and fit it."""
+) -> dict[str, Any]:
+    """Draw a study around `truth`, as keyword arguments of a fit; `noise` may differ by budget."""
     rng = np.random.default_rng(seed)
     asked = np.vstack([simplex_grid(order), PAPER])
     rows: list[tuple[float, Floats, float, float, str]] = []
-    for budget in budgets:
+    for budget, sd in zip(budgets, np.broadcast_to(noise, len(budgets)), strict=True):
         for i, point in enumerate(asked):
             real = point + rng.normal(0, 0.015, 3)
             real /= real.sum()
             level = truth(real, float(np.log(budget))) + rng.normal(0, lattice)
-            for value in level + rng.normal(0, noise, seeds):
+            for value in level + rng.normal(0, sd, seeds):
                 rows.append((value, real, float(np.log(budget)), budget, f"{i} at {budget}"))
-    accuracy, shares, growth, budget_of, network = zip(*rows, strict=True)
-    return fit_surface(
-        accuracy,
-        shares=shares,
-        growth=growth,
-        budget=budget_of,
-        network=network,
-        seed=seed,
-        draws=1500,
-    )
+    names = ("accuracy", "shares", "growth", "budget", "network")
+    return {**dict(zip(names, zip(*rows, strict=True), strict=True)), "seed": seed, "draws": 1500}
+
+
+def simulate(truth: Truth, *, noise: float, lattice: float, seed: int, **design: Any) -> Surface:
+    """Draw a study around `truth` and fit the quadratic."""
+    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
+    return fit_surface(study.pop("accuracy"), **study)
+
+
+def simulate_process(
+    truth: Truth, *, noise: float | Sequence[float], lattice: float, seed: int, **design: Any
+) -> Process:
+    """Draw a study around `truth` and fit the process."""
+    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
+    return fit_process(study.pop("accuracy"), **study)

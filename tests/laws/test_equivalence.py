@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cmt_search.laws import (
     EPS,
@@ -9,10 +11,12 @@ from cmt_search.laws import (
     contrast,
     equivalence_set,
     flatness,
+    needed_eps,
     selected_contrasts,
     simplex_grid,
     typical_error,
     verdict_word,
+    within_eps,
 )
 from tests.laws.simulation import LARGEST, PAPER, Truth, flat, peak, simulate, slope
 
@@ -51,6 +55,25 @@ def test_the_equivalence_set_holds_what_is_near_the_best_in_a_twentieth_of_the_d
     draws[:5, 1] = EPS  # near it in 5 draws of 100
     draws[:4, 2] = EPS  # near it in 4
     assert equivalence_set(draws).tolist() == [True, True, False]
+
+
+@given(seed=st.integers(0, 1000), draws=st.integers(20, 130), eps=st.floats(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_a_rule_is_in_the_set_when_its_probability_is_a_twentieth_or_more(
+    seed: int, draws: int, eps: float
+) -> None:
+    values = np.random.default_rng(seed).normal(size=(draws, 7))
+    expected = within_eps(values, eps=eps) >= 0.05 - 1e-12
+    assert equivalence_set(values, eps=eps).tolist() == expected.tolist()
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_a_rule_enters_the_set_at_the_eps_that_it_needs(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(100, 7))
+    for i, needed in enumerate(needed_eps(values)):
+        assert equivalence_set(values, eps=needed)[i]
+        assert needed == 0 or not equivalence_set(values, eps=np.nextafter(needed, 0))[i]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The published rules are where the design page puts them, and families are plain values."""
 
+import itertools
 import json
+import math
 
 import pytest
 
@@ -9,12 +11,15 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import (
+    ALIASES,
+    CATALOGUE,
     NAMED_RULES,
     Budget,
     Family,
     Grid,
     ScalingRule,
     Shares,
+    fast_shares,
     named_rule,
     named_rules,
 )
@@ -72,8 +77,52 @@ def test_an_unknown_rule_is_refused_with_the_names_there_are() -> None:
         named_rule("cmt", base=CMT_S)
     assert str(caught.value) == (
         "rule 'cmt' is unknown; choose from cmt-paper, efficientnet, dwr, depth-only, width-only, "
-        "resolution-only, uniform"
+        "resolution-only, uniform, dw, dr, wr, dwr(alpha)"
     )
+
+
+def test_a_search_compares_the_same_seven_rules_unless_told_otherwise() -> None:
+    seven = "cmt-paper efficientnet dwr depth-only width-only resolution-only uniform"
+    assert list(NAMED_RULES) == seven.split()
+    assert [*CATALOGUE] == [*NAMED_RULES, "dw", "dr", "wr"]
+
+
+def test_no_point_of_the_triangle_has_two_names_in_the_catalogue() -> None:
+    points = [named_rule(name, base=CMT_S).shares.values for name in CATALOGUE]
+    distances = [math.dist(a, b) for a, b in itertools.combinations(points, 2)]
+    assert min(distances) > 0.05
+    assert not set(ALIASES) & set(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),  # on depth, width and resolution, as in the paper's own code
+    [
+        *[("d", (1, 0, 0)), ("w", (0, 1, 0)), ("r", (0, 0, 1))],
+        *[("dw", (1, 1, 0)), ("dr", (1, 0, 1)), ("wr", (0, 1, 1))],
+        *[("uniform", (1, 1, 1)), ("dWr", (1, 8, 1))],
+    ],
+)
+def test_all_strategies_of_dollar_et_al_are_there(name: str, weights: tuple[int, ...]) -> None:
+    shares = named_rule(name, base=CMT_S).shares
+    assert shares.values == pytest.approx([w / sum(weights) for w in weights], abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "same"), [(0.8, "dwr"), (1 / 3, "uniform"), (1, "width-only"), (0, "dr")]
+)
+def test_their_family_passes_through_the_rules_that_have_a_name(alpha: float, same: str) -> None:
+    assert fast_shares(alpha).values == pytest.approx(CATALOGUE[same].shares.values, abs=1e-15)
+    rule = named_rule(f"dwr({alpha})", base=CMT_S, grid=Grid(resolution_step=16))
+    assert rule.shares.values == pytest.approx(fast_shares(alpha).values, abs=1e-15)
+    assert (rule.name, rule.grid.resolution_step) == (f"dwr({alpha})", 16)
+
+
+def test_an_alpha_that_is_no_share_is_refused() -> None:
+    message = r"^dwr\(1.5\): alpha is width's share of the growth; use 0..1$"
+    with pytest.raises(BudgetError, match=message):
+        named_rule("dwr(1.5)", base=CMT_S)
+    with pytest.raises(BudgetError, match=r"^rule 'dwr\(x\)' is unknown;"):
+        named_rule("dwr(x)", base=CMT_S)
 
 
 @pytest.fixture(scope="module")

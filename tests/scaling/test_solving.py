@@ -1,11 +1,10 @@
 """Solving makes the nearest integers of a rule that meet the budget, or says what binds."""
 
 import math
-import random
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,86 +15,14 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import Budget, Grid, Member, ScalingRule, Shares, named_rule
+from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, named_rule
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 PICO = PRESETS["cmt_pico"]
 PICO_MACS = cost(PICO).macs
 MIXED = Shares(depth=0.3, width=0.4, resolution=0.3)
-SAMPLES = {"cmt_s": (0.1, 10.0), "cmt_micro": (1.0, 30.0), "cmt_nano": (1.0, 30.0)}
-
-
-def _random_shares(numbers: random.Random) -> Shares:
-    low, high = sorted((numbers.random(), numbers.random()))
-    return Shares(depth=low, width=high - low, resolution=1 - high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solved:
-    """A random rule at a random budget, and its member if there is one."""
-
-    base: Arch
-    shares: Shares
-    growth: float
-    member: Member | None
-
-
-@pytest.fixture(scope="module", params=SAMPLES)
-def sample(request: pytest.FixtureRequest) -> list[Solved]:
-    base, (low, high) = PRESETS[request.param], SAMPLES[request.param]
-    macs, numbers = cost(base).macs, random.Random(f"solving {request.param}")
-    found = []
-    for _ in range(60):
-        shares = _random_shares(numbers)
-        growth = math.exp(numbers.uniform(math.log(low), math.log(high)))
-        try:
-            member = ScalingRule(base=base, shares=shares).member(growth * macs)
-        except BudgetError:
-            member = None
-        found.append(Solved(base=base, shares=shares, growth=growth, member=member))
-    return found
-
-
-def test_all_but_one_in_a_hundred_random_rules_are_solved_without_a_trim(
-    sample: list[Solved],
-) -> None:
-    assert sum(s.member is None for s in sample) <= len(sample) // 100
-    assert not any(s.member.trim for s in sample if s.member)
-
-
-def test_every_member_is_within_tolerance_and_costs_what_it_says(sample: list[Solved]) -> None:
-    for solved in sample:
-        if member := solved.member:
-            assert member.cost == cost(member.arch)
-            assert member.cost.macs == pytest.approx(member.budget.macs, rel=0.01)
-
-
-def test_realised_shares_and_residual_sum_to_one(sample: list[Solved]) -> None:
-    for solved in sample:
-        if solved.member and solved.member.realised:
-            total = math.fsum([*solved.member.realised.values, solved.member.residual])
-            assert total == pytest.approx(1, abs=1e-9)
-            assert abs(solved.member.residual) < 1e-9  # the IRFFN ratio of these bases is whole
-
-
-def test_rounding_moves_shares_little_from_a_factor_of_three_on(sample: list[Solved]) -> None:
-    gaps = [
-        np.subtract(s.member.realised.values, s.shares.values)
-        for s in sample
-        if s.member and s.member.realised and abs(math.log(s.growth)) >= math.log(3)
-    ]
-    assert len(gaps) >= 15
-    assert np.sqrt(np.mean(np.square(gaps))) <= 0.05
-
-
-def test_members_keep_what_a_rule_does_not_scale(sample: list[Solved]) -> None:
-    for solved in (s for s in sample if s.member):
-        arch, base = solved.member.arch, solved.base
-        sizes = [(s.heads, s.kv_stride, s.mlp_ratio) for s in base.stages]
-        assert [(s.heads, s.kv_stride, s.mlp_ratio) for s in arch.stages] == sizes
-        ends = {"resolution": arch.resolution, "stem_width": arch.stem_width}
-        assert replace(base, stages=arch.stages, **ends) == arch
+BASES = ("cmt_s", "cmt_micro", "cmt_nano", "cmt_pico")
 
 
 def test_solving_is_deterministic_in_this_process_and_in_another() -> None:
@@ -119,7 +46,7 @@ def test_solving_is_deterministic_in_this_process_and_in_another() -> None:
         assert there.stdout == here.arch.key
 
 
-@pytest.mark.parametrize("name", [*SAMPLES, "cmt_pico"])
+@pytest.mark.parametrize("name", BASES)
 def test_growing_budgets_give_growing_macs(name: str) -> None:
     macs = cost(PRESETS[name]).macs
     rule = named_rule("cmt-paper", base=PRESETS[name])
@@ -132,7 +59,7 @@ def test_growing_budgets_give_growing_macs(name: str) -> None:
     assert first.stages[0].width < last.stages[0].width
 
 
-@pytest.mark.parametrize("name", [*SAMPLES, "cmt_pico"])
+@pytest.mark.parametrize("name", BASES)
 def test_depth_only_growth_is_realised_as_depth_alone(name: str) -> None:
     base = PRESETS[name]
     member = named_rule("depth-only", base=base).member(3 * cost(base).macs)

@@ -1,0 +1,115 @@
+"""Families beside each other: how depth, width and resolution grow with MACs under each rule."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cmt_search.analysis.figure_style import BLACK, log_ticks, rule_looks, short_macs, styled
+from cmt_search.analysis.figure_triangle import draw_rule_map
+from cmt_search.arch import Arch
+from cmt_search.cost import cost
+from cmt_search.scaling.shares import Shares
+
+PANELS = ("blocks", "channels of stage 1", "pixels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyPoint:
+    """A network of a family."""
+
+    name: str
+    macs: int
+    sizes: tuple[int, int, int]  # blocks, channels of the first stage, pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyData:
+    """What the comparison of families shows."""
+
+    families: Mapping[str, tuple[FamilyPoint, ...]]  # by rule; each by growing MACs
+    published: tuple[FamilyPoint, ...]
+    base: FamilyPoint
+
+
+def family_data(
+    families: Mapping[str, Iterable[Arch]], *, published: Mapping[str, Arch], base: Arch
+) -> FamilyData:
+    """Compute the comparison of families around `base`."""
+    return FamilyData(
+        families={
+            name: tuple(sorted((_point(arch.key, arch) for arch in archs), key=lambda p: p.macs))
+            for name, archs in families.items()
+        },
+        published=tuple(_point(name, arch) for name, arch in published.items()),
+        base=_point("base", base),
+    )
+
+
+def draw_family(data: FamilyData) -> go.Figure:
+    """Draw depth, width and resolution against MACs, a line per rule."""
+    figure = make_subplots(rows=1, cols=3, subplot_titles=PANELS, horizontal_spacing=0.06)
+    looks = rule_looks(list(data.families))
+    for name, points in data.families.items():
+        colour, symbol = looks[name]
+        _add(figure, points, name=name, marker={"color": colour, "symbol": symbol, "size": 8})
+    hollow = {"color": BLACK, "symbol": "circle-open", "size": 11, "line": {"width": 1.5}}
+    _add(figure, data.published, name="published", marker=hollow, mode="markers")
+    _add(
+        figure,
+        (data.base,),
+        name="base",
+        marker={"color": BLACK, "symbol": "star", "size": 11},
+        mode="markers",
+    )
+    everything = [p.macs for points in data.families.values() for p in points]
+    everything += [p.macs for p in (*data.published, data.base)]
+    ticks = log_ticks(min(everything), max(everything))
+    figure.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[short_macs(tick) for tick in ticks], title="MACs"
+    )
+    figure.update_yaxes(type="log", nticks=6)
+    return styled(
+        figure,
+        title="What each rule grows",
+        subtitle="Networks of equal MACs stand above each other; both axes are logarithmic",
+        height=460,
+    )
+
+
+def draw_rules_map(shares: Mapping[str, Shares]) -> go.Figure:
+    """Where rules stand in the triangle of shares."""
+    return draw_rule_map(
+        shares, title="Rules as shares", subtitle="Of the growth in log MACs; corners grow one size"
+    )
+
+
+def _point(name: str, arch: Arch) -> FamilyPoint:
+    sizes = (arch.depth, arch.stages[0].width, arch.resolution)
+    return FamilyPoint(name=name, macs=cost(arch).macs, sizes=sizes)
+
+
+def _add(
+    figure: go.Figure,
+    points: Sequence[FamilyPoint],
+    *,
+    name: str,
+    marker: Mapping[str, object],
+    mode: str = "lines+markers",
+) -> None:
+    for i, panel in enumerate(PANELS):
+        figure.add_scatter(
+            x=[point.macs for point in points],
+            y=[point.sizes[i] for point in points],
+            mode=mode,
+            name=name,
+            legendgroup=name,
+            showlegend=i == 0,
+            marker=dict(marker),
+            line={"color": marker["color"], "width": 1.5},
+            text=[point.name for point in points],
+            hovertemplate=f"{name} %{{text}}: %{{y}} {panel} at %{{x:.4s}} MACs<extra></extra>",
+            row=1,
+            col=i + 1,
+        )

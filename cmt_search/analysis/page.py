@@ -1,0 +1,38 @@
+"""HTML files that need nothing beside them, written whole or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from cmt_search.errors import RunError
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(path.suffix + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        return partial.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error}); choose another file") from error
+
+
+def write_figures(path: Path, figures: Sequence[go.Figure], *, title: str) -> Path:
+    """Write figures below each other, plotly.js included.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)
+    ]
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    return write_page(
+        path, head + '<body style="margin:1.5rem">' + "".join(parts) + "</body></html>\n"
+    )
