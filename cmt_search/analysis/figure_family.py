@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cmt_search.analysis.figure_style import BLACK, log_ticks, rule_looks, short_macs, styled
+from cmt_search.analysis.figure_style import (
+    BLACK,
+    log_ticks,
+    rule_looks,
+    short_macs,
+    styled,
+)
 from cmt_search.analysis.figure_triangle import draw_rule_map
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
@@ -51,9 +57,13 @@ def draw_family(data: FamilyData) -> go.Figure:
     """Draw depth, width and resolution against MACs, a line per rule."""
     figure = make_subplots(rows=1, cols=3, subplot_titles=PANELS, horizontal_spacing=0.06)
     looks = rule_looks(list(data.families))
+    seen: set[tuple[str, str]] = set()
     for name, points in data.families.items():
         colour, symbol = looks[name]
-        _add(figure, points, name=name, marker={"color": colour, "symbol": symbol, "size": 8})
+        marker = {"color": colour, "symbol": symbol, "size": 8}
+        dash = "dot" if looks[name] in seen else "solid"  # there are fewer looks than rules
+        seen.add(looks[name])
+        _add(figure, points, name=name, marker=marker, dash=dash)
     hollow = {"color": BLACK, "symbol": "circle-open", "size": 11, "line": {"width": 1.5}}
     _add(figure, data.published, name="published", marker=hollow, mode="markers")
     _add(
@@ -63,13 +73,11 @@ def draw_family(data: FamilyData) -> go.Figure:
         marker={"color": BLACK, "symbol": "star", "size": 11},
         mode="markers",
     )
-    everything = [p.macs for points in data.families.values() for p in points]
-    everything += [p.macs for p in (*data.published, data.base)]
-    ticks = log_ticks(min(everything), max(everything))
-    figure.update_xaxes(
-        type="log", tickvals=ticks, ticktext=[short_macs(tick) for tick in ticks], title="MACs"
-    )
-    figure.update_yaxes(type="log", nticks=6)
+    everything = [p for points in data.families.values() for p in points]
+    everything += [*data.published, data.base]
+    figure.update_xaxes(**_log_axis([p.macs for p in everything]), title="MACs")
+    for i in range(len(PANELS)):
+        figure.update_yaxes(**_log_axis([p.sizes[i] for p in everything]), row=1, col=i + 1)
     return styled(
         figure,
         title="What each rule grows",
@@ -79,15 +87,24 @@ def draw_family(data: FamilyData) -> go.Figure:
 
 
 def draw_rules_map(shares: Mapping[str, Shares]) -> go.Figure:
-    """Where rules stand in the triangle of shares."""
+    """Where rules stand in the triangle of shares; rules at one point share a label."""
+    names: dict[Shares, list[str]] = {}
+    for name, place in shares.items():
+        names.setdefault(place, []).append(name)
+    places = {", ".join(here): place for place, here in names.items()}
     return draw_rule_map(
-        shares, title="Rules as shares", subtitle="Of the growth in log MACs; corners grow one size"
+        places, title="Rules as shares", subtitle="Of the growth in log MACs; corners grow one size"
     )
 
 
 def _point(name: str, arch: Arch) -> FamilyPoint:
     sizes = (arch.depth, arch.stages[0].width, arch.resolution)
     return FamilyPoint(name=name, macs=cost(arch).macs, sizes=sizes)
+
+
+def _log_axis(values: Sequence[int]) -> dict[str, object]:
+    ticks = log_ticks(min(values), max(values))
+    return {"type": "log", "tickvals": ticks, "ticktext": [short_macs(tick) for tick in ticks]}
 
 
 def _add(
@@ -97,6 +114,7 @@ def _add(
     name: str,
     marker: Mapping[str, object],
     mode: str = "lines+markers",
+    dash: str = "solid",
 ) -> None:
     for i, panel in enumerate(PANELS):
         figure.add_scatter(
@@ -107,7 +125,7 @@ def _add(
             legendgroup=name,
             showlegend=i == 0,
             marker=dict(marker),
-            line={"color": marker["color"], "width": 1.5},
+            line={"color": marker["color"], "width": 1.5, "dash": dash},
             text=[point.name for point in points],
             hovertemplate=f"{name} %{{text}}: %{{y}} {panel} at %{{x:.4s}} MACs<extra></extra>",
             row=1,

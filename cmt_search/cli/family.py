@@ -118,13 +118,13 @@ def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> 
 
 
 def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> "ScalingRule":
-    from cmt_search.scaling import NAMED_RULES, ScalingRule, named_rule
+    from cmt_search.scaling import CATALOGUE, ScalingRule, named_rule
 
     if base == _OWN_BASE:
         return space.rule(shares, name=name)
     if base not in PRESETS:
         raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
-    if name in NAMED_RULES:  # constants give other shares around another base
+    if name in CATALOGUE:  # constants give other shares around another base
         return named_rule(name, base=PRESETS[base])
     return ScalingRule(base=PRESETS[base], shares=shares, name=name)
 

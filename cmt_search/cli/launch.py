@@ -126,18 +126,35 @@ def status(run: RunArgument, json: Json = False) -> None:
         say(f"{count} failed: {reason}")
 
 
-def validate(space: SpaceArgument, json: Json = False) -> None:
-    """Check a space file, and show what a search of it would train."""
+def validate(
+    space: SpaceArgument,
+    seed_sd: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Points of top1 between two trainings of a network; see calibrate."
+        ),
+    ] = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Train the base briefly, for hours.")
+    ] = False,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Check a space file, and show what a search of it would train and could find out."""
     from cmt_search.cli.console import print_json, say, show_table
-    from cmt_search.cli.planning import plan
+    from cmt_search.cli.planning import SEED_SD, plan, power_lines, power_plan, seconds_of_design
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
     wanted = load_space(space)
     check_trainable(wanted, file=space)
     planned = plan(wanted)
+    seconds = seconds_of_design(wanted, device=device) if time else None
+    found = None
+    if wanted.kind == "rule":
+        found = power_plan(wanted, seed_sd=SEED_SD if seed_sd is None else seed_sd / 100)
     if json:
-        print_json(planned)
+        print_json(planned | {"power": found, "seconds_per_seed": seconds})
         return
     show_table(planned["candidates"], title="Candidates")
     for name, reason in planned["infeasible"].items():
@@ -146,6 +163,8 @@ def validate(space: SpaceArgument, json: Json = False) -> None:
         f"{space} is valid: {planned['trials']} trials, {planned['trainings']} trainings, "
         f"base {planned['base_macs']:,} MACs"
     )
+    for line in power_lines(found, seconds=seconds) if found else ():
+        say(line)
 
 
 def _search(

@@ -1,13 +1,21 @@
 """What a search will train, before it does."""
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cmt_search.analysis.wording import duration
 from cmt_search.errors import BudgetError
+from cmt_search.laws import SEEDS, planned_power, seeds_for
 from cmt_search.search import design
 from cmt_search.space import format_quantity
 
 if TYPE_CHECKING:
-    from cmt_search.space import Candidate, SearchSpace
+    from cmt_search.search import DesignPoint
+    from cmt_search.space import Candidate, Rung, SearchSpace
+
+SEED_SD = 0.01  # top1 between seeds, where nothing is known; `calibrate` measures it
+_TARGETS = (0.005, 0.01)  # differences of top1 that one would like to find
 
 
 def plan(space: "SearchSpace") -> dict[str, Any]:
@@ -43,6 +51,91 @@ def plan(space: "SearchSpace") -> dict[str, Any]:
         "candidates": rows,
         "infeasible": infeasible,
     }
+
+
+def power_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
+    """What the design of a rule search can tell apart, with more and more seeds.
+
+    Raises:
+        AnalysisError: it holds too few networks.
+    """
+    rows = [
+        (rung.realised.values, math.log(rung.macs / _macs(space)), rung.budget, rung.arch.key)
+        for point in design(space)
+        for rung in _rungs(space, point)
+        if rung.realised is not None
+    ]
+    shares, growth, budget, network = zip(*rows, strict=True)
+    powers = []
+    for seeds in sorted({space.seeds, *SEEDS}):
+        powers.append(
+            planned_power(
+                shares=shares,
+                growth=growth,
+                budget=budget,
+                network=network,
+                paper=space.named_shares()["cmt-paper"].values,
+                seed_sd=seed_sd,
+                seeds=seeds,
+                seed=space.seed,
+            )
+        )
+        if seeds >= space.seeds and powers[-1].detectable <= min(_TARGETS):
+            break
+    own = next(one for one in powers if one.seeds == space.seeds)
+    targets = {target: seeds_for(powers, difference=target) for target in _TARGETS}
+    return {
+        "seed_sd": seed_sd,
+        "seeds": space.seeds,
+        "error": round(own.error, 5),
+        "detectable": round(own.detectable, 5),
+        "seeds_for": {f"{100 * target:g} points": seeds for target, seeds in targets.items()},
+        "most_seeds_tried": powers[-1].seeds,
+        "trainings_per_seed": len(rows),
+    }
+
+
+def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
+    """The plan in words; `seconds` are those of all trainings of one seed."""
+    lines = [
+        f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: with "
+        f"{plan['seeds']} seed(s) a contrast to the paper's rule has a standard error of about "
+        f"{100 * plan['error']:.1f} points; differences from {100 * plan['detectable']:.1f} points "
+        "on are found (two-sided 5%, power 80%)"
+    ]
+    for target, seeds in plan["seeds_for"].items():
+        if seeds is None:
+            most = plan["most_seeds_tried"]
+            lines.append(f"for {target}: more than {most} seeds; more rules help as well")
+            continue
+        trainings = seeds * plan["trainings_per_seed"]
+        took = "" if seconds is None else f", about {duration(seconds * seeds)} one after another"
+        lines.append(f"for {target}: {seeds} seeds, {trainings} trainings{took}")
+    return lines
+
+
+def seconds_of_design(space: "SearchSpace", *, device: str | None) -> float:
+    """Seconds of one training of each network of the design, one after another, on this machine.
+
+    Measured on the base with a twentieth of the images, and taken to grow with MACs and epochs:
+    a rough figure, since small networks are not bound by MACs alone.
+    """
+    from cmt_search.cli.wiring import factory_of
+    from cmt_search.evaluation import Fidelity
+
+    part = 0.05
+    few = Fidelity(epochs=1, data_fraction=space.proxy.data_fraction * part)
+    measured = factory_of(space, device=device)()(space.arch, fidelity=few, seed=space.seed)
+    rungs = [rung for point in design(space) for rung in _rungs(space, point)]
+    work = sum(rung.fidelity.epochs * rung.macs / _macs(space) for rung in rungs)
+    return measured.seconds / part * work
+
+
+def _rungs(space: "SearchSpace", point: "DesignPoint") -> "tuple[Rung, ...]":
+    try:
+        return space.candidate(point.params, point.name).rungs
+    except BudgetError:
+        return ()
 
 
 def _macs(space: "SearchSpace") -> int:

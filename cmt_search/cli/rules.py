@@ -80,11 +80,11 @@ def _print(
         say(f"{row.name}{called}: {row.source}")
         for macs, reason in row.missing.items():
             say(f"  no member at {macs:,.0f} MACs: {reason}")
-    show_table(_drift(base), title="Where constant exponents lead: MACs promised over MACs true")
+    show_table(_drift(base), title="Where constant exponents lead: MACs promised against true")
     if explained is not None:
         depth, width, side = explained.rule.shares.values
         fit = ", ".join(
-            f"{size} {r2:.2f}"
+            f"{size} {r2:.3f}"
             for size, r2 in zip(("depth", "width", "resolution"), explained.r_squared, strict=True)
         )
         say(
@@ -122,7 +122,7 @@ def _drift(base: "Arch") -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for row in exponent_table(base):
         cells = rows.setdefault(row.rule, {"rule": row.rule})
-        cells[f"{row.promised:g} times"] = f"{row.error:+.0%}"
+        cells[f"{row.promised:g} times"] = f"{row.error:+.1%}"
     return list(rows.values())
 
 

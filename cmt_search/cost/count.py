@@ -10,7 +10,7 @@ from cmt_search.cost.formula import Array, Sizes, Terms, network_rows, total
 from cmt_search.cost.sizes import Columns, checked, each_size, sizes_in, sizes_of
 from cmt_search.errors import ArchError
 
-_AT_ONCE = 4096  # networks whose intermediate arrays stay in a core's cache
+_AT_ONCE = 8192  # networks whose intermediate arrays stay in a core's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

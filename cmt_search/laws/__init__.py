@@ -34,6 +34,7 @@ from cmt_search.laws.extrapolation import (
     extrapolation,
 )
 from cmt_search.laws.noise import Noise, pooled_noise, relative_noise
+from cmt_search.laws.planning import SEEDS, Power, planned_power, seeds_for
 from cmt_search.laws.power import Optimum, PowerLaws, RuleEstimate, power_laws
 from cmt_search.laws.process import Process, fit_process
 from cmt_search.laws.response import NEEDED, Response
@@ -45,6 +46,7 @@ __all__ = [
     "EPS",
     "NEEDED",
     "NOMINAL",
+    "SEEDS",
     "AccuracyLaw",
     "AdditiveLaw",
     "Assessment",
@@ -60,6 +62,7 @@ __all__ = [
     "Extrapolation",
     "Noise",
     "Optimum",
+    "Power",
     "PowerLaws",
     "Prediction",
     "Process",
@@ -84,11 +87,13 @@ __all__ = [
     "fit_surface",
     "flatness",
     "needed_eps",
+    "planned_power",
     "pooled_noise",
     "power_laws",
     "relative_noise",
     "repair",
     "resample",
+    "seeds_for",
     "selected_contrasts",
     "simplex_grid",
     "typical_error",

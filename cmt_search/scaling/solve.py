@@ -91,7 +91,7 @@ def _legal(counts: Terms[Array], *, budget: Budget) -> NDArray[np.bool_]:
 def _fast_enough(
     archs: Iterator[Arch], *, budget: Budget, latency: Latency | None
 ) -> tuple[Arch, float | None]:
-    """The first of `archs` within the cap on latency and its milliseconds; the first without one."""
+    """The first of `archs` within the cap on latency, and its ms; without a cap, the first."""
     cap = budget.latency_ms
     if cap is None or latency is None:
         return next(archs), None

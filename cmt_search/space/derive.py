@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cmt_search.errors import SpaceError
-from cmt_search.scaling import NAMED_RULES, Shares
+from cmt_search.scaling import CATALOGUE, Shares
 from cmt_search.space.load import validated
 from cmt_search.space.model import SearchSpace
 
@@ -26,7 +26,7 @@ def confirmation_space(
     points = [
         {"name": name, "depth": s.depth, "width": s.width, "resolution": s.resolution}
         for name, s in rules.items()
-        if name not in NAMED_RULES
+        if name not in CATALOGUE
     ]
     data = space.model_dump(mode="json", exclude_none=True)
     data["budgets"] = [macs]
@@ -38,7 +38,7 @@ def confirmation_space(
         "name": "design",
         "lattice": 0,
         "replicates": 1,
-        "rules": [name for name in rules if name in NAMED_RULES],
+        "rules": [name for name in rules if name in CATALOGUE],
         "points": points,
     }
     data.pop("trials", None)

@@ -9,7 +9,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import CmtSearchError, SpaceError
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import DatasetSpec, Recipe
-from cmt_search.scaling import NAMED_RULES, Keep, Shares
+from cmt_search.scaling import CATALOGUE, NAMED_RULES, Keep, Shares
 from cmt_search.space.quantity import Quantity
 
 
@@ -215,14 +215,14 @@ class Sampler(Section):
     @classmethod
     def _are_known(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
         for name in rules:
-            if name not in NAMED_RULES:
-                raise ValueError(f"rule {name!r} is unknown; use {', '.join(NAMED_RULES)}")
+            if name not in CATALOGUE:
+                raise ValueError(f"rule {name!r} is unknown; use {', '.join(CATALOGUE)}")
         return rules
 
     @field_validator("points")
     @classmethod
     def _have_own_names(cls, points: tuple[Point, ...]) -> tuple[Point, ...]:
-        taken = set(NAMED_RULES)
+        taken = set(CATALOGUE)
         for point in points:
             if point.name in taken:
                 raise ValueError(f"the name {point.name!r} is taken; choose another")

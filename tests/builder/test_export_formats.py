@@ -146,4 +146,6 @@ def test_onnx_runtime_gives_the_logits_of_the_model_for_any_batch(
 def test_onnx_runtime_gives_the_logits_of_cmt_ti(tmp_path: Path) -> None:
     model = trained(create("cmt_ti", img_size=160))
     file = tmp_path / "cmt_ti.onnx"
-    assert_runs_in_onnx_runtime(model, model, opset=18, file=file, optimize=False)  # in half the time
+    assert_runs_in_onnx_runtime(
+        model, model, opset=18, file=file, optimize=False
+    )  # in half the time

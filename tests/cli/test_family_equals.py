@@ -1,0 +1,100 @@
+"""`family` says which rules are not told from the best, and chooses among them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cmt_search.analysis import equal_rules, equals_of, equals_text
+from cmt_search.arch import Arch
+from cmt_search.cli import invoke
+from cmt_search.cli.wiring import analysis_of, space_of
+from cmt_search.cost import cost
+from cmt_search.errors import BudgetError
+from cmt_search.scaling import DIMENSIONS, Shares
+from cmt_search.search import RunFolder
+from tests.cli.test_cli import SPACE, Table, said
+
+STUDIES = 10
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished run, whose verdicts are simulated a few times only."""
+    folder = tmp_path_factory.mktemp("family")
+    (folder / "space.yaml").write_text(SPACE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+        patch.setattr("cmt_search.cli.wiring.STUDIES", STUDIES)
+        arguments = ["--runs", str(folder), "--name", "tiny", "--executor", "inline"]
+        assert invoke(["run", str(folder / "space.yaml"), *arguments]) == 0
+        yield folder / "tiny"
+
+
+def family(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert invoke(["family", str(run), "--base", "run", *arguments, "--json"]) == 0
+    return said(capsys)
+
+
+def test_the_equals_stand_beside_the_best_rule(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analysis = analysis_of(run, studies=STUDIES)
+    assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
+    assert equals_text(analysis) in capsys.readouterr().out.replace("\n", "")
+    written = yaml.safe_load((run / "family.yaml").read_text(encoding="utf-8"))["evidence"]
+    assert written["equals"] == equals_of(analysis)
+    assert equals_text(analysis) in written["says"]
+    assert written["detectable_difference"] > 0
+    assert written["interval"][0] < written["difference_to_paper"] < written["interval"][1]
+    assert f"of {STUDIES} studies simulated" in " ".join(written["says"])
+
+
+@pytest.mark.parametrize("criterion", ["activations", "params"])
+def test_the_cheapest_of_the_equals_is_chosen(
+    criterion: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
+    space = space_of(RunFolder.open(run))
+    costs = {}
+    for values in equal_rules(analysis_of(run, studies=STUDIES)).tolist():
+        rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="x")
+        try:
+            arch = rule.member(space.budget_macs[-1]).arch
+        except BudgetError:
+            continue
+        costs[tuple(round(v, 4) for v in rule.shares.values)] = getattr(cost(arch), criterion)
+    assert costs[tuple(chosen["shares"].values())] == min(costs.values())
+    assert len(set(costs.values())) > 1
+    (member,) = chosen["members"]
+    assert member["name"] == f"least-{criterion}-3M"
+    assert Arch.from_dict(member["arch"]).key == member["key"]
+
+
+def test_an_unknown_criterion_names_the_known_ones(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["family", str(run), "--rule", "least-latency"]) == 2
+    error = capsys.readouterr().err.replace("\n", " ")
+    assert "rule 'least-latency' is not in this search; use best, least-activations" in error
+
+
+def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    arguments = ["--runs", str(tmp_path), "--name", "few", "--executor", "inline"]
+    assert invoke(["run", str(tmp_path / "space.yaml"), "--trials", "2", *arguments]) == 0
+    run = str(tmp_path / "few")
+    assert invoke(["family", run, "--rule", "least-activations"]) == 2
+    assert "there is no best rule yet. No verdict: " in capsys.readouterr().err
+    capsys.readouterr()
+    assert invoke(["family", run, "--rule", "cmt-paper", "--json"]) == 0
+    evidence = json.loads(capsys.readouterr().out)["evidence"]
+    assert evidence["word"] is None
+    assert evidence["says"][0].startswith("No verdict: ")
