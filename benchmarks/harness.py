@@ -1,9 +1,7 @@
 """What the benchmarks share: interleaved timing, memory, the machine, CSV files."""
 
 import csv
-import ctypes
 import datetime
-import gc
 import importlib.metadata
 import platform
 import statistics
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from cmt_search.cost.setting import hardware_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -64,21 +64,6 @@ def timed(run: Callable[[], object], *, device: str = "cpu") -> float:
     return time.perf_counter() - began
 
 
-def peak_mib(run: Callable[[], object], *, device: str) -> float:
-    """What a call adds, at most, to the memory held before it, MiB."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
-    before = _resident_kib()
-    run()
-    return (_resident_kib() - before) / 1024
-
-
 def matmul_peak(dtype: torch.dtype, *, device: str) -> float:
     """FLOP/s of a large square matrix product: the best of several."""
     side = 8192 if device == "cuda" else 1536
@@ -91,7 +76,7 @@ def machine(*, device: str, packages: tuple[str, ...] = ("torch", "timm")) -> di
     """Hardware and versions, for every row."""
     return {
         "date": datetime.date.today().isoformat(),
-        "hardware": _hardware(device),
+        "hardware": hardware_name(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
@@ -113,15 +98,3 @@ def write(theme: str, rows: list[dict[str, Any]], *, device: str, out: Path = RE
 def _synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def _resident_kib() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def _hardware(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

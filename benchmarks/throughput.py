@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import RESULTS, interleaved, machine, matmul_peak, peak_mib, write
+from harness import RESULTS, interleaved, machine, matmul_peak, write
 from literal_cmt import LiteralCMT, copy_weights
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from cmt_search.builder import build
 from cmt_search.cost import cost
+from cmt_search.cost.memory import peak_mib
 from cmt_search.presets import PRESETS
 
 CASES = {"cmt_ti": 160, "cmt_s": 224, "cmt_nano": 64}  # preset: resolution
@@ -66,7 +67,7 @@ def main() -> None:
                 f"{row['preset']:9s} {row['dtype']} {row['mode']:7s} {row['kind']:8s}"
                 f"{row['variant']:13s} {row['images_per_s']:10.1f} images/s  "
                 f"x{row['ratio_to_literal']:.2f} ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})  "
-                f"{row['peak_mib']:8.0f} MiB  {row['of_matmul_peak']:.1%} of peak",
+                f"{row['peak_mib'] or 0:8.0f} MiB  {row['of_matmul_peak']:.1%} of peak",
                 flush=True,
             )
         write("throughput", rows, device=args.device, out=args.out)
@@ -205,7 +206,7 @@ def measure(
             "ratio_to_literal": round(timing.ratio, 3),
             "ratio_q1": round(timing.ratio_q1, 3),
             "ratio_q3": round(timing.ratio_q3, 3),
-            "peak_mib": round(memory[name], 1),
+            "peak_mib": None if memory[name] is None else round(memory[name] or 0, 1),
             "of_matmul_peak": round(work * speed / peaks[setting.dtype], 4),
         }
 

@@ -36,6 +36,8 @@ def rules(
     from cmt_search.export import load
     from cmt_search.scaling import describe_rules, exponent_table
 
+    if plot is not None and plot.suffix != ".html":
+        raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
     network = PRESETS[base] if base in PRESETS else load(base)
     asked = macs_of(budgets) if budgets else _around(network)
     rows = describe_rules(network, budgets=asked)
@@ -169,8 +171,6 @@ def _plot(
     from cmt_search.analysis import draw_family, draw_rules_map, family_data, write_figures
     from cmt_search.cli.console import say
 
-    if path.suffix != ".html":
-        raise SpaceError(f"--plot {path}: figures are written as a page; name it {path.stem}.html")
     data = family_data(
         {row.name: [member.arch for member in row.members] for row in rows if row.members},
         published={name: PRESETS[name] for name in _PUBLISHED} if published else {},

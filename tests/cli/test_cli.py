@@ -81,12 +81,6 @@ def test_profile_shows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(part in text for part in ("stem", "stage4", "head", "638,904,600", "9,492,426"))
 
 
-def test_profile_measures_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["profile", "cmt_pico", "--latency", "--json"]) == 0
-    timing = said(capsys)["latency"]
-    assert 0 < timing["low_ms"] <= timing["median_ms"] <= timing["high_ms"]
-
-
 def test_a_bug_is_raised_and_a_mistake_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["profile", "cmt_zz"]) == 2
     assert "cmt_zz: cannot be read" in capsys.readouterr().err

@@ -11,7 +11,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 CODE = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 CONSOLE = re.findall(r"^```console\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = [part for block in CONSOLE for part in block.split("$ cmt-search ")[1:]]
+SHOWN: dict[str, list[str]] = {}
+for _part in (part for block in CONSOLE for part in block.split("$ cmt-search ")[1:]):
+    _command, *_lines = _part.splitlines()
+    SHOWN.setdefault(_command, []).extend(_lines)
 # `print(...)  # text`, or lines of comments below a print in a loop.
 PRINTED = re.compile(r"^(?:print\(.*\)  )?# (.*)$", re.MULTILINE)
 
@@ -27,15 +30,14 @@ def test_the_code_prints_what_the_page_says(code: str, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.splitlines() == PRINTED.findall(code)
 
 
-@pytest.mark.parametrize("part", COMMANDS)
+@pytest.mark.parametrize("command", SHOWN)
 def test_the_commands_print_what_the_page_says(
-    part: str, capsys: pytest.CaptureFixture[str]
+    command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command, *shown = part.splitlines()
     assert invoke(command.split()) == 0
     printed = [cells(line) for line in capsys.readouterr().out.splitlines()]
-    assert shown
-    for line in shown:
+    assert SHOWN[command]
+    for line in SHOWN[command]:
         assert any(line in whole for whole in printed), line
 
 
