@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What a candidate took, and how often it was faster than the reference in the same round."""
+    """What a candidate took, and the reference's time over its own in the same round."""
 
     seconds: float  # median over rounds
     ratio: float  # reference / own, median over rounds

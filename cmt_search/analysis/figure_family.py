@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from cmt_search.analysis.figure_style import (
-    BLACK,
-    log_ticks,
-    rule_looks,
-    short_macs,
-    styled,
-)
+from cmt_search.analysis.figure_style import BLACK, log_ticks, rule_looks, short_macs, styled
 from cmt_search.analysis.figure_triangle import draw_rule_map
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
@@ -103,7 +97,10 @@ def _point(name: str, arch: Arch) -> FamilyPoint:
 
 
 def _log_axis(values: Sequence[int]) -> dict[str, object]:
-    ticks = log_ticks(min(values), max(values))
+    low, high = min(values), max(values)
+    ticks = log_ticks(low, high)
+    if len(ticks) < 2:  # too near to each other for round numbers
+        ticks = [low, high]
     return {"type": "log", "tickvals": ticks, "ticktext": [short_macs(tick) for tick in ticks]}
 
 

@@ -56,24 +56,20 @@ class ResidualDepthwise(nn.Conv2d):
     """
 
     residual: bool
-    one: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, 3, padding=1, groups=width)
         self.residual = True
-        one = torch.zeros(1, 1, 3, 3)
-        one[:, :, 1, 1] = 1
-        self.register_buffer("one", one, persistent=False)
 
     def reparameterize(self) -> None:
         """Move the residual into the weight for good, for inference."""
         with torch.no_grad():
-            self.weight.add_(self.one * self.residual)
+            self.weight[:, :, 1, 1] += float(self.residual)
         self.residual = False
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = (
-            residual_depthwise(x, self.weight, self.bias, self.one)
+            residual_depthwise(x, self.weight, self.bias)
             if self.residual
             else self._conv_forward(x, self.weight, self.bias)
         )
@@ -81,13 +77,14 @@ class ResidualDepthwise(nn.Conv2d):
 
 
 @register_notrace_function  # asks for autocast, which a symbolic trace cannot
-def residual_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, one: Tensor) -> Tensor:
-    """`x + dwconv(x)`; `one` is the kernel of the identity.
+def residual_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x + dwconv3x3(x)`.
 
-    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3), one (1, 1, 3, 3).
+    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3).
     """
     if _is_reduced(weight):  # beside a one, 8 bits would swallow small weights
         return x + F.conv2d(x, weight, bias, padding=1, groups=weight.shape[0])
+    one = F.pad(torch.ones_like(weight[:1, :, :1, :1]), [1, 1, 1, 1])  # the identity's kernel
     return F.conv2d(x, weight + one, bias, padding=1, groups=weight.shape[0])
 
 

@@ -97,6 +97,8 @@ def _fitted(
     official = is_official(state_dict)
     state = from_official(state_dict, ours=own) if official else dict(state_dict)
     _give_to_blocks(state, own)
+    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    state = {**counts, **state}  # torch did without them once
     _check(state, own, where=where, official=official)
     # The official code takes square images only, so that other sizes cannot be meant.
     _resize_tables(
@@ -146,14 +148,17 @@ def _check(
     def named(key: str) -> str:
         return official_key(key) if official else key
 
-    missing = [named(key) for key in own if key not in state and key not in _HEAD]
-    unexpected = [named(key) for key in state if key not in own and key not in _HEAD]
+    headless = not any(key in state for key in _HEAD) or _HEAD[0] not in own
+    apart = _HEAD if headless else ()
+    missing = [named(key) for key in own if key not in state and key not in apart]
+    unexpected = [named(key) for key in state if key not in own and key not in apart]
     if missing or unexpected:
         lists = {"misses": missing, "does not expect": unexpected}
         told = " and ".join(f"{verb} {listed(keys)}" for verb, keys in lists.items() if keys)
         raise ArchError(
             f"{where}: the model {told}; build the Arch that the checkpoint is of (depths, "
-            "kv_strides and position decide the keys)"
+            "kv_strides and position decide the keys), and load before reparameterize_model or "
+            "features_only drop any part"
         )
     for key in (key for key in own if key in state):
         if _kept(key, state[key]) != _kept(key, own[key]):

@@ -54,7 +54,7 @@ def unwrap(checkpoint: object, *, use_ema: bool, where: str) -> dict[str, Tensor
     held = type(checkpoint).__name__
     if isinstance(checkpoint, Mapping):
         for name in names:
-            if isinstance(checkpoint.get(name), Mapping):
+            if isinstance(checkpoint.get(name), Mapping) and checkpoint[name]:
                 return unwrap(checkpoint[name], use_ema=use_ema, where=f"{where}[{name!r}]")
         if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
             return {_PREFIXES.sub("", str(key)): checkpoint[key] for key in checkpoint}

@@ -43,7 +43,10 @@ def as_input(x: Tensor, size: Grid) -> Tensor:
     Shape: (B, in_chans, *size) in and out.
     Raises: ArchError when the images have another size.
     """
-    if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        assert x.shape[-2] == size[0], "the image has another height than the model"
+        assert x.shape[-1] == size[1], "the image has another width than the model"
+    else:
         height, width = x.shape[-2:]
         if (height, width) != size:
             raise ArchError(

@@ -112,7 +112,8 @@ class CMT(nn.Module):
     def set_input_size(self, img_size: int | Grid) -> None:
         """Accept images of another size from now on: resize every position table bicubically.
 
-        Tables that change are new parameters, so make the optimiser afterwards.
+        Tables that change are new parameters, so make the optimiser afterwards. `arch.resolution`
+        follows squares only; `input_size` is what holds.
         """
         size = (img_size, img_size) if isinstance(img_size, int) else (img_size[0], img_size[1])
         grids = stage_grids(self.arch, input_size=size)
@@ -203,7 +204,8 @@ class CMT(nn.Module):
     ) -> list[int]:
         """Drop the stages after the last of `indices`, and the neck and head; returns the indices.
 
-        What is left gives the last stage's map, since pooling goes with the head.
+        What is left gives the last stage's map, since pooling goes with the head. `arch` keeps its
+        neck_width, which describes no part of the model any more.
         """
         take, last = feature_take_indices(len(self.stages), indices)
         shorter = last + 1 < len(self.stages)

@@ -1,7 +1,7 @@
 """A stage: patch embedding and blocks, which share a grid and, usually, a position table."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 
 import torch
@@ -76,20 +76,28 @@ def _checkpointed(block: nn.Module, x: Tensor, position: Tensor | None) -> Tenso
             x,
             position,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _kept_statistics(block)),
+            context_fn=lambda: (nullcontext(), _KeptStatistics(block)),
         )
     return out
 
 
-@contextmanager
-def _kept_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep running statistics: a block that backward runs again must not count its batch twice."""
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
-        for norm in norms:
+class _KeptStatistics:
+    """Keeps running statistics: a block that backward runs again must not count its batch twice.
+
+    It may be entered again, as backward through a retained graph does.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self._norms = [
+            m for m in block.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)
+        ]
+        self._before: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self._before = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
             norm.momentum, norm.num_batches_tracked = 0.0, deepcopy(norm.num_batches_tracked)
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, before, strict=True):
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, batches) in zip(self._norms, self._before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -40,9 +40,8 @@ def rules(
         raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
     network = PRESETS[base] if base in PRESETS else load(base)
     asked = macs_of(budgets) if budgets else _around(network)
-    rows = describe_rules(network, budgets=asked)
-    if constants:
-        rows = (_own(network, text=constants, budgets=asked), *rows)
+    own = (_own(network, text=constants, budgets=asked),) if constants else ()
+    rows = (*own, *describe_rules(network, budgets=asked))
     explained = _published(network)
     if json:
         data: dict[str, Any] = {"base": network.key, "rules": [row.to_dict() for row in rows]}

@@ -80,3 +80,10 @@ def test_the_page_names_every_option_of_a_network(of: type) -> None:
     for field in fields(of):
         if field.name != "stages":
             assert f"`{field.name}`" in SECTIONS["Your own network"], field.name
+
+
+def test_the_page_names_the_oldest_timm_that_the_package_takes() -> None:
+    project = (PAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    oldest = re.search(r'"timm>=([\d.]+)"', project)
+    assert oldest is not None
+    assert f"| {oldest[1]} or later |" in PAGE.read_text(encoding="utf-8")

@@ -257,3 +257,17 @@ def test_weights_of_another_precision_take_that_of_the_model() -> None:
     load_checkpoint(model, state)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert torch.equal(model.neck.conv.weight, made().neck.conv.weight.half().float())
+
+
+def test_a_head_without_its_bias_is_an_error_and_not_another_number_of_classes() -> None:
+    state = made(PICO).state_dict()
+    del state["head.bias"]
+    with pytest.raises(ArchError, match=r"the model misses head\.bias; build"):
+        load_checkpoint(made(PICO), state)
+
+
+def test_counts_of_batches_may_be_missing_and_empty_averages_are_passed_over() -> None:
+    source, model = made(PICO), made(PICO, seed=4)
+    state = {k: v for k, v in source.state_dict().items() if "num_batches_tracked" not in k}
+    assert load_checkpoint(model, {"state_dict_ema": {}, "state_dict": state}) == ()
+    assert_same(model, source.state_dict())

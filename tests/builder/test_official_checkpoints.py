@@ -85,7 +85,8 @@ def test_missing_and_unexpected_keys_are_named() -> None:
         load_checkpoint(build(PICO), checkpoint)
     assert str(error.value) == (
         "checkpoint: the model misses blocks_b.0.attn.q.weight and does not expect extra.weight; "
-        "build the Arch that the checkpoint is of (depths, kv_strides and position decide the keys)"
+        "build the Arch that the checkpoint is of (depths, kv_strides and position decide the "
+        "keys), and load before reparameterize_model or features_only drop any part"
     )
 
 

@@ -68,6 +68,14 @@ def test_the_scripted_network_computes_the_same(position: str, folded: bool) -> 
 
 
 @SCRIPTING
+def test_a_scripted_network_refuses_another_size_with_as_many_pixels(small: CMT) -> None:
+    height, width = small.input_size
+    scripted = torch.jit.script(small)
+    with pytest.raises(torch.jit.Error, match="the image has another height than the model"):
+        scripted(torch.zeros(1, small.in_chans, height // 2, width * 2))
+
+
+@SCRIPTING
 def test_a_scripted_preset_computes_the_same() -> None:
     assert_scripts(trained(create("cmt_ti")))
 

@@ -25,7 +25,8 @@ tolerance: 0.02
 sampler: {lattice: 3, replicates: 2}
 """
 LAUNCH = ["run", "resume", "status", "validate"]
-COMMANDS = [*LAUNCH, "report", "inspect", "calibrate", "confirm", "family", "export", "profile"]
+MEASURE = ["calibrate", "confirm", "profile", "rules"]
+COMMANDS = [*LAUNCH, *MEASURE, "report", "inspect", "family", "export"]
 
 
 class Table:
@@ -142,7 +143,8 @@ def test_a_named_rule_gives_a_family_too(run: Path, capsys: pytest.CaptureFixtur
     assert invoke(["family", str(run), "--rule", "cmt-paper", "--json"]) == 0
     assert said(capsys)["shares"]["width"] == pytest.approx(0.53, abs=0.02)
     assert invoke(["family", str(run), "--rule", "golden"]) == 2
-    assert "rule 'golden' is not in this search; use best, cmt-paper" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "rule 'golden' is not in this search; use best, least-activations, least-params" in told
 
 
 def test_a_budget_without_a_member_is_reported(
