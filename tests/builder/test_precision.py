@@ -31,7 +31,8 @@ def losses_of_training(
     """The loss of every step on one small batch; the last parameters are finite as well."""
     torch.manual_seed(0)
     model = tiny(input_size=(9, 9), pos_std=pos_std, residual_scale=residual_scale).to(device)
-    batch, labels = images(model, count=8), torch.arange(8, device=device) % model.num_classes
+    batch = images(model, count=8).to(device)
+    labels = torch.arange(8, device=device) % model.num_classes
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
     for _ in range(STEPS):

@@ -42,13 +42,18 @@ def test_a_taken_port_is_an_error_that_names_it(app: Dash) -> None:
 
 def test_it_serves_on_any_free_port_until_it_is_interrupted(app: Dash) -> None:
     pages = []
+    # A shell starts jobs in the background with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def visit(url: str) -> None:
         with urllib.request.urlopen(url, timeout=20) as answer:
             pages.append((url, answer.status))
         os.kill(os.getpid(), signal.SIGINT)
 
-    serve(app, on_ready=lambda url: threading.Thread(target=visit, args=(url,)).start())
+    try:
+        serve(app, on_ready=lambda url: threading.Thread(target=visit, args=(url,)).start())
+    finally:
+        signal.signal(signal.SIGINT, before)
     [(url, code)] = pages
     assert code == 200
     assert url.startswith("http://127.0.0.1:")

@@ -9,7 +9,7 @@ TOP = (
     "kind, base, knobs, budgets, tolerance, caps, proxy, ladder, objectives, sampler, trials, "
     "seeds, seed"
 )
-RULES = "cmt-paper, efficientnet, dwr, depth-only, width-only, resolution-only, uniform"
+RULES = "cmt-paper, efficientnet, dwr, depth-only, width-only, resolution-only, uniform, dw, dr, wr"
 PRESET_NAMES = "cmt_ti, cmt_xs, cmt_s, cmt_b, cmt_micro, cmt_nano, cmt_pico"
 
 
