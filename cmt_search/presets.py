@@ -73,3 +73,5 @@ PRESETS: Mapping[str, Arch] = MappingProxyType(
         "cmt_pico": _proxy(14, stem=4, width=8, depths=(1, 1, 3, 1), neck=64),
     }
 )
+
+PUBLISHED = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")  # of these, the paper's own

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
 from cmt_search.errors import DataError, SpaceError
-from cmt_search.recipe import EMBEDDED, DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
+from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle, coarser
 from cmt_search.analysis.wording import points
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import DIMENSIONS
@@ -51,8 +51,8 @@ def equal_rules(analysis: Analysis) -> NDArray[np.float64]:
         AnalysisError: there is no verdict.
     """
     verdict, triangle = _judged(analysis)
-    coarse = (np.rint(triangle.shares * GRID) % (GRID // _STEPS) == 0).all(axis=1)
-    return np.vstack([verdict.best.values, triangle.shares[triangle.equivalent & coarse]])
+    chosen = triangle.equivalent & coarser(triangle.shares, every=GRID // _STEPS)
+    return np.vstack([verdict.best.values, triangle.shares[chosen]])
 
 
 def _judged(analysis: Analysis) -> tuple[RuleVerdict, Triangle]:

@@ -167,7 +167,7 @@ def judge(
     if studies:
         simulated = empirical_coverage(
             surface,
-            rules=grid[feasible & _coarse(grid)],
+            rules=grid[feasible & coarser(grid, every=2)],
             reference=paper.values,
             seed=seed,
             studies=studies,
@@ -198,10 +198,10 @@ def judge(
     return verdict, _map(surface, grid=grid, feasible=feasible, paper=paper, found=found)
 
 
-def _coarse(grid: Floats) -> Bools:
-    """Every second step of the grid: enough rules to simulate with."""
-    even: Bools = (np.rint(grid * GRID) % 2 == 0).all(axis=1)
-    return even
+def coarser(grid: Floats, *, every: int) -> Bools:
+    """The rules of the grid that stand on every so many of its steps. Shape: (G, 3) to (G,)."""
+    on_step: Bools = (np.rint(grid * GRID) % every == 0).all(axis=1)
+    return on_step
 
 
 def _balance(surface: Response) -> Balance | None:

@@ -13,23 +13,30 @@ torch.fx.wrap("pad_to_multiple")
 torch.fx.wrap("attend")
 
 
-class KeyReduction(nn.Module):
-    """The map that keys and values are taken from: depthwise k x k of stride k, BatchNorm.
+class ConvNorm(nn.Module):
+    """A convolution and the BatchNorm behind it, which folds into it for inference."""
 
-    Shape: (B, width, H, W) in, (B, width, ceil(H / k), ceil(W / k)) out.
-    """
-
-    def __init__(self, width: int, *, stride: int) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(width, width, stride, stride, groups=width)
-        self.norm: nn.Module = nn.BatchNorm2d(width)
+        self.conv = conv
+        self.norm: nn.Module = nn.BatchNorm2d(conv.out_channels)
 
     def reparameterize(self) -> None:
         """Fold the norm into the convolution, for inference."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
             self.norm = nn.Identity()
+
+
+class KeyReduction(ConvNorm):
+    """The map that keys and values are taken from: depthwise k x k of stride k, BatchNorm.
+
+    Shape: (B, width, H, W) in, (B, width, ceil(H / k), ceil(W / k)) out.
+    """
+
+    def __init__(self, width: int, *, stride: int) -> None:
+        super().__init__(nn.Conv2d(width, width, stride, stride, groups=width))
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.conv(pad_to_multiple(x, self.stride)))

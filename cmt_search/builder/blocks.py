@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
 from cmt_search.arch import Stage
-from cmt_search.builder.attention import LMHSA
+from cmt_search.builder.attention import LMHSA, ConvNorm
 from cmt_search.builder.layout import as_map, as_tokens, gelu, pad_to_multiple
 
 torch.fx.wrap("pad_to_multiple")
@@ -175,22 +175,14 @@ class Block(nn.Module):
         return out
 
 
-class Neck(nn.Module):
+class Neck(ConvNorm):
     """The last layer before pooling: 1x1 convolution, BatchNorm, SiLU.
 
     Shape: (B, c_in, H, W) in, (B, width, H, W) out.
     """
 
     def __init__(self, c_in: int, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, width, 1)
-        self.norm: nn.Module = nn.BatchNorm2d(width)
-
-    def reparameterize(self) -> None:
-        """Fold the norm into the convolution, for inference."""
-        if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
-            self.norm = nn.Identity()
+        super().__init__(nn.Conv2d(c_in, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(self.norm(self.conv(x)))

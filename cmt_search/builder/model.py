@@ -27,6 +27,7 @@ def build(
     drop_path_rate: float = 0.0,
     pos_std: float = 1.0,
     residual_scale: float = 1.0,
+    decay_position: bool = False,
 ) -> "CMT":
     """The network that `arch` describes, freshly initialised from torch's global generator.
 
@@ -43,6 +44,7 @@ def build(
         drop_path_rate=drop_path_rate,
         pos_std=pos_std,
         residual_scale=residual_scale,
+        decay_position=decay_position,
     )
 
 

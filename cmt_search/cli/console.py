@@ -3,10 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from cmt_search.arch import Arch
 
 
 def say(text: str = "") -> None:
@@ -27,6 +30,12 @@ def show_table(rows: Iterable[Mapping[str, object]], *, title: str) -> None:
     for row in rows:
         table.add_row(*(str(cell) for cell in row.values()))
     console.print(table)
+
+
+def sizes_text(arch: "Arch") -> str:
+    """A network in a cell: pixels, channels of the first stage, blocks by stage."""
+    depths = "-".join(str(stage.depth) for stage in arch.stages)
+    return f"{arch.resolution} px, w {arch.stages[0].width}, d {depths}"
 
 
 def print_json(data: Mapping[str, Any]) -> None:

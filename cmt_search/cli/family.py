@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmt_search.cli.options import Json, RunArgument
+from cmt_search.cli.options import Json, RunArgument, macs_of
 from cmt_search.errors import AnalysisError, BudgetError, SpaceError
-from cmt_search.presets import PRESETS
+from cmt_search.presets import PRESETS, PUBLISHED
 from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cmt_search.scaling import Member, ScalingRule, Shares
     from cmt_search.space import SearchSpace
 
-_PUBLISHED = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")
 _PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
 _OWN_BASE = "run"
 _CRITERIA = ("activations", "params")  # to choose by among equals
@@ -69,7 +68,7 @@ def family(
         return
     rows = [_row(names[m.budget.macs], m.arch) for m in members]
     if base != _OWN_BASE:
-        rows += [_row(f"{name} (published)", PRESETS[name]) for name in _PUBLISHED]
+        rows += [_row(f"{name} (published)", PRESETS[name]) for name in PUBLISHED]
     show_table(rows, title=f"Family of rule {rule} around {base}")
     for line in _lines(scaled, missing=missing, evidence=evidence):
         say(line)
@@ -129,30 +128,17 @@ def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> 
     return ScalingRule(base=PRESETS[base], shares=shares, name=name)
 
 
-def macs_of(text: str) -> list[float]:
-    from cmt_search.space import parse_quantity
-
-    try:
-        return sorted({parse_quantity(part) for part in text.split(",")})
-    except ValueError as error:
-        raise BudgetError(f"--budgets: {error}") from None
-
-
 def _solved(
     rule: "ScalingRule", *, budgets: Sequence[float]
 ) -> tuple[tuple["Member", ...], dict[str, str]]:
     """The members, and why a budget has none."""
+    from cmt_search.scaling import members_at
     from cmt_search.space import format_quantity
 
-    members, missing = [], {}
-    for macs in budgets:
-        try:
-            members.append(rule.member(macs))
-        except BudgetError as error:
-            missing[format_quantity(macs)] = str(error)
+    members, missing = members_at(rule, budgets=budgets)
     if not members:
         raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
-    return tuple(members), missing
+    return members, {format_quantity(macs): reason for macs, reason in missing.items()}
 
 
 def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:

@@ -142,17 +142,26 @@ def validate(
 ) -> None:
     """Check a space file, and show what a search of it would train and could find out."""
     from cmt_search.cli.console import print_json, say, show_table
-    from cmt_search.cli.planning import SEED_SD, plan, power_lines, power_plan, seconds_of_design
+    from cmt_search.cli.planning import (
+        SEED_SD,
+        plan,
+        power_lines,
+        power_plan,
+        seconds_of_design,
+        solved,
+    )
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
     wanted = load_space(space)
     check_trainable(wanted, file=space)
-    planned = plan(wanted)
-    seconds = seconds_of_design(wanted, device=device) if time else None
+    members = solved(wanted)
+    planned = plan(wanted, of=members)
+    seconds = seconds_of_design(wanted, of=members, device=device) if time else None
     found = None
     if wanted.kind == "rule":
-        found = power_plan(wanted, seed_sd=SEED_SD if seed_sd is None else seed_sd / 100)
+        scatter = SEED_SD if seed_sd is None else seed_sd / 100
+        found = power_plan(wanted, of=members, seed_sd=scatter)
     if json:
         print_json(planned | {"power": found, "seconds_per_seed": seconds})
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmt_search.errors import CmtSearchError, RunError
+from cmt_search.errors import BudgetError, CmtSearchError, RunError
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -48,6 +48,20 @@ def seconds(text: str | None) -> float | None:
     if match is None or float(match[1]) == 0:
         raise CmtSearchError(f"--time-limit {text!r} is no duration; write 90s, 30m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def macs_of(text: str) -> list[float]:
+    """MACs in a list such as 0.64G,1.5G, ascending.
+
+    Raises:
+        BudgetError: one is no quantity.
+    """
+    from cmt_search.space import parse_quantity
+
+    try:
+        return sorted({parse_quantity(part) for part in text.split(",")})
+    except ValueError as error:
+        raise BudgetError(f"--budgets: {error}") from None
 
 
 def gpus(asked: float | None, *, device: str | None) -> float:

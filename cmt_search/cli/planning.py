@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.analysis.wording import duration
+from cmt_search.cli.console import sizes_text
 from cmt_search.errors import BudgetError
 from cmt_search.laws import SEEDS, planned_power, seeds_for
 from cmt_search.search import design
@@ -18,24 +20,39 @@ SEED_SD = 0.01  # top1 between seeds, where nothing is known; `calibrate` measur
 _TARGETS = (0.005, 0.01)  # differences of top1 that one would like to find
 
 
-def plan(space: "SearchSpace") -> dict[str, Any]:
-    """The designed trials, or the ranges that a sampler draws from, as plain values."""
-    rows: list[dict[str, str]] = []
-    infeasible: dict[str, str] = {}
-    trainings = 0
-    networks: set[tuple[object, ...]] = set()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """The design of a search with its networks, which takes a while to solve."""
+
+    points: "tuple[tuple[DesignPoint, Candidate], ...]"
+    infeasible: Mapping[str, str]  # why a point has no networks, by name
+
+    @property
+    def trainings(self) -> "tuple[Rung, ...]":
+        """What one seed trains; what two points share is trained once."""
+        distinct = {
+            (rung.arch.key, rung.fidelity, point.replicate): rung
+            for point, candidate in self.points
+            for rung in candidate.rungs
+        }
+        return tuple(distinct.values())
+
+
+def solved(space: "SearchSpace") -> Solved:
+    """Solve every point of the design."""
+    points, infeasible = [], {}
     for point in design(space):
         try:
-            candidate = space.candidate(point.params, point.name)
+            points.append((point, space.candidate(point.params, point.name)))
         except BudgetError as error:
             infeasible[point.name] = str(error)
-            continue
-        rows.append(_row(candidate, replicate=point.replicate))
-        for rung in candidate.rungs:
-            identity = (rung.arch.key, rung.fidelity, point.replicate)
-            if identity not in networks:
-                networks.add(identity)
-                trainings += space.seeds
+    return Solved(points=tuple(points), infeasible=infeasible)
+
+
+def plan(space: "SearchSpace", *, of: Solved) -> dict[str, Any]:
+    """The designed trials, or the ranges that a sampler draws from, as plain values."""
+    rows = [_row(candidate, replicate=point.replicate) for point, candidate in of.points]
+    trainings = len(of.trainings) * space.seeds
     if space.kind != "rule":
         rows = [
             {"knob": p.name, "from": f"{p.low:g}", "to": f"{p.high:g}", "log": str(p.log)}
@@ -49,20 +66,20 @@ def plan(space: "SearchSpace") -> dict[str, Any]:
         "trials": space.trials or len(rows),
         "trainings": trainings,
         "candidates": rows,
-        "infeasible": infeasible,
+        "infeasible": dict(of.infeasible),
     }
 
 
-def power_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
+def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str, Any]:
     """What the design of a rule search can tell apart, with more and more seeds.
 
     Raises:
         AnalysisError: it holds too few networks.
     """
+    base = _macs(space)
     rows = [
-        (rung.realised.values, math.log(rung.macs / _macs(space)), rung.budget, rung.arch.key)
-        for point in design(space)
-        for rung in _rungs(space, point)
+        (rung.realised.values, math.log(rung.macs / base), rung.budget, rung.arch.key)
+        for rung in of.trainings
         if rung.realised is not None
     ]
     shares, growth, budget, network = zip(*rows, strict=True)
@@ -114,7 +131,7 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
     return lines
 
 
-def seconds_of_design(space: "SearchSpace", *, device: str | None) -> float:
+def seconds_of_design(space: "SearchSpace", *, of: Solved, device: str | None) -> float:
     """Seconds of one training of each network of the design, one after another, on this machine.
 
     Measured on the base with a twentieth of the images, and taken to grow with MACs and epochs:
@@ -126,16 +143,8 @@ def seconds_of_design(space: "SearchSpace", *, device: str | None) -> float:
     part = 0.05
     few = Fidelity(epochs=1, data_fraction=space.proxy.data_fraction * part)
     measured = factory_of(space, device=device)()(space.arch, fidelity=few, seed=space.seed)
-    rungs = [rung for point in design(space) for rung in _rungs(space, point)]
-    work = sum(rung.fidelity.epochs * rung.macs / _macs(space) for rung in rungs)
+    work = sum(rung.fidelity.epochs * rung.macs for rung in of.trainings) / _macs(space)
     return measured.seconds / part * work
-
-
-def _rungs(space: "SearchSpace", point: "DesignPoint") -> "tuple[Rung, ...]":
-    try:
-        return space.candidate(point.params, point.name).rungs
-    except BudgetError:
-        return ()
 
 
 def _macs(space: "SearchSpace") -> int:
@@ -149,9 +158,5 @@ def _row(candidate: "Candidate", *, replicate: int) -> dict[str, str]:
     row = {"rule": candidate.name + (f" (again {replicate})" if replicate else "")}
     row |= dict(zip(("depth", "width", "resolution"), (f"{s:.2f}" for s in shares), strict=False))
     for rung in candidate.rungs:
-        stages = rung.arch.stages
-        depths = "-".join(str(s.depth) for s in stages)
-        row[format_quantity(rung.budget or rung.macs)] = (
-            f"{rung.arch.resolution} px, w {stages[0].width}, d {depths}"
-        )
+        row[format_quantity(rung.budget or rung.macs)] = sizes_text(rung.arch)
     return row

@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmt_search.cli.family import macs_of
-from cmt_search.cli.options import Json
+from cmt_search.cli.options import Json, macs_of
 from cmt_search.errors import BudgetError, SpaceError
-from cmt_search.presets import PRESETS
+from cmt_search.presets import PRESETS, PUBLISHED
 
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.scaling import Explanation, RuleRow
 
-_PUBLISHED = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")
 _TIMES_BASE = (0.25, 1.0, 4.0)  # budgets where none are given
 
 
@@ -95,6 +93,7 @@ def _print(
 
 
 def _row(row: "RuleRow", *, budgets: list[float]) -> dict[str, str]:
+    from cmt_search.cli.console import sizes_text
     from cmt_search.space import format_quantity
 
     shares = row.shares.values if row.shares else (None,) * 3
@@ -104,11 +103,7 @@ def _row(row: "RuleRow", *, budgets: list[float]) -> dict[str, str]:
     cells |= dict(zip(("alpha", "beta", "gamma"), map(_cell, constants), strict=True))
     members = {member.budget.macs: member.arch for member in row.members}
     for macs in budgets:
-        arch = members.get(macs)
-        depths = "-".join(str(s.depth) for s in arch.stages) if arch else ""
-        cells[format_quantity(macs)] = (
-            f"{arch.resolution} px, w {arch.stages[0].width}, d {depths}" if arch else "none"
-        )
+        cells[format_quantity(macs)] = sizes_text(members[macs]) if macs in members else "none"
     return cells
 
 
@@ -133,7 +128,7 @@ def _published(base: "Arch") -> "Explanation | None":
 
     if base != PRESETS["cmt_s"]:
         return None
-    return fitted_rule(base, variants=[PRESETS[name] for name in _PUBLISHED if name != "cmt_s"])
+    return fitted_rule(base, variants=[PRESETS[name] for name in PUBLISHED if name != "cmt_s"])
 
 
 def _as_json(explained: "Explanation") -> dict[str, Any]:
@@ -172,7 +167,7 @@ def _plot(
 
     data = family_data(
         {row.name: [member.arch for member in row.members] for row in rows if row.members},
-        published={name: PRESETS[name] for name in _PUBLISHED} if published else {},
+        published={name: PRESETS[name] for name in PUBLISHED} if published else {},
         base=base,
     )
     shares = {row.name: row.shares for row in rows if row.shares is not None}

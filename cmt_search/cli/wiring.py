@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import SpaceError
-from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 from cmt_search.search import RunFolder, read_trials
 from cmt_search.space import SearchSpace, load_space
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.recipe import DatasetSpec
 
 _RESIZE_CHUNK = 2048  # images turned to float at a time
 

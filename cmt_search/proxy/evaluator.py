@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from cmt_search.arch import Arch
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement
 from cmt_search.proxy.dataset import Dataset
 from cmt_search.proxy.engine import train
 from cmt_search.proxy.sources import load_dataset
-from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 
 
 class ProxyEvaluator:

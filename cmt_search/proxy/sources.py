@@ -14,9 +14,9 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, FashionMNIST, ImageFolder
 from torchvision.transforms import v2
 
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.proxy.dataset import Dataset, Labelled, channel_statistics
-from cmt_search.recipe import DatasetSpec
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
 _SEALED_FRACTION = 0.1  # of the training images of a source with validation images

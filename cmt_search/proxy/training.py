@@ -47,12 +47,13 @@ class Training:
             drop_path_rate=recipe.drop_path,
             pos_std=recipe.pos_std,
             residual_scale=recipe.residual_scale,
+            decay_position=recipe.decay_position,
         ).to(device)
         model.to(memory_format=torch.channels_last)
         groups = param_groups_weight_decay(
             model,
             weight_decay=recipe.weight_decay,
-            no_weight_decay_list=() if recipe.decay_position else model.no_weight_decay(),
+            no_weight_decay_list=model.no_weight_decay(),
         )
         margin = round(recipe.crop_padding * side)
         return cls(

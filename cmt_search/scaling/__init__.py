@@ -1,6 +1,6 @@
 """Compound scaling rules as shares of compute, and the networks they give at a budget."""
 
-from cmt_search.scaling.describe import RuleRow, describe_rule, describe_rules
+from cmt_search.scaling.describe import RuleRow, describe_rule, describe_rules, members_at
 from cmt_search.scaling.exponents import GROWTHS, ExponentRow, exponent_table
 from cmt_search.scaling.ideal import ideal_point
 from cmt_search.scaling.member import Budget, Factors, Grid, Latency, Member
@@ -63,6 +63,7 @@ __all__ = [
     "fast_shares",
     "fitted_rule",
     "ideal_point",
+    "members_at",
     "named_rule",
     "named_rules",
     "realised_coordinates",

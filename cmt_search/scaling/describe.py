@@ -40,6 +40,19 @@ class RuleRow:
         }
 
 
+def members_at(
+    rule: ScalingRule | TinyNet, *, budgets: Iterable[Budget | float]
+) -> tuple[tuple[Member, ...], dict[float, str]]:
+    """The members of a rule, and by MACs why a budget has none."""
+    members, missing = [], {}
+    for budget in budgets:
+        try:
+            members.append(rule.member(budget))
+        except BudgetError as error:
+            missing[budget.macs if isinstance(budget, Budget) else budget] = str(error)
+    return tuple(members), missing
+
+
 def describe_rules(
     base: Arch,
     *,
@@ -70,18 +83,13 @@ def describe_rule(
     growth: float = 2.5,
 ) -> RuleRow:
     """One rule, with members at `budgets` or why there is none."""
-    members, missing = [], {}
-    for budget in budgets:
-        try:
-            members.append(rule.member(budget))
-        except BudgetError as error:
-            missing[budget.macs if isinstance(budget, Budget) else budget] = str(error)
+    members, missing = members_at(rule, budgets=budgets)
     return RuleRow(
         name=rule.name,
         source=source,
         aliases=tuple(alias for alias, name in ALIASES.items() if name == rule.name),
         shares=rule.shares if isinstance(rule, ScalingRule) else None,
         constants=rule.constants(growth=growth) if isinstance(rule, ScalingRule) else None,
-        members=tuple(members),
+        members=members,
         missing=missing,
     )

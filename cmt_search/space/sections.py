@@ -6,9 +6,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmt_search.arch import Arch
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import CmtSearchError, SpaceError
 from cmt_search.presets import PRESETS
-from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 from cmt_search.scaling import CATALOGUE, NAMED_RULES, Keep, Shares
 from cmt_search.space.quantity import Quantity
 

@@ -9,10 +9,11 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement, TrainingFailed
 from cmt_search.proxy import ProxyEvaluator
-from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 
 RULE = """
 kind: rule

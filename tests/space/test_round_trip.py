@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_search.arch import Arch
+from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.presets import PRESETS
-from cmt_search.recipe import DatasetSpec, Recipe
+from cmt_search.recipe import Recipe
 from cmt_search.space import SearchSpace, load_space, parse_space
 
 RULE: dict[str, Any] = {
