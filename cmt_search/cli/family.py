@@ -1,25 +1,22 @@
-"""family: the best rule, solved at any budgets."""
+"""family: the best rule, solved at any budgets, beside others."""
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.family_choice import OWN_BASE
 from cmt_search.cli.options import Json, RunArgument, macs_of
-from cmt_search.errors import AnalysisError, BudgetError, SpaceError
-from cmt_search.presets import PRESETS, PUBLISHED
+from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
-    from cmt_search.arch import Arch
-    from cmt_search.scaling import Member, ScalingRule, Shares
-    from cmt_search.space import SearchSpace
+    from cmt_search.scaling import Family, ScalingRule, Shares
 
 _PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
-_OWN_BASE = "run"
-_CRITERIA = ("activations", "params")  # to choose by among equals
+_PAPER_NAMES = "Ti,XS,S,B"
 
 
 def family(
@@ -31,114 +28,133 @@ def family(
     rule: Annotated[
         str,
         typer.Option(
-            help="best, a named rule of the search, or least-activations, least-params: "
+            help="best, a rule by its name, or least-activations, least-params: "
             "of the rules not told from the best, the one that is cheapest so."
         ),
     ] = "best",
+    beside: Annotated[
+        str, typer.Option(help="Rules to solve at the same budgets, by name; none for none.")
+    ] = "cmt-paper",
+    names: Annotated[
+        str | None,
+        typer.Option(help="Names of the members, as Ti,XS,S,B; default: the budgets'."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="HTML file for the figures; default: family.html in RUN.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Solve the family of the best rule at any budgets, beside the paper's variants."""
+    """Solve the family of the best rule at any budgets, beside others and the paper's variants."""
     from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.family_choice import chosen_rule
+    from cmt_search.cli.family_page import family_rows, write_family_page
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.export import write_family
-    from cmt_search.scaling import Family
     from cmt_search.search import RunFolder
-    from cmt_search.space import format_quantity
 
+    asked = _named(macs_of(budgets), names=names, text=budgets)
     folder = RunFolder.open(run)
     space, analysis = space_of(folder), analysis_of(run, studies=STUDIES)
-    shares = _shares(rule, analysis=analysis, space=space)
-    scaled = _around(base, name=rule, shares=shares, space=space)
-    members, missing = _solved(scaled, budgets=macs_of(budgets))
-    names = {m.budget.macs: f"{rule}-{format_quantity(m.budget.macs)}" for m in members}
-    if len(set(names.values())) < len(names):
-        raise BudgetError(f"--budgets: two of {budgets} have the same name; write them apart by 1%")
+    known = {
+        name: chosen_rule(name, base=base, analysis=analysis, space=space)
+        for name in (rule, *_others(beside, rule=rule))
+    }
+    solved = {name: _solved(one, budgets=list(asked)) for name, one in known.items()}
+    families = [found for found, _ in solved.values()]
+    own, missing = solved[rule]
+    if not own.members:
+        raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
     evidence = _evidence(analysis, run=folder.info().name)
     path = write_family(
-        Family(rule=scaled, members=members),
+        own,
         path=folder.family,
-        names=names,
+        names={macs: f"{rule}-{label}" for macs, label in asked.items()},
         evidence=evidence,
         missing=missing,
+        beside=families[1:],
+    )
+    published = base != OWN_BASE
+    page = write_family_page(
+        plot or folder.path / "family.html",
+        families=families,
+        analysis=analysis,
+        published=published,
     )
     if json:
-        rows = [{"name": names[m.budget.macs], **m.to_dict()} for m in members]
-        head = {"family": str(path), "rule": rule, "shares": _by_dimension(scaled.shares)}
-        print_json({**head, "members": rows, "missing": missing, "evidence": evidence})
+        others = [_whole(one, labels=asked) for one in families[1:]]
+        files = {"family": str(path), "figures": str(page)}
+        told = {"missing": missing, "evidence": evidence, "beside": others}
+        print_json({**files, **_whole(own, labels=asked), **told})
         return
-    rows = [_row(names[m.budget.macs], m.arch) for m in members]
-    if base != _OWN_BASE:
-        rows += [_row(f"{name} (published)", PRESETS[name]) for name in PUBLISHED]
-    show_table(rows, title=f"Family of rule {rule} around {base}")
-    for line in _lines(scaled, missing=missing, evidence=evidence):
+    show_table(
+        family_rows(families, names=asked, published=published),
+        title=f"Family of rule {rule} around {base}; off: budget, and asked shares (RMS)",
+    )
+    for line in (*_refusals(solved), *evidence["says"], f"family: {path}", f"figures: {page}"):
         say(line)
-    say(f"family: {path}")
 
 
-def _lines(rule: "ScalingRule", *, missing: dict[str, str], evidence: dict[str, Any]) -> list[str]:
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in _by_dimension(rule.shares).items())
+def _refusals(solved: "dict[str, tuple[Family, dict[str, str]]]") -> list[str]:
     return [
-        f"rule {rule.name}: shares of growth in log MACs: {shares}",
-        *(f"no member at {budget}: {reason}" for budget, reason in missing.items()),
-        *evidence["says"],
+        f"no member of {name} at {budget}: {reason}"
+        for name, (_, reasons) in solved.items()
+        for budget, reason in reasons.items()
     ]
 
 
-def _shares(rule: str, *, analysis: "Analysis", space: "SearchSpace") -> "Shares":
-    criterion = rule.removeprefix("least-")
-    if rule == "best" and analysis.verdict is not None:
-        return analysis.verdict.best
-    if rule == "best":
-        raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
-    if criterion in _CRITERIA:
-        return _cheapest(analysis, criterion=criterion, space=space)
-    if rule not in analysis.named:
-        known = ", ".join(("best", *(f"least-{name}" for name in _CRITERIA), *analysis.named))
-        raise AnalysisError(f"rule {rule!r} is not in this search; use {known}")
-    return analysis.named[rule]
+def _named(budgets: Sequence[float], *, names: str | None, text: str) -> dict[float, str]:
+    """What each budget is called.
+
+    Raises:
+        BudgetError: there are not as many names as budgets, or two are the same.
+    """
+    from cmt_search.space import format_quantity
+
+    if names is None and text == _PAPER_BUDGETS:
+        names = _PAPER_NAMES
+    labels = names.split(",") if names else [format_quantity(macs) for macs in budgets]
+    labels = [label.strip() for label in labels]
+    if len(labels) != len(budgets):
+        raise BudgetError(
+            f"--names: {names} are {len(labels)}, and --budgets has {len(budgets)}; "
+            "give each budget a name"
+        )
+    if len(set(labels)) < len(labels) or not all(labels):
+        where = f"--names: {names}" if names else f"--budgets: two of {text}"
+        raise BudgetError(f"{where} have the same name; write budgets apart by 1%, or other names")
+    return dict(zip(budgets, labels, strict=True))
 
 
-def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
-    """Of the equivalence set, the rule whose member at the largest budget costs least."""
-    from cmt_search.analysis import equal_rules
-    from cmt_search.laws import cheapest
-    from cmt_search.scaling import Shares
-
-    equals = equal_rules(analysis).tolist()
-    costs = []
-    for values in equals:
-        rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="equal")
-        try:
-            costs.append(float(getattr(rule.member(space.budget_macs[-1]).cost, criterion)))
-        except BudgetError:
-            costs.append(math.nan)
-    depth, width, side = cheapest(equals, cost=costs, criterion=criterion).shares
-    return Shares(depth=depth, width=width, resolution=side)
+def _others(beside: str, *, rule: str) -> list[str]:
+    wanted = [] if beside == "none" else [name.strip() for name in beside.split(",")]
+    return [name for name in dict.fromkeys(wanted) if name != rule]
 
 
-def _around(base: str, *, name: str, shares: "Shares", space: "SearchSpace") -> "ScalingRule":
-    from cmt_search.scaling import CATALOGUE, ScalingRule, named_rule
-
-    if base == _OWN_BASE:
-        return space.rule(shares, name=name)
-    if base not in PRESETS:
-        raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
-    if name in CATALOGUE:  # constants give other shares around another base
-        return named_rule(name, base=PRESETS[base])
-    return ScalingRule(base=PRESETS[base], shares=shares, name=name)
-
-
-def _solved(
-    rule: "ScalingRule", *, budgets: Sequence[float]
-) -> tuple[tuple["Member", ...], dict[str, str]]:
-    """The members, and why a budget has none."""
-    from cmt_search.scaling import members_at
+def _solved(rule: "ScalingRule", *, budgets: Sequence[float]) -> "tuple[Family, dict[str, str]]":
+    """The family, and why a budget has no member."""
+    from cmt_search.scaling import Family, members_at
     from cmt_search.space import format_quantity
 
     members, missing = members_at(rule, budgets=budgets)
-    if not members:
-        raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
-    return members, {format_quantity(macs): reason for macs, reason in missing.items()}
+    reasons = {format_quantity(macs): reason for macs, reason in missing.items()}
+    return Family(rule=rule, members=members), reasons
+
+
+def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
+    """A family as plain values."""
+    from cmt_search.scaling import off_budget, off_shares
+
+    shares, name = family.rule.shares, family.rule.name
+    members = []
+    for member in family.members:
+        apart = off_shares(member, asked=shares)
+        deviation = {
+            "macs": round(off_budget(member), 5),
+            "shares": None if apart is None else round(apart, 4),
+        }
+        called = f"{name}-{labels[member.budget.macs]}"
+        members.append({"name": called, **member.to_dict(), "deviation": deviation})
+    return {"rule": name, "shares": _by_dimension(shares), "members": members}
 
 
 def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
@@ -164,18 +180,3 @@ def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
 
 def _by_dimension(shares: "Shares") -> dict[str, float]:
     return {name: round(v, 4) for name, v in zip(DIMENSIONS, shares.values, strict=True)}
-
-
-def _row(name: str, arch: "Arch") -> dict[str, str]:
-    from cmt_search.cost import cost
-
-    measured = cost(arch)
-    return {
-        "member": name,
-        "MACs": f"{measured.macs:,}",
-        "params": f"{measured.params:,}",
-        "px": str(arch.resolution),
-        "stem": str(arch.stem_width),
-        "widths": "-".join(str(s.width) for s in arch.stages),
-        "depths": "-".join(str(s.depth) for s in arch.stages),
-    }

@@ -1,6 +1,6 @@
 """A family as one YAML file: the rule, its members, and what the rule rests on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ def write_family(
     names: Mapping[float, str],
     evidence: Mapping[str, Any],
     missing: Mapping[str, str],
+    beside: Iterable[Family] = (),
 ) -> Path:
-    """Write the members under `names` (by budget in MACs), and why budgets are `missing`."""
+    """Write the members under `names` (by budget in MACs), and why budgets are `missing`.
+
+    Other rules' families are kept `beside` it for comparison; they are not read back.
+    """
     data = family.to_dict()
     data["members"] = [
         {"name": names[member.budget.macs], **row}
@@ -35,6 +39,7 @@ def write_family(
         "evidence": dict(evidence),
         **data,
         "missing": dict(missing),
+        "beside": [other.to_dict() for other in beside],
     }
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(yaml.safe_dump(whole, sort_keys=False, width=100), encoding="utf-8")

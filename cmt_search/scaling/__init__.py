@@ -1,6 +1,13 @@
 """Compound scaling rules as shares of compute, and the networks they give at a budget."""
 
-from cmt_search.scaling.describe import RuleRow, describe_rule, describe_rules, members_at
+from cmt_search.scaling.describe import (
+    RuleRow,
+    describe_rule,
+    describe_rules,
+    members_at,
+    off_budget,
+    off_shares,
+)
 from cmt_search.scaling.exponents import GROWTHS, ExponentRow, exponent_table
 from cmt_search.scaling.ideal import ideal_point
 from cmt_search.scaling.member import Budget, Factors, Grid, Latency, Member
@@ -64,6 +71,8 @@ __all__ = [
     "fitted_rule",
     "ideal_point",
     "members_at",
+    "off_budget",
+    "off_shares",
     "named_rule",
     "named_rules",
     "realised_coordinates",

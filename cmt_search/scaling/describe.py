@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cmt_search.arch import Arch
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.member import Budget, Grid, Member
@@ -51,6 +53,19 @@ def members_at(
         except BudgetError as error:
             missing[budget.macs if isinstance(budget, Budget) else budget] = str(error)
     return tuple(members), missing
+
+
+def off_budget(member: Member) -> float:
+    """How far the member's MACs lie from the budget, as a part of it; above it where positive."""
+    return member.cost.macs / member.budget.macs - 1
+
+
+def off_shares(member: Member, *, asked: Shares) -> float | None:
+    """Root mean square between realised and asked shares; None at the base, which has none."""
+    if member.realised is None:
+        return None
+    apart = np.subtract(member.realised.values, asked.values)
+    return float(np.sqrt(np.square(apart).mean()))
 
 
 def describe_rules(

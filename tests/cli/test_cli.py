@@ -144,7 +144,7 @@ def test_a_named_rule_gives_a_family_too(run: Path, capsys: pytest.CaptureFixtur
     assert said(capsys)["shares"]["width"] == pytest.approx(0.53, abs=0.02)
     assert invoke(["family", str(run), "--rule", "golden"]) == 2
     told = capsys.readouterr().err
-    assert "rule 'golden' is not in this search; use best, least-activations, least-params" in told
+    assert "rule 'golden' is unknown; use best, least-activations, least-params" in told
 
 
 def test_a_budget_without_a_member_is_reported(

@@ -1,4 +1,4 @@
-"""`family` says which rules are not told from the best, and chooses among them."""
+"""`family` says which rules are not told from the best, and stands beside other families."""
 
 import json
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_an_unknown_criterion_names_the_known_ones(
 ) -> None:
     assert invoke(["family", str(run), "--rule", "least-latency"]) == 2
     error = capsys.readouterr().err.replace("\n", " ")
-    assert "rule 'least-latency' is not in this search; use best, least-activations" in error
+    assert "rule 'least-latency' is unknown; use best, least-activations" in error
 
 
 def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
@@ -119,3 +119,53 @@ def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
     evidence = json.loads(capsys.readouterr().out)["evidence"]
     assert evidence["word"] is None
     assert evidence["says"][0].startswith("No verdict: ")
+
+
+def test_members_stand_beside_those_of_other_rules_with_their_deviations(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = family(
+        run, capsys, "--rule", "dwr", "--budgets", "2M,4M", "--beside", "cmt-paper,dwr(0.6)"
+    )
+    assert [m["name"] for m in told["members"]] == ["dwr-2M", "dwr-4M"]
+    assert [other["rule"] for other in told["beside"]] == ["cmt-paper", "dwr(0.6)"]
+    for one in (told, *told["beside"]):
+        for member in one["members"]:
+            off = member["macs"] / member["budget"] - 1
+            assert member["deviation"]["macs"] == pytest.approx(off, abs=1e-5)
+            squares = [
+                (own - asked) ** 2
+                for own, asked in zip(
+                    member["realised_shares"], one["shares"].values(), strict=True
+                )
+            ]
+            assert member["deviation"]["shares"] == pytest.approx(
+                (sum(squares) / 3) ** 0.5, abs=2e-4
+            )
+    written = yaml.safe_load((run / "family.yaml").read_text(encoding="utf-8"))
+    assert [other["rule"] for other in written["beside"]] == ["cmt-paper", "dwr(0.6)"]
+
+
+def test_members_may_have_names_and_the_papers_budgets_have_the_papers(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = family(run, capsys, "--rule", "dwr", "--budgets", "2M,4M", "--names", "Ti,S")
+    assert [m["name"] for m in named["members"]] == ["dwr-Ti", "dwr-S"]
+    assert invoke(["family", str(run), "--rule", "cmt-paper", "--beside", "none", "--json"]) == 0
+    papers = [m["name"] for m in said(capsys)["members"]]
+    assert papers == [f"cmt-paper-{name}" for name in ("Ti", "XS", "S", "B")]
+    assert invoke(["family", str(run), "--budgets", "2M,4M", "--names", "Ti"]) == 2
+    wrong = capsys.readouterr().err.replace("\n", " ")
+    assert "--names: Ti are 1, and --budgets has 2; give each budget a name" in wrong
+
+
+def test_the_figures_show_every_family_and_the_triangle(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "drawn.html"
+    arguments = ["--rule", "dwr", "--budgets", "2M,4M", "--beside", "cmt-paper"]
+    assert family(run, capsys, *arguments, "--plot", str(page))["figures"] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert '"name":"dwr"' in text
+    assert '"name":"cmt-paper"' in text
+    assert "scatterternary" in text

@@ -1,0 +1,75 @@
+"""Which rule a family follows: the best, a named one, or the cheapest of the best's equals."""
+
+import math
+from typing import TYPE_CHECKING
+
+from cmt_search.errors import AnalysisError, BudgetError, SpaceError
+from cmt_search.presets import PRESETS
+from cmt_search.scaling.shares import DIMENSIONS
+
+if TYPE_CHECKING:
+    from cmt_search.analysis import Analysis
+    from cmt_search.arch import Arch
+    from cmt_search.scaling import ScalingRule, Shares
+    from cmt_search.space import SearchSpace
+
+OWN_BASE = "run"
+_CRITERIA = ("activations", "params")  # to choose by among equals
+
+
+def chosen_rule(
+    name: str, *, base: str, analysis: "Analysis", space: "SearchSpace"
+) -> "ScalingRule":
+    """The rule of this name around a preset or, with base `run`, around the search's own.
+
+    Raises:
+        AnalysisError: there is no such rule, or no best one yet.
+        SpaceError: the base is unknown.
+    """
+    from cmt_search.scaling import ScalingRule
+
+    if base != OWN_BASE and base not in PRESETS:
+        raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
+    network = space.arch if base == OWN_BASE else PRESETS[base]
+    shares = _shares(name, base=network, analysis=analysis, space=space)
+    if base == OWN_BASE:
+        return space.rule(shares, name=name)
+    return ScalingRule(base=network, shares=shares, name=name)
+
+
+def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpace") -> "Shares":
+    from cmt_search.scaling import CATALOGUE, named_rule
+
+    criterion = rule.removeprefix("least-")
+    if rule == "best" and analysis.verdict is not None:
+        return analysis.verdict.best
+    if rule == "best":
+        raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+    if rule != criterion and criterion in _CRITERIA:
+        return _cheapest(analysis, criterion=criterion, space=space)
+    if rule in analysis.named and rule not in CATALOGUE:
+        return analysis.named[rule]
+    try:
+        return named_rule(rule, base=base).shares  # constants give other shares around other bases
+    except BudgetError:
+        least = (f"least-{name}" for name in _CRITERIA)
+        known = dict.fromkeys(("best", *least, *analysis.named, *CATALOGUE, "dwr(alpha)"))
+        raise AnalysisError(f"rule {rule!r} is unknown; use {', '.join(known)}") from None
+
+
+def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
+    """Of the equivalence set, the rule whose member at the largest budget costs least."""
+    from cmt_search.analysis import equal_rules
+    from cmt_search.laws import cheapest
+    from cmt_search.scaling import Shares
+
+    equals = equal_rules(analysis).tolist()
+    costs = []
+    for values in equals:
+        rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="equal")
+        try:
+            costs.append(float(getattr(rule.member(space.budget_macs[-1]).cost, criterion)))
+        except BudgetError:
+            costs.append(math.nan)
+    depth, width, side = cheapest(equals, cost=costs, criterion=criterion).shares
+    return Shares(depth=depth, width=width, resolution=side)
