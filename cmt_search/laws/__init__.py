@@ -2,6 +2,14 @@
 
 from cmt_search.laws.accuracy import AccuracyLaw, Prediction, accuracy_law
 from cmt_search.laws.additive import AdditiveLaw
+from cmt_search.laws.anchors import (
+    BestRate,
+    LengthEffect,
+    RateLaw,
+    best_rate,
+    length_effect,
+    rate_law,
+)
 from cmt_search.laws.assessment import Assessment, assess
 from cmt_search.laws.balance import Balance, Expansion, Repair, balance, expansion, repair
 from cmt_search.laws.bootstrap import Bootstrap, Trainings, bootstrap, resample, unpacked
@@ -33,6 +41,14 @@ from cmt_search.laws.extrapolation import (
     Extrapolation,
     extrapolation,
 )
+from cmt_search.laws.fidelity import (
+    Agreement,
+    Ranked,
+    Separation,
+    agreement,
+    regret,
+    separation,
+)
 from cmt_search.laws.noise import Noise, pooled_noise, relative_noise
 from cmt_search.laws.planning import SEEDS, Power, planned_power, seeds_for
 from cmt_search.laws.power import Optimum, PowerLaws, RuleEstimate, power_laws
@@ -49,8 +65,10 @@ __all__ = [
     "SEEDS",
     "AccuracyLaw",
     "AdditiveLaw",
+    "Agreement",
     "Assessment",
     "Balance",
+    "BestRate",
     "Bootstrap",
     "Choice",
     "ChosenRule",
@@ -60,21 +78,27 @@ __all__ = [
     "Expansion",
     "ExtrapolatedRule",
     "Extrapolation",
+    "LengthEffect",
     "Noise",
     "Optimum",
     "Power",
     "PowerLaws",
     "Prediction",
     "Process",
+    "Ranked",
+    "RateLaw",
     "Repair",
     "Response",
     "RuleEstimate",
+    "Separation",
     "Surface",
     "Trainings",
     "Word",
     "accuracy_law",
+    "agreement",
     "assess",
     "balance",
+    "best_rate",
     "bootstrap",
     "cheapest",
     "contrast",
@@ -86,15 +110,19 @@ __all__ = [
     "fit_process",
     "fit_surface",
     "flatness",
+    "length_effect",
     "needed_eps",
     "planned_power",
     "pooled_noise",
     "power_laws",
+    "rate_law",
+    "regret",
     "relative_noise",
     "repair",
     "resample",
     "seeds_for",
     "selected_contrasts",
+    "separation",
     "simplex_grid",
     "typical_error",
     "unpacked",
