@@ -74,19 +74,22 @@ def length_effect(
 
 
 def best_rate(values: ArrayLike, *, factors: ArrayLike) -> BestRate:
-    """The top of a parabola in ln rate through the best factor tried and its neighbours.
+    """The top of a parabola in ln rate through the best factor tried and the two next to it.
 
     Shape: values and factors (R,), more is better. Three rates at least.
     """
     order = np.argsort(factors)
     y, x = np.asarray(values, dtype=float)[order], np.log(np.asarray(factors, dtype=float)[order])
     best = int(y.argmax())
-    if best in (0, len(x) - 1):
-        return BestRate(factor=float(np.exp(x[best])), at_edge=True)
-    around = slice(best - 1, best + 2)
-    bend, slope, _ = np.polyfit(x[around] - x[best], y[around], deg=2)
-    top = 0.0 if bend >= 0 else -slope / (2 * bend)  # three equal values have no top
-    return BestRate(factor=float(np.exp(x[best] + top)), at_edge=False)
+    first = min(max(best - 1, 0), len(x) - 3)
+    near = slice(first, first + 3)
+    bend, slope, _ = np.polyfit(x[near] - x[best], y[near], deg=2)
+    top = x[best] - slope / (2 * bend) if bend < 0 else x[best]  # equal values have no top
+    inside = x[0] < top < x[-1]
+    return BestRate(
+        factor=float(np.exp(np.clip(top, x[0], x[-1]))),
+        at_edge=not inside,
+    )
 
 
 def rate_law(rates: Sequence[BestRate], *, x: ArrayLike) -> RateLaw:
