@@ -12,13 +12,23 @@ from cmt_search.errors import SpaceError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """How much training a measurement costs."""
+    """How much training a measurement costs.
+
+    The schedule spans what comes first: the epochs, the steps, or the seconds. A limit in seconds
+    gives another number on another machine, or beside another training: it cannot be repeated.
+    """
 
     epochs: int  # passes over the training images
     data_fraction: float = 1.0  # of the training images, stratified
     image_size: int | None = None  # side in pixels; None: the architecture's resolution
+    steps: int | None = None  # at most so many; the last epoch may be a part of one
+    seconds: float | None = None  # at most so much wall time, validation included
 
     def __post_init__(self) -> None:
+        for name in ("steps", "seconds"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise SpaceError(f"a fidelity of {limit} {name} trains nothing; use more than 0")
         if self.epochs < 1 or not 0 < self.data_fraction <= 1:
             raise SpaceError(
                 f"a fidelity of {self.epochs} epochs on {self.data_fraction} of the images trains "
@@ -26,13 +36,19 @@ class Fidelity:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; limits that came later are left out where they are not used."""
+        unused = {name for name in ("steps", "seconds") if getattr(self, name) is None}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         return cls(**data)
+
+
+def image_size(resolution: int, *, scale: float) -> int | None:
+    """The side to train at, for a part of a network's resolution: even pixels; None: all of it."""
+    return None if scale == 1 else max(2, 2 * round(scale * resolution / 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,21 @@ class Measurement:
 
 class TrainingFailed(Exception):
     """A training that gave no measurement; the message is the reason that the study keeps."""
+
+
+class OutOfMemory(TrainingFailed):
+    """Memory ran out. It says nothing of the network, only that it did not fit.
+
+    `micro_batch` is the one to repeat the training with, for all that it is compared to: BatchNorm
+    must see equally many images in each. None where the micro-batch cannot be smaller.
+    """
+
+    def __init__(self, message: str, micro_batch: int | None = None) -> None:
+        super().__init__(message, micro_batch)
+        self.micro_batch = micro_batch
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Evaluator(Protocol):

@@ -1,54 +1,159 @@
-"""How a proxy is trained: plain values that a space file holds."""
+"""How a proxy is trained: plain values that a space file or a recipe file holds."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from cmt_search.augmentation import Augment
 from cmt_search.errors import SpaceError
+
+OptimizerName = Literal["adamw", "sgd", "lion", "muon"]
+ScheduleName = Literal["cosine", "one-cycle", "constant"]
+ONE_CYCLE_START = 1 / 25  # of the peak; what PyTorch's OneCycleLR begins with
+SHORT = 30  # epochs below which strong regularisation costs accuracy
+_DEEPEST_RATE = 0.9  # of drop path, however deep the network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoPhase:
+    """A second optimiser that takes over for the last part of a training.
+
+    Each phase has a schedule of its own: the first ends as the recipe's does, at `at` of the
+    steps; the second starts at its own `lr`, without warm-up.
+    Source: Convolutional Xformers, arXiv:2201.10271 (an adaptive optimiser first, then SGD).
+
+    Raises:
+        SpaceError: a value is impossible; the message names its key.
+    """
+
+    at: float = 0.75  # fraction of all steps after which the second phase begins
+    optimizer: OptimizerName = "sgd"
+    lr: float = 1e-3  # scaled with batch and width as the recipe's
+    momentum: float = 0.9
+    weight_decay: float | None = None  # None: the recipe's
+    schedule: Literal["cosine", "constant"] = "constant"
+
+    def __post_init__(self) -> None:
+        where = "two_phase."
+        _require(f"{where}at", self.at, 0 < self.at < 1, "a fraction of the steps, such as 0.75")
+        _one_of(f"{where}optimizer", self.optimizer, get_args(OptimizerName))
+        _require(f"{where}lr", self.lr, 0 < self.lr < math.inf, "about 0.001")
+        _require(f"{where}momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
+        decay = self.weight_decay
+        good = decay is None or 0 <= decay < math.inf
+        _require(f"{where}weight_decay", decay, good, "about 0.05, or null for the recipe's")
+        _one_of(f"{where}schedule", self.schedule, ("cosine", "constant"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a proxy is trained: AdamW, linear warm-up, then a cosine to zero, step by step.
+    """How a network is trained; the defaults suit a short proxy training.
+
+    AdamW, linear warm-up, then a cosine to zero, step by step, with mild augmentation.
 
     Raises:
         SpaceError: a value is impossible; the message names its key in the space file.
     """
 
     batch: int = 64  # images per step
-    lr: float = 4e-3  # at the end of the warm-up
+    micro_batch: int | None = None  # images per forward and backward pass; None: the batch
+    optimizer: OptimizerName = "adamw"
+    lr: float = 4e-3  # at the end of the warm-up, before the scaling below
+    lr_batch: int | None = None  # batch that `lr` is for; None: for any
+    lr_batch_power: float = 1.0  # lr grows as (batch / lr_batch) ** power: 1 linear, 0.5 root
+    lr_width: int | None = None  # width of the first stage that `lr` is for; None: for any
+    lr_width_power: float = 1.0  # lr falls as (width / lr_width) ** -power
+    momentum: float = 0.9  # of SGD and Muon
+    betas: tuple[float, float] | None = None  # of AdamW, Lion and Muon's AdamW; None: its own
     weight_decay: float = 0.05  # not on biases, norms and, unless decay_position, tables
+    schedule: ScheduleName = "cosine"
     warmup_fraction: float = 0.15  # of all steps
+    final_lr: float = 0.0  # where the schedule ends, as a fraction of its peak
     label_smoothing: float = 0.0  # in training only
-    flip: bool = True  # mirror half of the training images
-    crop_padding: float = 0.07  # of the side, rounded to pixels: the largest shift
+    augment: Augment = field(default_factory=Augment)
     drop_path: float = 0.0  # rate at the last block
+    drop_path_depth: int | None = None  # blocks of a network of that rate; rates grow with depth
     clip_grad: float | None = None  # largest gradient norm
+    ema: float | None = None  # decay of the average of weights that is measured; None: no average
     pos_std: float = 0.02  # of the position tables at the start
     decay_position: bool = False  # whether weight decay acts on position tables; CMT's own does
     residual_scale: float = 0.0  # of the residual branches at the start; 1 is the paper's
+    two_phase: TwoPhase | None = None
 
     def __post_init__(self) -> None:
         _require("batch", self.batch, self.batch >= 2, "at least 2: BatchNorm needs two")
+        _one_of("optimizer", self.optimizer, get_args(OptimizerName))
+        _one_of("schedule", self.schedule, get_args(ScheduleName))
         _require("lr", self.lr, 0 < self.lr < math.inf, "about 0.004")
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "about 0.05")
-        _require("crop_padding", self.crop_padding, 0 <= self.crop_padding <= 0.5, "0 to 0.5")
         _require("pos_std", self.pos_std, 0 <= self.pos_std < math.inf, "about 0.02")
         scale = self.residual_scale
         _require("residual_scale", scale, 0 <= scale < math.inf, "0, or 1 as in the paper")
-        for name in ("warmup_fraction", "label_smoothing", "drop_path"):
+        for name in ("warmup_fraction", "label_smoothing", "drop_path", "momentum"):
             value = getattr(self, name)
             _require(name, value, 0 <= value < 1, "0 to below 1")
-        if self.clip_grad is not None:
-            _require("clip_grad", self.clip_grad, self.clip_grad > 0, "about 1, or null for none")
+        _require("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "0 to 1, a part of lr")
+        for name in ("lr_batch_power", "lr_width_power"):
+            value = getattr(self, name)
+            _require(name, value, 0 <= value <= 2, "1, or 0.5 for a square root")
+        self._check_optional()
 
-    def lr_at(self, step: int, *, steps: int) -> float:
-        """Learning rate of a step, 0 the first of `steps`."""
-        warmup = math.ceil(self.warmup_fraction * steps)
-        if step < warmup:
-            return self.lr * (step + 1) / (warmup + 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    def _check_optional(self) -> None:
+        clip, ema, betas, micro = self.clip_grad, self.ema, self.betas, self.micro_batch
+        good = clip is None or clip > 0
+        _require("clip_grad", clip, good, "about 1, or null for none")
+        good = ema is None or 0 < ema < 1
+        _require("ema", ema, good, "about 0.999, or null for no average")
+        good = betas is None or (len(betas) == 2 and all(0 <= beta < 1 for beta in betas))
+        _require("betas", betas, good, "two decays such as [0.9, 0.999], or null")
+        # Micro-batches of one size: BatchNorm sees that many images in every pass.
+        good = micro is None or (2 <= micro <= self.batch and self.batch % micro == 0)
+        _require("micro_batch", micro, good, f"a divisor of batch={self.batch} from 2 on, or null")
+        for name in ("lr_batch", "lr_width", "drop_path_depth"):
+            value = getattr(self, name)
+            _require(name, value, value is None or value >= 1, "at least 1, or null for no scaling")
+
+    def lr_scale(self, *, width: int, batch: int | None = None) -> float:
+        """What learning rates are multiplied with, for a network of this width.
+
+        Units: width is that of the first stage, in channels; batch in images, by default `batch`.
+        """
+        factor = 1.0
+        if self.lr_batch is not None:
+            factor *= ((batch or self.batch) / self.lr_batch) ** self.lr_batch_power
+        if self.lr_width is not None:
+            factor *= (width / self.lr_width) ** -self.lr_width_power
+        return factor
+
+    def drop_path_rate(self, depth: int) -> float:
+        """Rate at the last block of a network of `depth` blocks."""
+        if self.drop_path_depth is None:
+            return self.drop_path
+        return min(self.drop_path * depth / self.drop_path_depth, _DEEPEST_RATE)
+
+    def notes(self, *, epochs: int) -> tuple[str, ...]:
+        """What a user should know before training with this for so many epochs."""
+        strong = {
+            "drop_path": self.drop_path > 0,
+            "augment.mixup": self.augment.mixup > 0,
+            "augment.cutmix": self.augment.cutmix > 0,
+            "augment.rand_augment": self.augment.rand_augment > 0,
+        }
+        if epochs >= SHORT:
+            return ()
+        return tuple(
+            f"proxy.recipe.{name} is on in a training of {epochs} epochs; it usually costs "
+            f"accuracy below {SHORT}: leave it out, or train longer"
+            for name, on in strong.items()
+            if on
+        )
 
 
 def _require(name: str, value: object, good: bool, use: str) -> None:
     if not good:
         raise SpaceError(f"proxy.recipe.{name}={value!r} is impossible; use {use}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SpaceError(f"proxy.recipe.{name}={value!r} is unknown; use {', '.join(known)}")

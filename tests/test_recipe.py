@@ -1,16 +1,14 @@
-"""Data sets and recipes refuse the impossible by key path; the schedule is the one described."""
+"""Data sets and recipes refuse the impossible by key path; rates scale as described."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from cmt_search.augmentation import Augment
 from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
 from cmt_search.errors import DataError, SpaceError
-from cmt_search.recipe import Recipe
+from cmt_search.recipe import Recipe, TwoPhase
 
 
 @pytest.mark.parametrize(
@@ -19,7 +17,7 @@ from cmt_search.recipe import Recipe
         (
             {"name": "mnist"},
             "proxy.dataset.name='mnist' is unknown; use one of fashion-mnist-10k, fashion-mnist, "
-            "cifar10, folder",
+            "cifar10, folder, or timm:NAME for what timm.data.create_dataset reads",
         ),
         (
             {"split": "test"},
@@ -86,9 +84,26 @@ def test_the_embedded_data_set_is_the_default() -> None:
         ({"warmup_fraction": 1.0}, "warmup_fraction=1.0 is impossible; use 0 to below 1"),
         ({"label_smoothing": 1.5}, "label_smoothing=1.5 is impossible; use 0 to below 1"),
         ({"drop_path": -0.1}, "drop_path=-0.1 is impossible; use 0 to below 1"),
-        ({"crop_padding": 0.6}, "crop_padding=0.6 is impossible; use 0 to 0.5"),
         ({"clip_grad": 0.0}, "clip_grad=0.0 is impossible; use about 1, or null for none"),
         ({"pos_std": -1.0}, "pos_std=-1.0 is impossible; use about 0.02"),
+        ({"optimizer": "adamm"}, "optimizer='adamm' is unknown; use adamw, sgd, lion, muon"),
+        ({"schedule": "step"}, "schedule='step' is unknown; use cosine, one-cycle, constant"),
+        ({"final_lr": 1.5}, "final_lr=1.5 is impossible; use 0 to 1, a part of lr"),
+        ({"momentum": 1.0}, "momentum=1.0 is impossible; use 0 to below 1"),
+        (
+            {"betas": (0.9, 1.0)},
+            "betas=(0.9, 1.0) is impossible; use two decays such as [0.9, 0.999], or null",
+        ),
+        ({"ema": 1.0}, "ema=1.0 is impossible; use about 0.999, or null for no average"),
+        ({"lr_width": 0}, "lr_width=0 is impossible; use at least 1, or null for no scaling"),
+        (
+            {"lr_batch_power": 3.0},
+            "lr_batch_power=3.0 is impossible; use 1, or 0.5 for a square root",
+        ),
+        (
+            {"batch": 64, "micro_batch": 48},
+            "micro_batch=48 is impossible; use a divisor of batch=64 from 2 on, or null",
+        ),
     ],
 )
 def test_an_impossible_recipe_is_refused_with_its_key_path_and_a_remedy(
@@ -99,26 +114,50 @@ def test_an_impossible_recipe_is_refused_with_its_key_path_and_a_remedy(
     assert str(caught.value) == f"proxy.recipe.{message}"
 
 
-@given(
-    steps=st.integers(2, 400),
-    warmup=st.floats(0, 0.9),
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"at": 1.0}, "at=1.0 is impossible; use a fraction of the steps, such as 0.75"),
+        ({"optimizer": "adam"}, "optimizer='adam' is unknown; use adamw, sgd, lion, muon"),
+        ({"lr": -1.0}, "lr=-1.0 is impossible; use about 0.001"),
+        ({"schedule": "one-cycle"}, "schedule='one-cycle' is unknown; use cosine, constant"),
+    ],
 )
-def test_the_learning_rate_rises_to_its_peak_and_then_falls_towards_zero(
-    steps: int, warmup: float
+def test_an_impossible_second_phase_is_refused_with_its_key_path_and_a_remedy(
+    values: dict[str, Any], message: str
 ) -> None:
-    recipe = Recipe(lr=0.01, warmup_fraction=warmup)
-    rates = [recipe.lr_at(step, steps=steps) for step in range(steps)]
-    peak = math.ceil(warmup * steps)
-    assert all(0 < rate <= recipe.lr for rate in rates)
-    assert all(a < b for a, b in pairwise(rates[: peak + 1]))
-    assert all(a > b for a, b in pairwise(rates[peak:]))
-    if peak < steps:
-        assert rates[peak] == recipe.lr
+    with pytest.raises(SpaceError) as caught:
+        TwoPhase(**values)
+    assert str(caught.value) == f"proxy.recipe.two_phase.{message}"
 
 
-def test_the_learning_rate_is_the_cosine_s_by_hand() -> None:
-    recipe = Recipe(lr=1.0, warmup_fraction=0.2)
-    rates = [recipe.lr_at(step, steps=10) for step in range(10)]
-    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert rates[6] == pytest.approx(0.5)  # half of the eight steps of the cosine
-    assert rates[9] == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
+def test_the_learning_rate_grows_with_the_batch_as_the_power_says() -> None:
+    assert Recipe(batch=256).lr_scale(width=8) == 1
+    assert Recipe(batch=256, lr_batch=64).lr_scale(width=8) == 4
+    assert Recipe(batch=256, lr_batch=64, lr_batch_power=0.5).lr_scale(width=8) == 2
+    assert Recipe(batch=256, lr_batch=64).lr_scale(width=8, batch=32) == 0.5
+
+
+def test_the_learning_rate_falls_with_the_width_as_the_power_says() -> None:
+    assert Recipe(lr_width=16).lr_scale(width=32) == 0.5
+    assert Recipe(lr_width=16).lr_scale(width=16) == 1
+    assert Recipe(lr_width=16, lr_width_power=0.5).lr_scale(width=64) == 0.5
+
+
+def test_drop_path_is_the_rate_given_or_grows_with_depth_up_to_a_limit() -> None:
+    assert Recipe(drop_path=0.2).drop_path_rate(50) == 0.2
+    scaled = Recipe(drop_path=0.2, drop_path_depth=10)
+    assert [scaled.drop_path_rate(depth) for depth in (5, 10, 20, 1000)] == [0.1, 0.2, 0.4, 0.9]
+
+
+def test_strong_regularisation_in_a_short_training_is_noted_by_its_key() -> None:
+    strong = Recipe(drop_path=0.1, augment=Augment(mixup=0.2, cutmix=1.0, rand_augment=2))
+    keys = [note.split(" is on")[0] for note in strong.notes(epochs=29)]
+    assert keys == [
+        "proxy.recipe.drop_path",
+        "proxy.recipe.augment.mixup",
+        "proxy.recipe.augment.cutmix",
+        "proxy.recipe.augment.rand_augment",
+    ]
+    assert "in a training of 29 epochs" in strong.notes(epochs=29)[0]
+    assert strong.notes(epochs=30) == Recipe().notes(epochs=1) == ()

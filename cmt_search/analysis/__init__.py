@@ -1,5 +1,6 @@
 """What a study says: tables, front, verdict, figures, report."""
 
+from cmt_search.analysis.calibration import Calibration, FidelityRow, ScoreRow, calibration
 from cmt_search.analysis.confirmation import ConfirmedRule, confirmation
 from cmt_search.analysis.equals import equal_rules, equals_of, equals_text
 from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curves
@@ -15,26 +16,53 @@ from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, tri
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.law_values import (
+    BaseLaw,
+    BaseRepair,
+    FamilyLaw,
+    QuadraticCheck,
+    Refused,
+    StudyLaws,
+)
 from cmt_search.analysis.page import write_figures
 from cmt_search.analysis.report import figures, render_report, write_report
-from cmt_search.analysis.study import Analysis, analyse, state_counts, summary
+from cmt_search.analysis.scaling_laws import AroundBase, study_laws
+from cmt_search.analysis.study import (
+    Analysis,
+    analyse,
+    law_sentences,
+    laws_of,
+    state_counts,
+    summary,
+)
 from cmt_search.analysis.verdict import RuleAgainstPaper, RuleVerdict, Triangle
 from cmt_search.analysis.wording import explanation, headline
 
 __all__ = [
     "COLUMNS",
     "Analysis",
+    "AroundBase",
+    "BaseLaw",
+    "BaseRepair",
+    "Calibration",
     "ConfirmedRule",
     "CurvesData",
     "FamilyData",
+    "FamilyLaw",
+    "FidelityRow",
     "Front",
     "FrontData",
+    "QuadraticCheck",
+    "Refused",
     "RuleAgainstPaper",
     "RuleVerdict",
     "RulesData",
+    "ScoreRow",
+    "StudyLaws",
     "Triangle",
     "TriangleData",
     "analyse",
+    "calibration",
     "confirmation",
     "curves_data",
     "draw_curves",
@@ -52,12 +80,15 @@ __all__ = [
     "finding",
     "front_data",
     "headline",
+    "law_sentences",
+    "laws_of",
     "networks",
     "pareto_front",
     "progress",
     "render_report",
     "rules_data",
     "state_counts",
+    "study_laws",
     "summary",
     "trainings",
     "trials_frame",

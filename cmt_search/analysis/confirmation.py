@@ -1,7 +1,7 @@
 """Predicted against measured: what fresh seeds on sealed images say of a search's rules."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import Contrast, Response, contrast
+from cmt_search.laws import Contrast, Extrapolation, Response, contrast, extrapolation
+from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import TrialRecord
 
 Floats = NDArray[np.float64]
+Triple = tuple[float, float, float]  # shares of depth, width, resolution
+
+SAME = 1e-5  # between shares that differ by rounding alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class ConfirmedRule:
     """A rule at the held-out budget, less the paper's rule there, in top1."""
 
     name: str
-    shares: tuple[float, float, float]  # asked for: depth, width, resolution
+    shares: Triple  # asked for: depth, width, resolution
     macs: int
     top1: float  # mean over seeds
     sd: float | None  # between seeds; None: one seed
@@ -37,16 +41,92 @@ def confirmation(
     Raises:
         AnalysisError: the paper's rule was not measured.
     """
+    done = _finished(records, paper=paper)
+    return tuple(
+        _confirmed(record, of=done[paper], surface=surface, base_macs=base_macs)
+        for record in done.values()
+    )
+
+
+def measured_before(records: Iterable[TrialRecord]) -> dict[Triple, float]:
+    """Mean top1 at the largest budget of a search, by the shares asked for; seeds and repeats."""
+    found: dict[Triple, list[float]] = {}
+    for record in records:
+        if record.state == "complete" and record.shares is not None:
+            found.setdefault(record.shares, []).extend(_top1(record).tolist())
+    return {shares: float(np.mean(top1)) for shares, top1 in found.items()}
+
+
+def naive_best(records: Iterable[TrialRecord]) -> Shares | None:
+    """The naive answer of a search: the rule that measured best at its largest budget."""
+    before = measured_before(records)
+    if not before:
+        return None
+    depth, width, resolution = max(before, key=before.__getitem__)
+    return Shares(depth=depth, width=width, resolution=resolution)
+
+
+def extrapolated(
+    records: Sequence[TrialRecord],
+    *,
+    search: Iterable[TrialRecord],
+    surface: Response,
+    base_macs: float,
+    paper: str = "cmt-paper",
+) -> Extrapolation:
+    """Hold the law of a search against what was measured at a held-out budget far beyond it.
+
+    The law is continued to each network's own growth and realised shares. The seeds' noise is
+    pooled over rules, since a few seeds of one tell little.
+
+    Raises:
+        AnalysisError: the budget is less than twice the search's largest, or every rule has one
+            seed only, or nothing can be compared.
+    """
+    done = _finished(records, paper=paper)
+    top1 = [_top1(record) for record in done.values()]
+    effects = [_effect(r, surface=surface, base_macs=base_macs) for r in done.values()]
+    before = measured_before(search)
+    held_out = done[paper].rungs[-1].rung
+    return extrapolation(
+        list(done),
+        reference=paper,
+        predicted=np.stack(effects, axis=1),
+        measured=[one.mean() for one in top1],
+        se=_pooled_sd(top1) / np.sqrt([len(one) for one in top1]),
+        at_largest=[_nearby(record, before=before) for record in done.values()],
+        held_out=held_out.budget or held_out.macs,
+        fitted=float(surface.budgets[-1]),
+        lattice=surface.lattice,
+    )
+
+
+def _finished(records: Iterable[TrialRecord], *, paper: str) -> dict[str, TrialRecord]:
     done = {r.name: r for r in records if r.state == "complete" and r.shares is not None}
     if paper not in done:
         raise AnalysisError(
             f"{paper} was not measured at the held-out budget; run `cmt-search confirm` again "
             "to finish it, or choose another --budget"
         )
-    return tuple(
-        _confirmed(record, of=done[paper], surface=surface, base_macs=base_macs)
-        for record in done.values()
-    )
+    return done
+
+
+def _pooled_sd(top1: Sequence[Floats]) -> float:
+    freedom = sum(len(one) - 1 for one in top1)
+    if not freedom:
+        raise AnalysisError(
+            "one seed for each rule tells nothing of the noise; give `cmt-search confirm` "
+            "--seeds 2 or more"
+        )
+    return math.sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in top1) / freedom)
+
+
+def _nearby(record: TrialRecord, *, before: dict[Triple, float]) -> float:
+    """What the search measured of the same rule; NaN: nothing."""
+    assert record.shares is not None
+    here = record.shares
+    found = (top1 for shares, top1 in before.items() if math.dist(shares, here) < SAME)
+    return next(found, math.nan)
 
 
 def _confirmed(

@@ -1,6 +1,6 @@
 """What report and explorer say of a study before they show it."""
 
-from cmt_search.analysis.figure_front import front_finding
+from cmt_search.analysis.figure_front import cost_shown, front_finding
 from cmt_search.analysis.study import Analysis, state_counts
 from cmt_search.analysis.wording import duration, headline
 
@@ -10,7 +10,7 @@ def finding(analysis: Analysis) -> str:
     if analysis.verdict is not None:
         return headline(analysis.verdict)
     if analysis.paper is None:
-        return front_finding(analysis.front.networks) + "."
+        return front_finding(analysis.front.networks, cost=cost_shown(analysis.front)) + "."
     return analysis.no_verdict
 
 

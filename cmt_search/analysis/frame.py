@@ -39,6 +39,8 @@ COLUMNS = (
     Column("macs", "Int64", "multiply-accumulates of the network"),
     Column("params", "Int64", "parameters of the network"),
     Column("activations", "Int64", "elements of all convolution and linear outputs"),
+    Column("latency_ms", "float64", "measured time of a forward pass, where a search asks for it"),
+    Column("memory_mib", "float64", "measured memory of a forward pass, where a search asks"),
     Column("depth", "Int64", "blocks in all"),
     Column("depths", "string", "blocks by stage"),
     Column("stem_width", "Int64", "channels of the stem"),
@@ -62,6 +64,7 @@ REALISED = [f"realised_{dimension}" for dimension in DIMENSIONS]
 _TRAINING = ["key", "epochs", "data_fraction", "image_size", "seed"]
 _KEPT = [
     *("key", "trial", "name", *SHARES, *REALISED, "budget", "macs", "params", "activations"),
+    *("latency_ms", "memory_mib"),
     *("depth", "depths", "stem_width", "widths", "resolution", "epochs"),
 ]
 
@@ -137,6 +140,8 @@ def _rung_columns(record: RungRecord, *, index: int, full: Fidelity | None) -> d
         "macs": rung.macs,
         "params": rung.params,
         "activations": rung.activations,
+        "latency_ms": rung.latency_ms,
+        "memory_mib": rung.memory_mib,
         "depth": arch.depth,
         "depths": "-".join(str(stage.depth) for stage in arch.stages),
         "stem_width": arch.stem_width,

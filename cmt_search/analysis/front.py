@@ -16,6 +16,8 @@ MAXIMISED = {
     "macs": False,
     "params": False,
     "activations": False,
+    "latency_ms": False,
+    "memory_mib": False,
     "seconds": False,
 }
 
@@ -55,6 +57,7 @@ def pareto_front(
         raise AnalysisError(f"metric {unknown[0]!r} is unknown; use one of {', '.join(MAXIMISED)}")
     table = networks(frame)
     maximise = [MAXIMISED[name] for name in metrics]
+    table = table.dropna(subset=list(metrics), ignore_index=True)  # not every search measures
     points = table[list(metrics)].to_numpy(dtype=float)
     if reference is None:
         reference = [

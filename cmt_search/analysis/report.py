@@ -1,7 +1,6 @@
 """The report: one HTML file that needs nothing beside it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.page import write_page
+from cmt_search.analysis.report_laws import laws_section
+from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import (
     MISSING,
@@ -26,28 +27,6 @@ from cmt_search.analysis.wording import (
     points,
 )
 from cmt_search.search.record import TrialRecord
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """One table of the report; cells are shown as they are."""
-
-    title: str
-    rows: tuple[Mapping[str, object], ...]  # the first row's keys are the columns
-    note: str = ""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names, in the first row's order."""
-        return tuple(self.rows[0]) if self.rows else ()
-
-    @property
-    def numbers(self) -> frozenset[str]:
-        """Columns to align right: their first cell starts as a number does."""
-        first = self.rows[0] if self.rows else {}
-        return frozenset(
-            name for name, cell in first.items() if str(cell)[:1] in tuple("0123456789+\u2212-")
-        )
 
 
 def figures(analysis: Analysis) -> dict[str, go.Figure]:
@@ -88,7 +67,7 @@ def render_report(
     """The report as HTML."""
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True).from_string(source)
-    verdict = analysis.verdict
+    verdict, laws = analysis.verdict, laws_section(analysis)
     tables = (
         Table(title="Family", rows=tuple(family_table)),
         Table(title="Named rules at the largest budget", rows=tuple(_rule_rows(analysis))),
@@ -105,6 +84,8 @@ def render_report(
         explanation=explanation(verdict) if verdict else (),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
         figures=[_embedded(figure) for figure in figures(analysis).values()],
+        laws=laws,
+        law_figures=[_embedded(figure) for figure in laws.figures] if laws else (),
         tables=[table for table in tables if table.rows],
         provenance=list(_flat(provenance or {})),
     )

@@ -1,7 +1,7 @@
 """A study analysed once; figures, report, command line and explorer all read this."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.law_values import StudyLaws, plain
+from cmt_search.analysis.scaling_laws import AroundBase, study_laws
 from cmt_search.analysis.verdict import (
     RuleAgainstPaper,
     RuleVerdict,
@@ -21,6 +23,7 @@ from cmt_search.analysis.verdict import (
     seed_noise,
 )
 from cmt_search.analysis.wording import explanation, headline
+from cmt_search.analysis.wording_laws import laws_text
 from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.laws import Noise, Response
 from cmt_search.scaling.shares import Shares
@@ -44,6 +47,7 @@ class Analysis:
     triangle: Triangle | None
     rules: tuple[RuleAgainstPaper, ...]
     no_verdict: str  # why there is no verdict; empty when there is one
+    laws: StudyLaws | None = None  # None: not asked for, or no rule search
 
 
 def analyse(
@@ -57,12 +61,13 @@ def analyse(
     metrics: tuple[str, ...] = ("macs", "top1"),
     seed: int = 0,
     studies: int = 0,
+    around: AroundBase | None = None,
 ) -> Analysis:
     """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
 
     `sides` gives the pixels that rules (n, 3) ask for at the largest budget, (n,); rules above
     `native_resolution` are excluded from "best". `studies` are simulated to see how often the
-    equivalence set holds the best rule.
+    equivalence set holds the best rule. With `around` the laws of scaling are fitted too.
     """
     records = tuple(records)
     frame = trials_frame(records)
@@ -86,7 +91,7 @@ def analyse(
             )
         except (AnalysisError, BudgetError) as error:
             reason = f"No verdict: {error}"
-    return Analysis(
+    found = Analysis(
         records=records,
         frame=frame,
         front=pareto_front(frame, metrics=metrics),
@@ -98,6 +103,27 @@ def analyse(
         triangle=triangle,
         rules=against,
         no_verdict=reason,
+    )
+    if not (base_macs and around):
+        return found
+    return replace(found, laws=_laws(found, base_macs=base_macs, around=around, seed=seed))
+
+
+def _laws(
+    analysis: Analysis, *, base_macs: float, around: AroundBase, seed: int
+) -> StudyLaws | None:
+    if analysis.paper is None:
+        return None
+    return study_laws(
+        analysis.records,
+        frame=analysis.frame,
+        base_macs=base_macs,
+        paper=analysis.paper,
+        named=analysis.named,
+        verdict=analysis.verdict,
+        triangle=analysis.triangle,
+        around=around,
+        seed=seed,
     )
 
 
@@ -121,7 +147,20 @@ def summary(analysis: Analysis) -> dict[str, Any]:
         "verdict": _verdict(verdict) if verdict else None,
         "no_verdict": analysis.no_verdict or None,
         "rules": [asdict(rule) for rule in analysis.rules],
+        "laws": laws_of(analysis) or None,
     }
+
+
+def laws_of(analysis: Analysis) -> dict[str, Any]:
+    """The laws as plain values for JSON and YAML, with their sentences; empty without laws."""
+    if analysis.laws is None:
+        return {}
+    return {**plain(analysis.laws), "says": list(law_sentences(analysis))}
+
+
+def law_sentences(analysis: Analysis) -> tuple[str, ...]:
+    """What the laws say, a sentence or two each; none without laws."""
+    return laws_text(analysis.laws) if analysis.laws is not None else ()
 
 
 def state_counts(analysis: Analysis) -> dict[str, int]:

@@ -44,6 +44,11 @@ def shares_text(shares: Shares) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in parts)
 
 
+def sentence(reason: str) -> str:
+    """A reason as a sentence."""
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
+
+
 def headline(verdict: RuleVerdict) -> str:
     """The verdict in one sentence."""
     eps = points(EPS)

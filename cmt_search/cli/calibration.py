@@ -1,132 +1,157 @@
-"""The work of calibrate: the same networks at several training lengths, with several seeds."""
+"""calibrate: which cheap training predicts the expensive one, how noisy each is, and at which
+learning rate."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-from scipy import stats
+import typer
 
-from cmt_search.cli.wiring import factory_of
-from cmt_search.errors import BudgetError, CmtSearchError
-from cmt_search.evaluation import Fidelity, Measurement
+from cmt_search.cli.options import (
+    Address,
+    Cpus,
+    Device,
+    Executor,
+    Gpus,
+    Json,
+    Slots,
+    SpaceArgument,
+    TimeLimit,
+    drive_options,
+)
+from cmt_search.errors import CmtSearchError
 
 if TYPE_CHECKING:
-    from cmt_search.arch import Arch
+    from cmt_search.search import Level
     from cmt_search.space import SearchSpace
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """One training length, compared with the longest."""
-
-    epochs: int
-    seconds: float  # mean of a training
-    top1_rank: float  # Spearman correlation of the networks' mean top1 with the longest's
-    loss_rank: float  # likewise for the loss at this length
-    top1_sd: float  # between seeds, pooled
-    loss_sd: float  # between seeds, pooled
-    top1_noise: float  # SD between seeds / SD between networks
-    loss_noise: float
-
-    def shown(self) -> dict[str, str]:
-        """The row for a table."""
-        return {
-            "epochs": str(self.epochs),
-            "seconds": f"{self.seconds:.1f}",
-            "rank corr. of top1": f"{self.top1_rank:.2f}",
-            "rank corr. of loss": f"{self.loss_rank:.2f}",
-            "seed SD of top1": f"{100 * self.top1_sd:.2f} points",
-            "noise / spread, top1": f"{self.top1_noise:.2f}",
-            "loss": f"{self.loss_noise:.2f}",
-        }
+NONE = "none"
 
 
-def lengths(text: str, *, default: int) -> tuple[int, ...]:
-    """Training lengths from "1,2,4"; by default a quarter, a half and all of the space's.
+def calibrate(
+    space: SpaceArgument,
+    epochs: Annotated[
+        str | None,
+        typer.Option(help="Lengths, the longest the truth; default: 1/4, 1/2, 1 and 4 times."),
+    ] = None,
+    data_fractions: Annotated[
+        str, typer.Option(help="Parts of the training images to try at the space's epochs.")
+    ] = "0.5",
+    image_scales: Annotated[
+        str, typer.Option(help="Parts of each network's resolution to try there.")
+    ] = "0.75",
+    networks: Annotated[
+        int, typer.Option(min=3, help="Networks per budget; of a pareto search, in all.")
+    ] = 6,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds for each: the noise.")] = 2,
+    rates: Annotated[
+        str, typer.Option(help="Factors on the learning rate to try besides 1; none for none.")
+    ] = "0.5,2",
+    scores: Annotated[
+        bool, typer.Option("--scores/--no-scores", help="Scores without training, too.")
+    ] = True,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the choice into the space file.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the calibration; default: the space file's.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    executor: Executor = "ray",
+    address: Address = None,
+    slots: Slots = None,
+    cpus_per_trial: Cpus = 1.0,
+    gpus_per_trial: Gpus = None,
+    time_limit: TimeLimit = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Which cheap training predicts the expensive one, how noisy each is, and at which rate."""
+    from cmt_search.cli.calibrating import Calibrating
+    from cmt_search.cli.calibration_page import as_json, show, write_choice
+    from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.metering import metered
+    from cmt_search.cli.wiring import check_trainable
+    from cmt_search.space import load_space
+
+    wanted = metered(load_space(space))
+    check_trainable(wanted, file=space)
+    levels = _levels(wanted, epochs=epochs, fractions=data_fractions, scales=image_scales)
+    work = Calibrating(
+        space=wanted,
+        levels=levels,
+        networks=networks,
+        seeds=seeds,
+        folder=runs / (name or f"{space.stem}-calibration"),
+        options=drive_options(
+            executor=executor,
+            slots=slots,
+            address=address,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            device=device,
+            time_limit=time_limit,
+        ),
+        device=device,
+        quiet=json,
+    )
+    found = work.analysed(rates=_numbers(rates, option="--rates"), scores=scores)
+    result = as_json(found, levels=levels)
+    file = work.folder / "calibration.json"
+    file.write_text(jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
+    told = write_choice(space, found, levels=levels) if write else ()
+    if json:
+        print_json(result | {"written": list(told)})
+        return
+    show(found, levels=levels)
+    for line in (*told, f"calibration: {file}"):
+        say(line)
+
+
+def _levels(
+    space: "SearchSpace", *, epochs: str | None, fractions: str, scales: str
+) -> "tuple[Level, ...]":
+    """What to train: every length, and the other savings at the space's own; the longest last.
 
     Raises:
-        CmtSearchError: they are no whole numbers of epochs, or fewer than two.
+        CmtSearchError: an option is no list of numbers, or there is nothing to compare.
     """
-    if not text:
-        return tuple(sorted({max(1, default // 4), max(1, default // 2), default, 2 * default}))
-    try:
-        found = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        found = ()
-    if len(found) < 2 or found[0] < 1:
-        raise CmtSearchError(f"--epochs {text!r} are no two lengths to compare; write 1,2,4")
+    from cmt_search.search import Level
+
+    usual, part = space.proxy.epochs, space.proxy.data_fraction
+    lengths = {usual, *(max(1, usual // cut) for cut in (4, 2)), 4 * usual}
+    if epochs is not None:
+        lengths = {usual, *map(round, _numbers(epochs, option="--epochs"))}
+    if min(lengths) < 1 or len(lengths) < 2:
+        raise CmtSearchError(
+            f"--epochs {epochs} leaves nothing to compare with the space's {usual}; write 1,2,4"
+        )
+    savings = [
+        *(Level(epochs=usual, data_fraction=part * x) for x in _parts(fractions, "data-fractions")),
+        *(
+            Level(epochs=usual, data_fraction=part, image_scale=x)
+            for x in _parts(scales, "image-scales")
+        ),
+    ]
+    plain = [Level(epochs=length, data_fraction=part) for length in sorted(lengths)]
+    return (*savings, *plain)
+
+
+def _parts(text: str, option: str) -> list[float]:
+    found = _numbers(text, option=f"--{option}")
+    if any(not 0 < part < 1 for part in found):
+        raise CmtSearchError(f"--{option} {text}: parts lie between 0 and 1; write 0.5, or none")
     return found
 
 
-def calibrated(
-    space: "SearchSpace",
-    *,
-    epochs: Sequence[int],
-    networks: int,
-    seeds: int,
-    device: str | None,
-    quiet: bool,
-) -> tuple[Length, ...]:
-    """Train every network at every length with every seed, here, one after the other."""
-    archs = _networks(space, count=networks)
-    evaluate = factory_of(space, device=device)()
-    jobs = [(e, arch, s) for e in epochs for arch in archs for s in range(seeds)]
-    console = Console(stderr=True, quiet=quiet)
-    found = [
-        evaluate(arch, fidelity=Fidelity(epochs=e, data_fraction=space.proxy.data_fraction), seed=s)
-        for e, arch, s in track(jobs, description="calibrating", console=console)
-    ]
-    by_length = [
-        found[i : i + len(archs) * seeds] for i in range(0, len(found), len(archs) * seeds)
-    ]
-    truth = _table(by_length[-1], "top1", seeds=seeds).mean(axis=1)
-    return tuple(
-        _length(e, measured, truth=truth, seeds=seeds)
-        for e, measured in zip(epochs, by_length, strict=True)
-    )
-
-
-def _networks(space: "SearchSpace", *, count: int) -> "tuple[Arch, ...]":
-    """Networks that differ in shape at the same cost: the named rules' at the largest budget."""
-    if space.kind != "rule":
-        raise CmtSearchError("calibrate compares rules; give the space file of a rule search")
-    found: dict[str, Arch] = {}
-    for shares in space.named_shares().values():
-        try:
-            arch = space.rule(shares).member(space.budget(space.budget_macs[-1])).arch
-        except BudgetError:
-            continue
-        found[arch.key] = arch
-    if len(found) < 3:
-        raise CmtSearchError("fewer than three named rules reach the largest budget; widen knobs")
-    return tuple(found.values())[:count]
-
-
-def _length(
-    epochs: int, measured: Sequence[Measurement], *, truth: np.ndarray, seeds: int
-) -> Length:
-    top1, loss = (_table(measured, name, seeds=seeds) for name in ("top1", "loss"))
-    sds = {name: _pooled(t) for name, t in (("top1", top1), ("loss", loss))}
-    return Length(
-        epochs=epochs,
-        seconds=float(np.mean([m.seconds for m in measured])),
-        top1_rank=float(stats.spearmanr(top1.mean(axis=1), truth).statistic),
-        loss_rank=float(stats.spearmanr(-loss.mean(axis=1), truth).statistic),
-        top1_sd=sds["top1"],
-        loss_sd=sds["loss"],
-        top1_noise=sds["top1"] / max(float(top1.mean(axis=1).std(ddof=1)), 1e-12),
-        loss_noise=sds["loss"] / max(float(loss.mean(axis=1).std(ddof=1)), 1e-12),
-    )
-
-
-def _table(measured: Sequence[Measurement], name: str, *, seeds: int) -> np.ndarray:
-    """Shape: (networks, seeds)."""
-    return np.array([getattr(m, name) for m in measured]).reshape(-1, seeds)
-
-
-def _pooled(table: np.ndarray) -> float:
-    return math.sqrt(float(table.var(axis=1, ddof=1).mean()))
+def _numbers(text: str, *, option: str) -> list[float]:
+    """The distinct numbers of a list such as 0.5,2; none for none."""
+    if text == NONE:
+        return []
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or any(not 0 < number < float("inf") for number in found):
+        raise CmtSearchError(f"{option} {text!r} are no numbers above 0; write 0.5,2, or none")
+    return sorted(set(found))

@@ -7,28 +7,36 @@ from typing import TYPE_CHECKING, Any
 from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
-    from cmt_search.search import Outcome, RunFolder
+    from cmt_search.search import Outcome, RunFolder, Space
     from cmt_search.space import SearchSpace
 
 
 def opened(
-    path: Path, space: "SearchSpace", *, command: Sequence[str], storage: str | None
+    path: Path,
+    space: "SearchSpace",
+    *,
+    command: Sequence[str],
+    storage: str | None,
+    fingerprint: str | None = None,
 ) -> "RunFolder":
     """The run in a folder, which is made if it is not there.
+
+    `fingerprint` is that of what is searched, where that is not the space itself.
 
     Raises:
         RunError: the folder holds a run of another space.
     """
     from cmt_search.search import RunFolder
 
+    fingerprint = fingerprint or space.fingerprint
     if (path / "run.json").exists():
         found = RunFolder.open(path)
-        found.check(space.fingerprint)
+        found.check(fingerprint)
         return found
     return RunFolder.create(
         path,
         space_yaml=space.to_yaml(),
-        fingerprint=space.fingerprint,
+        fingerprint=fingerprint,
         command=("cmt-search", *command),
         storage=storage,
     )
@@ -41,19 +49,30 @@ def drive(
     device: str | None,
     options: dict[str, Any],
     quiet: bool = False,
+    searched: "Space | None" = None,
 ) -> "Outcome":
     """Search, with progress on standard error.
 
+    Networks are trained as the space says; those of `searched`, where that is not the space itself.
+
     Raises:
-        RunError: nothing completed, though nothing is left to do.
+        RunError: nothing completed, though nothing is left to do; or the run's latencies were
+            measured on another machine.
     """
+    from cmt_search.cli.metering import measured_on, metered
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
     from cmt_search.search import run_search
 
+    meters = metered(space, file=folder.measured)
     with Progress(title=folder.info().name, quiet=quiet) as progress:
         outcome = run_search(
-            folder, space, factory_of(space, device=device), on_event=progress, **options
+            folder,
+            searched or meters,
+            factory_of(space, device=device),
+            on_event=progress,
+            measured_on=measured_on(space),
+            **options,
         )
     if not (outcome.complete or outcome.pruned or outcome.left.trials):
         raise RunError(

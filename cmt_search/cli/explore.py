@@ -19,13 +19,13 @@ def report(
     json: Json = False,
 ) -> None:
     """Write a self-contained report.html, and say what the study says."""
-    from cmt_search.analysis import explanation, headline, summary, write_report
+    from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.search import RunFolder
 
     folder = RunFolder.open(run)
-    analysis = analysis_of(run, studies=STUDIES)
+    analysis = analysis_of(run, studies=STUDIES, laws=True)
     path = write_report(
         analysis,
         to or folder.report,
@@ -51,6 +51,8 @@ def report(
         say(headline(analysis.verdict))
         for sentence in explanation(analysis.verdict):
             say(f"  {sentence}")
+    for sentence in law_sentences(analysis):
+        say(f"  {sentence}")
     say(f"report: {path}")
 
 

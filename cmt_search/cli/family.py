@@ -54,7 +54,7 @@ def family(
 
     asked = _named(macs_of(budgets), names=names, text=budgets)
     folder = RunFolder.open(run)
-    space, analysis = space_of(folder), analysis_of(run, studies=STUDIES)
+    space, analysis = space_of(folder), analysis_of(run, studies=STUDIES, laws=True)
     known = {
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
@@ -159,11 +159,19 @@ def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
 
 def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
     """What the rule rests on, in words and numbers."""
-    from cmt_search.analysis import equals_of, equals_text, explanation, headline
+    from cmt_search.analysis import (
+        equals_of,
+        equals_text,
+        explanation,
+        headline,
+        law_sentences,
+        laws_of,
+    )
 
     verdict = analysis.verdict
     if verdict is None:
-        return {"run": run, "word": None, "says": [analysis.no_verdict]}
+        says = [analysis.no_verdict, *law_sentences(analysis)]
+        return {"run": run, "word": None, "laws": laws_of(analysis), "says": says}
     return {
         "run": run,
         "word": verdict.word,
@@ -174,7 +182,13 @@ def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
         "detectable_difference": round(verdict.detectable, 5),
         "seed_sd": round(verdict.noise.sd, 5) if verdict.noise else None,
         "budget": int(verdict.budget),
-        "says": [headline(verdict), equals_text(analysis), *explanation(verdict)],
+        "laws": laws_of(analysis),
+        "says": [
+            headline(verdict),
+            equals_text(analysis),
+            *explanation(verdict),
+            *law_sentences(analysis),
+        ],
     }
 
 

@@ -142,6 +142,7 @@ def validate(
 ) -> None:
     """Check a space file, and show what a search of it would train and could find out."""
     from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.metering import measuring_text, metered
     from cmt_search.cli.planning import (
         SEED_SD,
         plan,
@@ -153,8 +154,9 @@ def validate(
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
-    wanted = load_space(space)
+    wanted = metered(load_space(space))
     check_trainable(wanted, file=space)
+    wanted.check_smallest()
     members = solved(wanted)
     planned = plan(wanted, of=members)
     seconds = seconds_of_design(wanted, of=members, device=device) if time else None
@@ -172,6 +174,8 @@ def validate(
         f"{space} is valid: {planned['trials']} trials, {planned['trainings']} trainings, "
         f"base {planned['base_macs']:,} MACs"
     )
+    if measuring := measuring_text(wanted):
+        say(measuring)
     for line in power_lines(found, seconds=seconds) if found else ():
         say(line)
 

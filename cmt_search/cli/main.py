@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 import typer
 
-from cmt_search.cli import explore, exporting, family, launch, measure, profiling, rules
+from cmt_search.cli import (
+    calibration,
+    explore,
+    exporting,
+    family,
+    launch,
+    measure,
+    profiling,
+    rules,
+    training,
+)
 from cmt_search.errors import CmtSearchError
 
 _HELP = (
@@ -30,12 +40,13 @@ def build_app() -> typer.Typer:
         launch.status,
         explore.report,
         explore.inspect,
-        measure.calibrate,
+        calibration.calibrate,
         measure.confirm,
         family.family,
         exporting.export,
         rules.rules,
         profiling.profile,
+        training.train,
         launch.validate,
     ):
         app.command(no_args_is_help=True)(command)

@@ -39,13 +39,20 @@ class Solved:
 
 
 def solved(space: "SearchSpace") -> Solved:
-    """Solve every point of the design."""
+    """Solve every point of the design.
+
+    Raises:
+        BudgetError: none has its networks.
+    """
     points, infeasible = [], {}
     for point in design(space):
         try:
             points.append((point, space.candidate(point.params, point.name)))
         except BudgetError as error:
             infeasible[point.name] = str(error)
+    if infeasible and not points:
+        name, reason = next(iter(infeasible.items()))
+        raise BudgetError(f"no rule of the design has its networks; {name}: {reason}")
     return Solved(points=tuple(points), infeasible=infeasible)
 
 

@@ -14,7 +14,8 @@ from cmt_search.search import RunFolder, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 if TYPE_CHECKING:
-    from cmt_search.analysis import Analysis
+    from cmt_search.analysis import Analysis, AroundBase
+    from cmt_search.arch import Arch
     from cmt_search.evaluation import Evaluator, EvaluatorFactory
 
 
@@ -59,8 +60,8 @@ def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) 
 STUDIES = 200  # simulated where a verdict is published, to see how far it can be trusted
 
 
-def analysis_of(path: Path, *, studies: int = 0) -> "Analysis":
-    """The study of a run, analysed; `studies` as in `analyse`.
+def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysis":
+    """The study of a run, analysed; `studies` as in `analyse`, `laws` of scaling on request.
 
     Raises:
         RunError: there is no run, or no study yet.
@@ -88,4 +89,28 @@ def analysis_of(path: Path, *, studies: int = 0) -> "Analysis":
         native_resolution=space.proxy.dataset.native_resolution,
         sides=sides,
         seed=space.seed,
+        around=around_base(space) if laws else None,
     )
+
+
+def around_base(space: SearchSpace) -> "AroundBase":
+    """The base's exponents, and the space's networks of its MACs."""
+    from cmt_search.analysis import AroundBase
+    from cmt_search.cost import cost
+    from cmt_search.errors import BudgetError
+    from cmt_search.scaling import Budget
+    from cmt_search.scaling.solve import solve
+
+    base = space.arch
+    rule = space.rule(space.named_shares()["cmt-paper"])
+
+    def solve_at(x: tuple[float, float, float]) -> "Arch | None":
+        # Caps are meant for members, which are larger; a cap on latency would need measuring.
+        budget = Budget(macs=cost(base).macs, tolerance=space.tolerance)
+        try:
+            found = solve(rule.smooth, x=np.array(x), budget=budget, grid=space.grid).arch
+        except BudgetError:
+            return None
+        return found if found.key != base.key else None
+
+    return AroundBase(exponents=rule.exponents, solve_at=solve_at)

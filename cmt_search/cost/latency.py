@@ -34,6 +34,11 @@ class Latency:
     setting: Setting
     machine: Machine
 
+    @property
+    def value(self) -> float:
+        """What caps and objectives look at. Units: milliseconds."""
+        return self.median_ms
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)

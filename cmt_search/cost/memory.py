@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from cmt_search.arch import Arch
 from cmt_search.cost.passes import conditions, inference_pass, training_step
 from cmt_search.cost.setting import DTYPES, Machine, Setting
+from cmt_search.errors import CmtSearchError
 
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -26,18 +28,56 @@ class Memory:
 
     weights_mib: float  # parameters and buffers, cast to the setting's dtype
     inference_mib: float | None  # what a forward pass adds, at most
-    training_mib: float | None  # what a training step adds to fp32 weights, at most
+    training_mib: float | None  # what a training step adds to fp32 weights, at most, if asked for
     notes: tuple[str, ...]
     setting: Setting
     machine: Machine
+
+    @property
+    def value(self) -> float:
+        """Weights and the peak of a forward pass: what caps and objectives look at. Units: MiB.
+
+        Raises:
+            CmtSearchError: the peak could not be measured.
+        """
+        if self.inference_mib is None:
+            raise CmtSearchError(
+                "memory_mib: this system keeps no peak of memory that a process can reset; measure "
+                "on Linux or on a GPU, or remove the cap and the objective"
+            )
+        return self.weights_mib + self.inference_mib
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {**asdict(self), "notes": list(self.notes)}
 
 
-def measure_memory(module: nn.Module, *, shape: tuple[int, int, int], setting: Setting) -> Memory:
-    """Peak memory of a forward pass and of a training step of copies of `module`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOf:
+    """Arch -> its memory in a forward pass: a cap or an objective for a search.
+
+    `build` makes the module: MemoryOf(build=build, setting=Setting())(arch).
+    """
+
+    build: Callable[[Arch], nn.Module]
+    setting: Setting
+
+    def __call__(self, arch: Arch) -> float:
+        """Weights and what a forward pass adds. Units: MiB."""
+        return self.figure(arch).value
+
+    def figure(self, arch: Arch) -> Memory:
+        """The whole measurement, without a training step."""
+        shape = (arch.in_chans, arch.resolution, arch.resolution)
+        with torch.random.fork_rng(devices=[]):
+            module = self.build(arch)
+        return measure_memory(module, shape=shape, setting=self.setting, training=False)
+
+
+def measure_memory(
+    module: nn.Module, *, shape: tuple[int, int, int], setting: Setting, training: bool = True
+) -> Memory:
+    """Peak memory of a forward pass and, unless left out, of a training step of copies of `module`.
 
     A training step is forward, backward and AdamW; its gradients and the optimizer's state count.
     On a GPU the peak is that of torch's allocator, on a CPU that of the process's resident memory.
@@ -49,7 +89,7 @@ def measure_memory(module: nn.Module, *, shape: tuple[int, int, int], setting: S
     notes: list[str] = []
     peaks: list[float | None] = []
     with conditions(setting) as decided:
-        for make in (inference_pass, training_step):
+        for make in (inference_pass, training_step) if training else (inference_pass,):
             run = make(module, shape=shape, setting=decided)
             try:
                 run()  # compiles, fills caches, loads libraries
@@ -70,7 +110,7 @@ def measure_memory(module: nn.Module, *, shape: tuple[int, int, int], setting: S
     return Memory(
         weights_mib=_weights_mib(module, dtype=getattr(torch, DTYPES[setting.dtype])),
         inference_mib=peaks[0],
-        training_mib=peaks[1],
+        training_mib=peaks[1] if training else None,
         notes=tuple(notes),
         setting=decided,
         machine=Machine.here(setting.device),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from cmt_search.errors import AnalysisError
 from cmt_search.laws.bootstrap import DRAWS, Trainings, bootstrap
@@ -50,11 +51,14 @@ class AccuracyLaw:
     noise: Floats = field(repr=False)  # (T,) residuals, inflated for the parameters fitted
     draws: Floats = field(repr=False)  # (S, 3)
     top1: bool
+    freedom: int  # trainings beyond the three parameters
 
     def predict(self, macs: float, *, seed: int = 0) -> Prediction:
         """The curve at `macs`, and one further training: the curve's draws plus redrawn residuals.
 
-        Errors are redrawn independently of MACs; top1 stays within 0..1.
+        Errors are redrawn independently of MACs; top1 stays within 0..1. Draws are spread as far
+        from the curve as Student's t is wider than a normal: a few trainings know their own noise
+        badly.
         """
         rng = np.random.default_rng(seed)
         at = np.log(macs / self.unit)
@@ -62,7 +66,10 @@ class AccuracyLaw:
         noise = rng.choice(self.noise, size=(_REDRAWS, len(curve)))
         further = np.ravel(curve + noise)
         own = float(_curve(np.array([[self.floor, self.scale, self.power]]), at)[0])
-        (low, high), (next_low, next_high) = interval(curve), interval(further)
+        wider = float(stats.t.ppf(0.975, self.freedom) / stats.norm.ppf(0.975))
+        (low, high), (next_low, next_high) = (
+            interval(own + wider * (rows - own)) for rows in (curve, further)
+        )
         errors = np.array([own, low, high, next_low, next_high])
         if self.top1:
             value, high, low, next_high, next_low = np.clip(1 - errors, 0, 1).tolist()
@@ -115,6 +122,7 @@ def accuracy_law(data: Trainings, *, macs: ArrayLike, seed: int, draws: int = DR
         noise=inflated(own, fitted=fitted, networks=networks, terms=3) - fitted,
         draws=fits.kept,
         top1=data.measure == "top1",
+        freedom=len(at) - 3,
     )
 
 

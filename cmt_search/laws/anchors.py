@@ -119,9 +119,10 @@ def _least_squares(design: Floats, y: Floats, *, what: str) -> tuple[Floats, Flo
             f"{what} needs more than {terms} networks of different shapes, and {count} were "
             "measured; raise --networks"
         )
-    beta = np.linalg.lstsq(design, y, rcond=None)[0]
+    beta: Floats = np.linalg.lstsq(design, y, rcond=None)[0]
     rest = float(((y - design @ beta) ** 2).sum()) / (count - terms)
-    return beta, rest * np.linalg.inv(design.T @ design), count - terms
+    cov: Floats = rest * np.linalg.inv(design.T @ design)
+    return beta, cov, int(count - terms)
 
 
 def _estimate(values: Floats, *, cov: Floats, freedom: int) -> Estimate:

@@ -2,7 +2,9 @@
 
 All that is compared is means over seeds. Intervals redraw the networks, by Exp(1) weights (Rubin
 1981): another sample of networks is what a search will see. Seeds are not redrawn on top: their
-noise is in the means already, and noise put on noise pulls every correlation towards zero.
+noise is in the means already, and noise put on noise pulls every correlation towards zero. A few
+networks in perfect order leave such an interval no width, however easily chance orders a few: so
+beside it stands how often random ranks correlate as much (a permutation test).
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,10 +19,11 @@ from cmt_search.laws.estimate import interval
 from cmt_search.laws.noise import label_groups
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 NETWORKS_NEEDED = 4  # fewer have too few pairs for an interval of a rank correlation
 _DRAWS = 2000
+_UNLIKELY = 0.025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,12 @@ class Ranked:
     value: float
     low: float  # 95% interval
     high: float
+    chance: float  # P of a correlation at least as large, were the ranks random
 
     @property
     def positive(self) -> bool:
-        """Whether its interval lies above zero."""
-        return self.low > 0
+        """Whether it is above zero by its interval and beyond what chance does (one-sided 2.5%)."""
+        return self.low > 0 and self.chance < _UNLIKELY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +83,25 @@ def agreement(
             f"a rank correlation needs {NETWORKS_NEEDED} networks, and {len(x)} were measured; "
             "measure more"
         )
-    weights = np.random.default_rng(seed).exponential(size=(draws, len(x)))
-    weights = np.vstack([np.ones(len(x)), weights])
+    rng = np.random.default_rng(seed)
+    weights = np.vstack([np.ones(len(x)), rng.exponential(size=(draws, len(x)))])
     label, _ = label_groups(group)
     i, j = np.triu_indices(len(x), k=1)
     same = label[i] == label[j]
+    anyhow = np.stack([rng.permutation(len(x)) for _ in range(draws)])
+    inside = np.stack([_shuffled(label, rng=rng) for _ in range(draws)])
+
+    def kendall(pairs: Pairs, orders: NDArray[np.intp]) -> Ranked:
+        rows = _kendall(x[None], y, pairs=pairs, weights=weights)
+        return _ranked(rows, by_chance=_kendall(x[orders], y, pairs=pairs, weights=weights[:1]))
+
+    ranks, others = stats.rankdata(x), stats.rankdata(y)
+    rho = _correlation(ranks[None], others, weights=weights)
+    by_chance = _correlation(ranks[anyhow], others, weights=weights[:1])
     return Agreement(
-        kendall=_ranked(_kendall(x, y, pairs=(i, j), weights=weights)),
-        spearman=_ranked(_correlation(stats.rankdata(x), stats.rankdata(y), weights=weights)),
-        within=_ranked(_kendall(x, y, pairs=(i[same], j[same]), weights=weights))
-        if same.any()
-        else None,
+        kendall=kendall((i, j), anyhow),
+        spearman=_ranked(rho, by_chance=by_chance),
+        within=kendall((i[same], j[same]), inside) if same.any() else None,
     )
 
 
@@ -145,31 +157,42 @@ def regret(
     return float(np.mean(costs))
 
 
-def _kendall(
-    x: Floats, y: Floats, *, pairs: tuple[NDArray[np.intp], NDArray[np.intp]], weights: Floats
-) -> Floats:
-    """Kendall's tau-b with a weight for each pair. Shape: weights (S, N) to (S,)."""
+def _shuffled(label: NDArray[np.int_], *, rng: np.random.Generator) -> NDArray[np.intp]:
+    """An order of the networks that keeps each in its budget."""
+    order = np.arange(len(label))
+    for one in range(label.max() + 1):
+        order[label == one] = rng.permutation(order[label == one])
+    return order
+
+
+def _kendall(x: Floats, y: Floats, *, pairs: Pairs, weights: Floats) -> Floats:
+    """Kendall's tau-b with a weight for each pair. Shape: x, weights (S or 1, N) to (S,)."""
     i, j = pairs
-    over, under = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+    over, under = np.sign(x[:, i] - x[:, j]), np.sign(y[i] - y[j])
     pair = weights[:, i] * weights[:, j]
-    untied = np.sqrt((pair @ (over != 0)) * (pair @ (under != 0)))
-    together = pair @ (over * under)
-    return np.divide(together, untied, out=np.zeros_like(untied), where=untied > 0)
+    untied = np.sqrt((pair * (over != 0)).sum(axis=1) * (pair @ (under != 0)))
+    together = (pair * over * under).sum(axis=1)
+    tau: Floats = np.divide(together, untied, out=np.zeros_like(untied), where=untied > 0)
+    return tau
 
 
 def _correlation(x: Floats, y: Floats, *, weights: Floats) -> Floats:
-    """Pearson's, weighted. Shape: weights (S, N) to (S,)."""
+    """Pearson's, weighted. Shape: x, weights (S or 1, N) to (S,)."""
     share = weights / weights.sum(axis=1, keepdims=True)
-    dx, dy = x - (share @ x)[:, None], y - (share @ y)[:, None]
+    dx = x - (share * x).sum(axis=1, keepdims=True)
+    dy = y - (share @ y)[:, None]
     both = (share * dx * dy).sum(axis=1)
     size = np.sqrt((share * dx**2).sum(axis=1) * (share * dy**2).sum(axis=1))
-    return np.divide(both, size, out=np.zeros_like(size), where=size > 0)
+    found: Floats = np.divide(both, size, out=np.zeros_like(size), where=size > 0)
+    return found
 
 
-def _ranked(rows: Floats) -> Ranked:
-    """From the data, the first row, and their redraws."""
+def _ranked(rows: Floats, *, by_chance: Floats) -> Ranked:
+    """From the data, the first row, and their redraws; and from random orders."""
     low, high = interval(rows[1:])
-    return Ranked(value=float(rows[0]), low=float(low), high=float(high))
+    # The order at hand is one of the random ones: so P is never zero.
+    chance = (1 + int((by_chance >= rows[0] - 1e-12).sum())) / (1 + len(by_chance))
+    return Ranked(value=float(rows[0]), low=float(low), high=float(high), chance=chance)
 
 
 def _reliability(spread: float, *, noise: float, seeds: int) -> float:

@@ -1,5 +1,7 @@
 """From a network and images to a measurement."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,14 @@ import torch
 
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
-from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
+from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.proxy.checkpoint import Checkpoint
 from cmt_search.proxy.dataset import Dataset
+from cmt_search.proxy.device import device_mode, within_memory
 from cmt_search.proxy.training import Training
 from cmt_search.recipe import Recipe
+
+OnEpoch = Callable[[Training], None]
 
 
 def train(
@@ -23,54 +28,65 @@ def train(
     seed: int,
     device: str | torch.device = "cpu",
     folder: Path | None = None,
+    deterministic: bool = False,
+    on_epoch: OnEpoch | None = None,
+    on_end: OnEpoch | None = None,
 ) -> Measurement:
     """Train a network from scratch and measure it on the validation images.
 
     The same arguments give the same numbers on a CPU with one thread, bit for bit, but for the
-    seconds. With a `folder`, the state after each epoch is kept there, and a training that was cut
-    off goes on from it.
+    seconds; on a GPU they do so with `deterministic`, which is slower. With a `folder`, the state
+    after each epoch is kept there, and a training that was cut off goes on from it. `on_epoch` is
+    called after every epoch, `on_end` before the state is dropped.
 
     Raises:
         DataError: the network does not fit the images, or the fidelity leaves none.
-        TrainingFailed: the loss is no longer finite, or memory ran out.
+        OutOfMemory: memory ran out.
+        TrainingFailed: the loss is no longer finite.
     """
     _check_fits(arch, data)
     device = torch.device(device)
     checkpoint = Checkpoint(
         folder=folder, identity=repr((arch, data.spec, recipe, fidelity, seed, device.type))
     )
-    try:
-        data = data.resized(fidelity.image_size or arch.resolution).to(device)
-        data = data.subset(fidelity.data_fraction)
+
+    def run() -> Measurement:
+        side = fidelity.image_size or arch.resolution
+        part = at_size(data, side=side, recipe=recipe).to(device).subset(fidelity.data_fraction)
         # Initial weights and drop path draw from torch's own generator: seed it, and put it back.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            training = Training.start(
-                arch, data=data, recipe=recipe, epochs=fidelity.epochs, seed=seed
-            )
-            _finish(training, checkpoint=checkpoint)
+            training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
+            if kept := checkpoint.load():
+                training.restore(kept)
+            while not training.over:
+                training.advance()
+                checkpoint.save(training.state())
+                if on_epoch is not None:
+                    on_epoch(training)
+            if on_end is not None:
+                on_end(training)
+            checkpoint.drop()
         return _measurement(training, seed=seed)
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise TrainingFailed(
-            f"out of memory on {device} with batches of {recipe.batch}; "
-            "use a smaller batch or budget"
-        ) from error
+
+    with device_mode(device, deterministic=deterministic):
+        return within_memory(run, recipe=recipe, device=device)
 
 
-def _finish(training: Training, *, checkpoint: Checkpoint) -> None:
-    if kept := checkpoint.load():
-        training.restore(kept)
-    while len(training.curve) < training.epochs:
-        training.advance()
-        checkpoint.save(training.state())
-    checkpoint.drop()
+def at_size(data: Dataset, *, side: int, recipe: Recipe) -> Dataset:
+    """The images as a network of this side sees them, but for those that are cropped from larger.
+
+    Random crops are taken from the images as they are stored: resizing first would blur them.
+    """
+    if recipe.augment.resized_crop is None:
+        return data.resized(side)
+    val = data.val if data.val.shape[-1] == side else data.val.resized(side)
+    return replace(data, val=val)
 
 
 def _measurement(training: Training, *, seed: int) -> Measurement:
     last = training.curve[-1]
-    device = training.padded.device
+    device = training.device
     return Measurement(
         top1=last.top1,
         loss=last.loss,
@@ -90,8 +106,3 @@ def _check_fits(arch: Arch, data: Dataset) -> None:
                 f"space file: base.{name}={getattr(arch, name)}, but {data.spec.name} has "
                 f"{of_data}; set base.{name}: {of_data}"
             )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)

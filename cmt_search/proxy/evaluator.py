@@ -10,7 +10,7 @@ from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement
 from cmt_search.proxy.dataset import Dataset
-from cmt_search.proxy.engine import train
+from cmt_search.proxy.engine import at_size, train
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.recipe import Recipe
 
@@ -23,12 +23,21 @@ class ProxyEvaluator:
 
     The images are read at the first call and stay in memory, at the last resolutions in use. On a
     CPU, the process is set to one thread: trials run beside each other, not within one.
+    `deterministic` is for GPUs: the same numbers every time, and slower.
     """
 
-    def __init__(self, dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None) -> None:
+    def __init__(
+        self,
+        dataset: DatasetSpec,
+        *,
+        recipe: Recipe,
+        device: str | None = None,
+        deterministic: bool = False,
+    ) -> None:
         self.dataset = dataset
         self.recipe = recipe
-        self.device = _device(device)
+        self.device = device_named(device)
+        self.deterministic = deterministic
         if self.device.type == "cpu":
             torch.set_num_threads(1)
         self._at = lru_cache(maxsize=2)(self._prepare)
@@ -40,7 +49,8 @@ class ProxyEvaluator:
 
         Raises:
             DataError: the images cannot be read, or the network does not fit them.
-            TrainingFailed: the loss is no longer finite, or memory ran out.
+            OutOfMemory: memory ran out.
+            TrainingFailed: the loss is no longer finite.
         """
         return train(
             arch,
@@ -50,6 +60,7 @@ class ProxyEvaluator:
             seed=seed,
             device=self.device,
             folder=folder,
+            deterministic=self.deterministic,
         )
 
     @cached_property
@@ -57,10 +68,15 @@ class ProxyEvaluator:
         return load_dataset(self.dataset)
 
     def _prepare(self, side: int) -> Dataset:
-        return self._data.resized(side).to(self.device)
+        return at_size(self._data, side=side, recipe=self.recipe).to(self.device)
 
 
-def _device(name: str | None) -> torch.device:
+def device_named(name: str | None) -> torch.device:
+    """The device of this name; by default a GPU if there is one.
+
+    Raises:
+        DataError: there is no such device here.
+    """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
@@ -73,7 +89,13 @@ def _device(name: str | None) -> torch.device:
 
 
 def evaluator_factory(
-    dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None
+    dataset: DatasetSpec,
+    *,
+    recipe: Recipe,
+    device: str | None = None,
+    deterministic: bool = False,
 ) -> EvaluatorFactory:
     """A picklable maker of evaluators, one per worker process; `device=None` takes a GPU if any."""
-    return partial(ProxyEvaluator, dataset, recipe=recipe, device=device)
+    return partial(
+        ProxyEvaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
+    )

@@ -12,11 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10, FashionMNIST, ImageFolder
-from torchvision.transforms import v2
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.dataset import Dataset, Labelled, channel_statistics
+from cmt_search.proxy.choice import chosen_classes, of_classes, thinned
+from cmt_search.proxy.dataset import Dataset
+from cmt_search.proxy.decoding import Square, cached_images
+from cmt_search.proxy.fingerprint import fingerprint
+from cmt_search.proxy.labelled import Labelled
+from cmt_search.proxy.timm_source import timm_parts
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
 _SEALED_FRACTION = 0.1  # of the training images of a source with validation images
@@ -32,23 +36,34 @@ class _Source:
 
 
 def load_dataset(spec: DatasetSpec) -> Dataset:
-    """Read the images and split them.
+    """Read the images, split them, and keep those that the spec chooses.
 
     The validation fold of "search" is the source's own, or else a fifth of its images. That of
     "sealed" comes from the images that a search trains on and never validates on: another fifth,
     or a tenth of a source that has validation images of its own. The first kind trains on all
     images outside the fold in use, so it trains on as many either way; the second never trains on
-    the source's validation images. All folds are stratified and fixed.
+    the source's validation images. All folds are stratified and fixed, and do not depend on the
+    choice of classes and images, which comes after. Validation images are all those of the classes.
 
     Raises:
         DataError: the images are missing, unreadable, or cannot be a classification task.
     """
-    source = _READERS[spec.name](spec)
-    if len(source.classes) < 2:
-        raise DataError(f"{spec.root} holds one class, {source.classes[0]!r}; give at least two")
-    train, val = _split(source, sealed=spec.split == "sealed")
-    mean, std = channel_statistics(train.images)
-    return Dataset(spec=spec, train=train, val=val, classes=source.classes, mean=mean, std=std)
+    source = _read(spec)
+    names = source.classes
+    if len(names) < 2:
+        raise DataError(f"{spec.root} holds one class, {names[0]!r}; give at least two")
+    classes = chosen_classes(spec, names=names)
+    train, val = (
+        of_classes(part, chosen=classes, names=names)
+        for part in _split(source, sealed=spec.split == "sealed")
+    )
+    train = thinned(train, spec)
+    mean, std = train.statistics()
+    return Dataset(spec=spec, train=train, val=val, classes=classes, mean=mean, std=std)
+
+
+def _read(spec: DatasetSpec) -> _Source:
+    return _timm(spec) if spec.of_timm is not None else _READERS[spec.name](spec)
 
 
 def _split(source: _Source, *, sealed: bool) -> tuple[Labelled, Labelled]:
@@ -119,12 +134,16 @@ def _folder(spec: DatasetSpec) -> _Source:
         raise DataError(f"proxy.dataset.root={spec.root!r} is no folder; point it at the images")
     train, classes = _read_folder(root / "train", side=side)
     val, val_classes = _read_folder(root / "val", side=side)
-    if classes != val_classes:
-        odd = sorted(set(classes) ^ set(val_classes))[0]
+    _check_same(classes, val_classes, root=spec.root)
+    return _Source(train=train, val=val, classes=classes)
+
+
+def _check_same(train: tuple[str, ...], val: tuple[str, ...], *, root: str | None) -> None:
+    if train != val:
+        odd = sorted(set(train) ^ set(val))[0]
         raise DataError(
             f"{root}: class {odd!r} is in only one of train and val; give both the same classes"
         )
-    return _Source(train=train, val=val, classes=classes)
 
 
 def _read_folder(folder: Path, *, side: int) -> tuple[Labelled, tuple[str, ...]]:
@@ -135,15 +154,30 @@ def _read_folder(folder: Path, *, side: int) -> tuple[Labelled, tuple[str, ...]]
             f"{folder} holds no images in folders, one per class ({error}); "
             f"lay them out as {folder}/CLASS/IMAGE"
         ) from error
-    fit = v2.Compose([v2.Resize(side, antialias=True), v2.CenterCrop(side), v2.PILToTensor()])
-    images = torch.empty((len(listed), 3, side, side), dtype=torch.uint8)
-    for i, (path, _) in enumerate(listed.samples):
+    fit = Square(side)
+
+    def decode(sample: tuple[str, int]) -> tuple[Tensor, int]:
+        path, label = sample
         try:
             with Image.open(path) as image:
-                images[i] = fit(image.convert("RGB"))
+                return fit(image), label
         except OSError as error:
             raise DataError(f"{path} cannot be read as an image; repair or remove it") from error
-    return Labelled(images=images, labels=torch.tensor(listed.targets)), tuple(listed.classes)
+
+    return cached_images(
+        lambda: listed.samples,
+        decode=decode,
+        classes=lambda _: tuple(listed.classes),
+        identity=f"folder\0{side}\0{fingerprint(folder)}",
+    )
+
+
+def _timm(spec: DatasetSpec) -> _Source:
+    (train, classes), val = timm_parts(spec)
+    if val is None:
+        return _Source(train=train, val=None, classes=classes)
+    _check_same(classes, val[1], root=spec.root)
+    return _Source(train=train, val=val[0], classes=classes)
 
 
 _READERS: Mapping[str, Callable[[DatasetSpec], _Source]] = {

@@ -7,65 +7,103 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cmt_search.arch import Arch
 from cmt_search.builder import build
-from cmt_search.evaluation import CurvePoint, TrainingFailed
-from cmt_search.proxy.augment import augment
+from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
+from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.dataset import Dataset
+from cmt_search.proxy.feed import Feed
+from cmt_search.proxy.graph import Stepper, stepper
+from cmt_search.proxy.length import Length
+from cmt_search.proxy.optimizers import make_optimizer, set_lr, why_no_graph
+from cmt_search.proxy.schedule import Phase, phase_at, phases
+from cmt_search.proxy.step import Normalise, Step
+from cmt_search.proxy.validation import CALMER, mean_loss, validate
 from cmt_search.recipe import Recipe
 
-_VAL_BATCH = 500  # images
-_CALMER = "use a lower lr or clip_grad: 1"
 
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Training:
     """A network, its optimiser and its images, all on one device; `advance` runs an epoch."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator  # of the order, the crops and the flips
-    data: Dataset
-    padded: Tensor  # training images (N, C, P, P) with the margin that crops may reach into
+    average: ModelEmaV3 | None  # of the weights; what is measured, where there is one
+    optimizer: torch.optim.Optimizer  # of the phase under way
+    phase: Phase
+    plan: tuple[Phase, ...]
+    length: Length
     recipe: Recipe
-    epochs: int
+    data: Dataset
+    feed: Feed  # of the training images
+    val_feed: Feed
+    augmenter: Augmenter
+    normalise: Normalise
+    order: torch.Generator  # of the images, on the CPU: the same on every device
+    generator: torch.Generator  # of the augmentation, on the device
+    step: int = 0  # steps done
     curve: list[CurvePoint] = field(default_factory=list)  # one point per epoch done
     correct: Tensor  # (N,) bool: which validation images were right after the last epoch
     seconds: float = 0.0  # wall time of the epochs done
+    _run: Stepper | None = None
 
     @classmethod
-    def start(cls, arch: Arch, *, data: Dataset, recipe: Recipe, epochs: int, seed: int) -> Self:
+    def start(
+        cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
+    ) -> Self:
         """Everything before the first step; weights come from torch's global generator."""
-        device, side = data.mean.device, data.resolution
+        device, side = data.mean.device, fidelity.image_size or arch.resolution
         model = build(
             arch,
             input_size=(side, side),
-            drop_path_rate=recipe.drop_path,
+            drop_path_rate=recipe.drop_path_rate(arch.depth),
             pos_std=recipe.pos_std,
             residual_scale=recipe.residual_scale,
             decay_position=recipe.decay_position,
         ).to(device)
         model.to(memory_format=torch.channels_last)
-        groups = param_groups_weight_decay(
-            model,
-            weight_decay=recipe.weight_decay,
-            no_weight_decay_list=model.no_weight_decay(),
+        length = Length.of(
+            fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
         )
-        margin = round(recipe.crop_padding * side)
+        scale = recipe.lr_scale(width=arch.stages[0].width, batch=length.batch)
+        plan = phases(recipe, steps=length.ticks, scale=scale)
         return cls(
             model=model,
-            optimizer=torch.optim.AdamW(groups, fused=True),
-            generator=torch.Generator(device).manual_seed(seed),
-            data=data,
-            padded=F.pad(data.train.images, (margin,) * 4),
+            average=_average(model, decay=recipe.ema),
+            optimizer=_optimizer(model, phase=plan[0], recipe=recipe),
+            phase=plan[0],
+            plan=plan,
+            length=length,
             recipe=recipe,
-            epochs=epochs,
-            correct=torch.zeros_like(data.val.labels, dtype=torch.bool),
+            data=data,
+            feed=Feed.of(data.train, device=device),
+            val_feed=Feed.of(data.val, device=device),
+            augmenter=Augmenter.of(recipe.augment, side=side, num_classes=data.num_classes),
+            normalise=Normalise.of(data.mean, data.std),
+            order=torch.Generator().manual_seed(seed),
+            generator=torch.Generator(device).manual_seed(seed + 1),  # a stream of its own
+            correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.data.mean.device
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is validated and kept: the average, where the recipe asks for one."""
+        if self.average is None:
+            return self.model
+        module: nn.Module = self.average.module
+        return module
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.length.over(step=self.step, epochs=len(self.curve), seconds=self.seconds)
 
     def advance(self) -> None:
         """Train for one more epoch, and validate.
@@ -75,105 +113,116 @@ class Training:
         """
         began = time.perf_counter()
         epoch = len(self.curve) + 1
-        train_loss = self._mean(self._train(epoch), epoch=epoch)
-        loss, self.correct = self._validate()
+        train_loss = mean_loss(self._train(began), epoch=epoch)
+        loss, self.correct = validate(self.measured, self.val_feed, normalise=self.normalise)
         if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"the validation loss became {loss} after epoch {epoch}; {_CALMER}"
-            )
+            raise TrainingFailed(f"the validation loss became {loss} after epoch {epoch}; {CALMER}")
         top1 = float(self.correct.double().mean())
         self.curve.append(CurvePoint(epoch=epoch, train_loss=train_loss, loss=loss, top1=top1))
         self.seconds += time.perf_counter() - began
 
-    def _train(self, epoch: int) -> Tensor:
+    def _train(self, began: float) -> Tensor:
         """Every image once, in a new order; the losses of the steps.
 
         Images that fill no batch are left out of the epoch, as BatchNorm must not see a batch of
-        one.
+        one, and every batch has the same shape.
         """
         self.model.train()
-        labels = self.data.train.labels
-        batch = min(self.recipe.batch, len(labels))
-        order = torch.randperm(len(labels), generator=self.generator, device=labels.device)
-        batches = torch.split(order[: len(labels) // batch * batch], batch)
-        before, steps = (epoch - 1) * len(batches), self.epochs * len(batches)
-        losses = []
-        for i, chosen in enumerate(batches):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr_at(before + i, steps=steps)
-            losses.append(self._step(chosen))
-        return torch.stack(losses)
+        order = self._order()
+        losses = torch.zeros(len(order), device=self.device)
+        done = 0
+        for images, labels in self.feed.batches(order):
+            spent = self.seconds + time.perf_counter() - began
+            if self.length.out_of_time(spent):
+                break
+            tick = self.length.tick(step=self.step, seconds=spent)
+            self._enter(phase_at(self.plan, tick))
+            set_lr(self.optimizer, self.phase.lr(tick))
+            losses[done].copy_(self._stepper()(images, labels))
+            self.step += 1
+            done += 1
+            if self.average is not None:
+                self.average.update(self.model, step=self.step)
+        return losses[: max(done, 1)]
 
-    def _step(self, chosen: Tensor) -> Tensor:
-        images = augment(
-            self.padded,
-            chosen,
-            side=self.data.resolution,
-            flip=self.recipe.flip,
-            generator=self.generator,
-        )
-        loss = F.cross_entropy(
-            self._logits(images),
-            self.data.train.labels[chosen],
-            label_smoothing=self.recipe.label_smoothing,
-        )
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        if self.recipe.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
-        self.optimizer.step()
-        return loss.detach()
+    def _order(self) -> Tensor:
+        """Places of the images of each step. Shape: (steps of the epoch, batch)."""
+        order = torch.randperm(len(self.data.train), generator=self.order)
+        count = self.length.steps_of_epoch(step=self.step)
+        order = order[: count * self.length.batch].view(count, self.length.batch)
+        if self.device.type == "cuda" and self.feed.resident:  # once, and without waiting for it
+            return order.pin_memory().to(self.device, non_blocking=True)
+        return order
 
-    def _mean(self, losses: Tensor, *, epoch: int) -> float:
-        """Looked at once per epoch: a look at each step would have a GPU wait for it."""
-        broken = torch.nonzero(~losses.isfinite()).flatten().tolist()
-        if broken:
-            raise TrainingFailed(
-                f"the loss became {losses[broken[0]].item()} in epoch {epoch}, step "
-                f"{broken[0] + 1} of {len(losses)}; {_CALMER}"
+    def _enter(self, phase: Phase) -> None:
+        """Change over to another phase's optimiser; it starts without a memory of gradients."""
+        if phase is not self.phase:
+            self.phase, self._run = phase, None
+            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer = _optimizer(self.model, phase=phase, recipe=self.recipe)
+
+    def _stepper(self) -> Stepper:
+        if self._run is None:
+            step = Step(
+                model=self.model,
+                optimizer=self.optimizer,
+                augment=self.augmenter,
+                normalise=self.normalise,
+                generator=self.generator,
+                label_smoothing=self.recipe.label_smoothing,
+                clip_grad=self.recipe.clip_grad,
+                micro_batch=self.recipe.micro_batch,
             )
-        return float(losses.double().mean())
-
-    @torch.inference_mode()
-    def _validate(self) -> tuple[float, Tensor]:
-        """Unsmoothed cross-entropy on the validation images, and which of them are right, (N,)."""
-        self.model.eval()
-        images, labels = self.data.val.images, self.data.val.labels
-        logits = torch.cat([self._logits(chunk) for chunk in torch.split(images, _VAL_BATCH)])
-        loss = F.cross_entropy(logits.double(), labels)
-        return float(loss), logits.argmax(1) == labels
-
-    def _logits(self, images: Tensor) -> Tensor:
-        """Shape: (B, C, S, S) uint8 to (B, classes) float32."""
-        shape = (1, -1, 1, 1)
-        x = images.to(memory_format=torch.channels_last, dtype=torch.float32)
-        x = x.sub_(self.data.mean.view(shape)).div_(self.data.std.view(shape))
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.is_cuda):
-            logits: Tensor = self.model(x)
-        return logits.float()
+            self._run = stepper(step, device=self.device, why_not=why_no_graph(self.phase))
+        return self._run
 
     def state(self) -> dict[str, Any]:
         """What another process needs to go on as this one would."""
-        device = self.padded.device
         return {
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "phase": self.phase.number,
             "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
             "generator": self.generator.get_state(),
+            "step": self.step,
             "curve": [asdict(point) for point in self.curve],
             "correct": self.correct,
             "seconds": self.seconds,
             "cpu_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "cuda_rng": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
+        self._enter(next(p for p in self.plan if p.number == state["phase"]))
         self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # a tensor that a graph reads stays on its device
+        self.order.set_state(state["order"])
         self.generator.set_state(state["generator"])
+        self.step = state["step"]
         self.curve = [CurvePoint(**point) for point in state["curve"]]
-        self.correct = state["correct"]
+        self.correct = state["correct"].to(self.device)
         self.seconds = state["seconds"]
         torch.set_rng_state(state["cpu_rng"])
         if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.padded.device)
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+
+def _optimizer(model: nn.Module, *, phase: Phase, recipe: Recipe) -> torch.optim.Optimizer:
+    on_gpu = next(model.parameters()).is_cuda
+    return make_optimizer(
+        model, phase=phase, betas=recipe.betas, graph=on_gpu and why_no_graph(phase) is None
+    )
+
+
+def _average(model: nn.Module, *, decay: float | None) -> ModelEmaV3 | None:
+    """Of weights and of BatchNorm's statistics; it forgets faster at first, and so the start."""
+    return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -1,5 +1,6 @@
 """Searches: the study, its ledger and those who run its jobs. Importing this imports no optuna."""
 
+from cmt_search.search.calibration import CalibrationSpace, Level, Specimen, specimens
 from cmt_search.search.design import DesignPoint, design
 from cmt_search.search.job import (
     Event,
@@ -18,12 +19,14 @@ from cmt_search.search.run import run_search
 from cmt_search.search.run_folder import Driver, RunFolder, RunInfo
 
 __all__ = [
+    "CalibrationSpace",
     "DesignPoint",
     "Driver",
     "Event",
     "Job",
     "JobFinished",
     "JobStarted",
+    "Level",
     "Listener",
     "Outcome",
     "Plan",
@@ -32,10 +35,12 @@ __all__ = [
     "RungRecord",
     "Sampler",
     "Space",
+    "Specimen",
     "State",
     "TrialFinished",
     "TrialRecord",
     "design",
     "read_trials",
     "run_search",
+    "specimens",
 ]

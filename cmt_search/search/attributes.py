@@ -50,6 +50,7 @@ def candidate_attributes(candidate: Candidate, *, replicate: int) -> dict[str, A
         "macs": last.macs,
         "params": last.params,
         "activations": last.activations,
+        **_figures(last),
         CANDIDATE: json.dumps([_rung_to_dict(rung) for rung in candidate.rungs]),
     }
 
@@ -118,6 +119,12 @@ def trial_record(trial: "FrozenTrial") -> TrialRecord:
     )
 
 
+def _figures(rung: Rung) -> dict[str, float]:
+    """What was measured of the network before it is trained."""
+    figures = {"latency_ms": rung.latency_ms, "memory_mib": rung.memory_mib}
+    return {name: value for name, value in figures.items() if value is not None}
+
+
 def _rung_to_dict(rung: Rung) -> dict[str, Any]:
     return {
         "arch": rung.arch.to_dict(),
@@ -125,6 +132,7 @@ def _rung_to_dict(rung: Rung) -> dict[str, Any]:
         "macs": rung.macs,
         "params": rung.params,
         "activations": rung.activations,
+        **_figures(rung),
         "budget": rung.budget,
         "realised": rung.realised.values if rung.realised else None,
     }

@@ -1,8 +1,8 @@
-"""The designed experiment of a rule search: which points of the triangle, in which order."""
+"""The designed experiment: which candidates are measured whatever comes out, in which order."""
 
 import math
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, product
 
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.protocols import Space
@@ -17,19 +17,22 @@ class DesignPoint:
     """One trial of a design."""
 
     name: str
-    shares: Shares
     params: dict[str, float]
+    shares: Shares | None = None  # rule searches
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement
 
 
 def design(space: Space) -> tuple[DesignPoint, ...]:
-    """The trials of a rule search's design, in the order in which they are asked for.
+    """The trials of a search's design, in the order in which they are asked for.
 
-    Any prefix is useful: first the centroid, the paper's rule and the corners, then a second
-    measurement of the first two (the noise), the other named rules, the rest of the lattice (always
-    the point that is farthest from all before it), and the remaining replicates. Without a lattice
-    the named rules are the design; a space of another kind has none.
+    A list is measured whole. Of a rule search any prefix is useful: first the centroid, the paper's
+    rule and the corners, then a second measurement of the first two (the noise), the other named
+    rules, the rest of the lattice (always the point that is farthest from all before it), and the
+    remaining replicates. Without a lattice the named rules are the design; a Pareto search has
+    none.
     """
+    if space.kind == "list":
+        return _all(space)
     if space.kind != "rule":
         return ()
     names = dict(space.named_shares())
@@ -43,10 +46,25 @@ def design(space: Space) -> tuple[DesignPoint, ...]:
     every = _distinct({**named, **lattice}, names={**paper, **names})
     rest = _farthest_first({n: s for n, s in every.items() if n not in named}, after=named)
     head = [_point(space, name, shares) for name, shares in first.items()]
-    again = [p for p in head if p.name == PAPER or _distance(p.shares, middle) < _SAME]
+    central = {name for name, shares in first.items() if _distance(shares, middle) < _SAME}
+    again = [p for p in head if p.name in {PAPER, *central}]
     rounds = [[replace(p, replicate=r) for p in again] for r in range(1, space.sampler.replicates)]
     body = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
     return (*head, *chain(*rounds[:1]), *body, *chain(*rounds[1:]))
+
+
+def _all(space: Space) -> tuple[DesignPoint, ...]:
+    """Every combination of whole-numbered parameters."""
+    parameters = space.parameters()
+    steps = [range(int(p.low), int(p.high) + 1, int(p.step or 1)) for p in parameters]
+    names = [p.name for p in parameters]
+    return tuple(
+        DesignPoint(
+            name=", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True)),
+            params=dict(zip(names, values, strict=True)),
+        )
+        for values in product(*steps)
+    )
 
 
 def _lattice(order: int) -> dict[str, Shares]:

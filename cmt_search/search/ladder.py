@@ -80,8 +80,16 @@ class Climb:
             "macs": float(step.macs),
             "params": float(step.params),
             "activations": float(step.activations),
+            "seconds": fmean(m.seconds for m in found),
+            "latency_ms": step.latency_ms,
+            "memory_mib": step.memory_mib,
         }
-        return tuple(known[name] for name in objectives)
+        return tuple(_known(known[name], name) for name in objectives)
+
+
+def _known(value: float | None, name: str) -> float:
+    assert value is not None, f"a space whose objective is {name} measures it of every candidate"
+    return value
 
 
 def climbs_on(

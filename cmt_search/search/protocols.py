@@ -30,13 +30,14 @@ class Space(Protocol):
     """A validated search space."""
 
     @property
-    def kind(self) -> Literal["rule", "pareto"]:
-        """What a candidate is."""
+    def kind(self) -> Literal["rule", "pareto", "list"]:
+        """What a candidate is: a rule, a network, or one of the networks of a list."""
         ...
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Of "top1", "loss", "macs", "params", "activations"."""
+        """Of "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib",
+        "seconds"."""
         ...
 
     @property
@@ -77,7 +78,7 @@ class Space(Protocol):
         """The ladder that a choice means.
 
         Raises:
-            BudgetError: no network meets the limits.
+            BudgetError: no network meets the limits, those measured before training among them.
         """
         ...
 

@@ -1,6 +1,7 @@
 """One call that drives a run: lock, study, executor, and what came of it."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cmt_search.search.executors.executor import Executor
     from cmt_search.search.ledger import Ledger
 
+MEASURED_ON = "measured_on"  # attribute of the study
 ExecutorName = Literal["inline", "ray"]
 
 
@@ -30,12 +32,14 @@ def run_search(
     time_limit: float | None = None,
     storage: str | None = None,
     on_event: Listener | None = None,
+    measured_on: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Begin a search or go on with it, until it is finished or stopped.
 
     The first SIGINT and the time limit (seconds) let running jobs finish; a second SIGINT raises
     KeyboardInterrupt and loses them. In both cases the next call goes on where this one stopped.
-    `trials` replaces the space's number, for later calls too.
+    `trials` replaces the space's number, for later calls too. `measured_on` goes into the study:
+    setting and machine of the latency and memory of its networks, where the space measures them.
 
     Raises:
         RunError: another process drives the run, the space or the storage is not the run's, or Ray
@@ -67,6 +71,8 @@ def run_search(
             objectives=space.objectives,
         )
         try:
+            if measured_on is not None:
+                store.set_attribute(MEASURED_ON, dict(measured_on))
             ledger = Ledger(space, store, trials=trials, on_event=on_event)
             stopper = Stopper(time_limit=time_limit)
             with stopper.listening():

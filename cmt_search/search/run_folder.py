@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "driver.json"
 
     @property
+    def measured(self) -> Path:
+        """Latency and memory of networks, each with its setting and machine."""
+        return self.path / "measured.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"

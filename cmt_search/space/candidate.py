@@ -28,6 +28,8 @@ class Rung:
     macs: int
     params: int
     activations: int
+    latency_ms: float | None = None  # as measured; None: nothing caps it or asks for it
+    memory_mib: float | None = None  # likewise: weights and the peak of a forward pass
     budget: float | None = None  # MACs asked for; rule searches
     realised: Shares | None = None  # shares that the rounded network really has; rule searches
 

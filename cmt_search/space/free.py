@@ -1,15 +1,16 @@
 """Pareto searches: a candidate is a free architecture, its ladder growing training lengths."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Fidelity
+from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.scaling import Keep, shaped
 from cmt_search.space.candidate import Candidate, Parameter, Rung
+from cmt_search.space.gauge import Gauge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class FreeSpace:
     caps: Mapping[str, int]  # macs, params, activations
     epochs: tuple[int, ...]
     data_fraction: float
+    image_scale: float = 1.0  # of each network's resolution, to train at
+    gauge: Gauge = field(default_factory=Gauge)
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The knobs that have a range."""
@@ -34,22 +37,31 @@ class FreeSpace:
         Raises:
             BudgetError: the network breaks a cap, which the message names.
             ArchError: there is no such network; none between the ends of checked ranges.
+            SpaceError: a cost is to be measured, and there is no meter.
         """
+        self.gauge.check()
         arch = self._arch(params)
-        measured = cost(arch)
+        counted = cost(arch)
         for cap, limit in self.caps.items():
-            if (value := getattr(measured, cap)) > limit:
+            if (value := getattr(counted, cap)) > limit:
                 raise BudgetError(
                     f"caps.{cap}: {value:,} of {dict(params)} is above {limit:,}; "
                     "raise the cap or narrow the knobs"
                 )
+        measured = self.gauge.measured(arch, what=str(dict(params)))
         rungs = tuple(
             Rung(
                 arch=arch,
-                fidelity=Fidelity(epochs=epochs, data_fraction=self.data_fraction),
-                macs=measured.macs,
-                params=measured.params,
-                activations=measured.activations,
+                fidelity=Fidelity(
+                    epochs=epochs,
+                    data_fraction=self.data_fraction,
+                    image_size=image_size(arch.resolution, scale=self.image_scale),
+                ),
+                macs=counted.macs,
+                params=counted.params,
+                activations=counted.activations,
+                latency_ms=measured.get("latency_ms"),
+                memory_mib=measured.get("memory_mib"),
             )
             for epochs in self.epochs
         )

@@ -3,15 +3,16 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cmt_search.errors import CmtSearchError, SpaceError
 from cmt_search.space.model import SearchSpace
 
+M = TypeVar("M", bound=BaseModel)
 _MERGE = "tag:yaml.org,2002:merge"  # `<<: *other`, which may repeat keys
 
 
@@ -38,14 +39,20 @@ def load_space(path: Path | str) -> SearchSpace:
         SpaceError: it is missing, is no YAML, or says something impossible; the message names the
             file, the key path and the remedy.
     """
+    return parse_space(read_text(path, what="a space file"), source=str(path))
+
+
+def read_text(path: Path | str, *, what: str) -> str:
+    """What a file holds.
+
+    Raises:
+        SpaceError: it cannot be read.
+    """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(
-            f"{file}: cannot be read ({error}); give the path of a space file"
-        ) from None
-    return parse_space(text, source=str(file))
+        raise SpaceError(f"{file}: cannot be read ({error}); give the path of {what}") from None
 
 
 def parse_space(text: str, *, source: str) -> SearchSpace:
@@ -54,6 +61,16 @@ def parse_space(text: str, *, source: str) -> SearchSpace:
     Raises:
         SpaceError: as `load_space`.
     """
+    data = read_mapping(text, source=source, begin="`kind: rule` and `base:`")
+    return validated(data, source=source)
+
+
+def read_mapping(text: str, *, source: str, begin: str) -> dict[Any, Any]:
+    """The mapping that a file's text is; `begin` says how such a file begins.
+
+    Raises:
+        SpaceError: it is no YAML, no mapping, or writes a key twice.
+    """
     try:
         data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
@@ -61,8 +78,8 @@ def parse_space(text: str, *, source: str) -> SearchSpace:
     except SpaceError as error:
         raise SpaceError(f"{source}: {error}") from None
     if not isinstance(data, dict):
-        raise SpaceError(f"{source}: holds no mapping; begin with `kind: rule` and `base:`")
-    return validated(data, source=source)
+        raise SpaceError(f"{source}: holds no mapping; begin with {begin}")
+    return data
 
 
 def validated(data: Mapping[Any, Any], *, source: str) -> SearchSpace:
@@ -71,22 +88,31 @@ def validated(data: Mapping[Any, Any], *, source: str) -> SearchSpace:
     Raises:
         SpaceError: as `load_space`.
     """
+    return validated_as(SearchSpace, data, source=source)
+
+
+def validated_as(model: type[M], data: Mapping[Any, Any], *, source: str) -> M:
+    """The section that plain values describe; `source` names them in errors.
+
+    Raises:
+        SpaceError: as `load_space`.
+    """
     try:
-        return SearchSpace.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(d) for d in error.errors() if not _is_of_other_branch(d)]
+        lines = [_explain(d, model) for d in error.errors() if not _is_of_other_branch(d)]
         raise SpaceError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from None
     except CmtSearchError as error:
         raise SpaceError(f"{source}: {error}") from None
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, root: Any) -> str:
     """One pydantic error as `key.path: what; remedy`."""
     where = _path(detail["loc"])
     given = detail.get("input")
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{where}: is unknown; {_nearest_key(detail['loc'])}"
+            return f"{where}: is unknown; {_nearest_key(detail['loc'], root)}"
         case "invalid_key":
             return f"{where}: is no name; remove it"
         case "missing" | "missing_keyword_only_argument":
@@ -123,9 +149,9 @@ def _is_of_other_branch(detail: ErrorDetails) -> bool:
     return is_number and isinstance(detail["input"], Mapping | list | tuple)
 
 
-def _nearest_key(loc: tuple[int | str, ...]) -> str:
+def _nearest_key(loc: tuple[int | str, ...], root: Any) -> str:
     """What may stand beside the unknown key, the likely one first."""
-    model: Any = SearchSpace
+    model = root
     for part in loc[:-1]:
         fields = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
         if part in fields:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
@@ -25,6 +25,7 @@ from cmt_search.scaling import (
 )
 from cmt_search.space.candidate import Candidate, Parameter
 from cmt_search.space.free import FreeSpace
+from cmt_search.space.gauge import UNITS, Gauge, Meter
 from cmt_search.space.rules import RuleSpace
 from cmt_search.space.sections import (
     Base,
@@ -33,6 +34,7 @@ from cmt_search.space.sections import (
     Knob,
     Knobs,
     Ladder,
+    Latency,
     Proxy,
     Range,
     RatioRange,
@@ -41,8 +43,15 @@ from cmt_search.space.sections import (
 )
 
 PAPER = "cmt-paper"
+_FIRST_OF_RECIPE = {  # what recipes had from the start; the rest came later
+    *("batch", "lr", "weight_decay", "warmup_fraction", "label_smoothing"),
+    *("drop_path", "clip_grad", "pos_std", "residual_scale"),
+}
+_FIRST_OF_DATASET = frozenset({"name", "size", "split"})  # likewise; root does not count
 _PARETO_ONLY = ("stem_width", "neck_width", "mlp_ratio", "qk_ratio")
-Objective = Literal["top1", "loss", "macs", "params", "activations"]
+Objective = Literal[
+    "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib", "seconds"
+]
 
 
 class SearchSpace(Section):
@@ -56,11 +65,13 @@ class SearchSpace(Section):
     caps: Caps = Caps()
     proxy: Proxy = Proxy()
     ladder: Ladder = Ladder()
+    latency: Latency = Latency()
     objectives: tuple[Objective, ...] = ()
     sampler: Sampler = Sampler()
     trials: int | None = Field(default=None, ge=1)
     seeds: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    _meters: dict[str, Meter] = PrivateAttr(default_factory=dict)  # by `metered`
 
     @model_validator(mode="before")
     @classmethod
@@ -117,19 +128,35 @@ class SearchSpace(Section):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides what a trial is; more trials keep it."""
-        data = self.model_dump(mode="json", exclude={"trials"})
+        apart = {"trials"} if self.measured else {"trials", "latency"}
+        data = self.model_dump(mode="json", exclude=apart)
+        caps = data["caps"].items()
+        data["caps"] = {k: v for k, v in caps if k not in UNITS or v is not None}  # came later
         data["proxy"]["dataset"].pop("root")  # the same images may lie elsewhere
         text = json.dumps(_without_unused(data, network=self.arch.to_dict()), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def budget(self, macs: float) -> Budget:
-        """A budget with this space's tolerance and caps."""
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The costs that are measured, because they are capped or an objective."""
+        caps = self.caps.model_dump(exclude_none=True)
+        return tuple(name for name in UNITS if name in caps or name in self.objectives)
+
+    def metered(self, meters: Mapping[str, Meter]) -> Self:
+        """The same space with functions from Arch to what `measured` names."""
+        space = self.model_copy()
+        space._meters = dict(meters)
+        return space
+
+    def budget(self, macs: float, *, counted: bool = False) -> Budget:
+        """A budget with this space's tolerance and caps, or with those alone that are counted."""
         params, activations = self.caps.params, self.caps.activations
         return Budget(
             macs=macs,
             tolerance=self.tolerance,
             params=None if params is None else int(params),
             activations=None if activations is None else int(activations),
+            latency_ms=None if counted else self.caps.latency_ms,
         )
 
     def rule(self, shares: Shares, *, name: str = "rule") -> ScalingRule:
@@ -161,10 +188,11 @@ class SearchSpace(Section):
         return self._points().parameters()
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """The ladder that a choice of parameters means; deterministic.
+        """The ladder that a choice of parameters means; deterministic where its meters are.
 
         Raises:
             BudgetError: no network meets the limits.
+            SpaceError: a cost is to be measured, and `metered` gave no meter.
         """
         return self._points().candidate(params, name)
 
@@ -181,6 +209,15 @@ class SearchSpace(Section):
         )
         return text
 
+    def check_smallest(self) -> None:
+        """Hold the smallest network of a Pareto search to the caps, those measured too.
+
+        Raises:
+            BudgetError: it breaks one.
+        """
+        if self.kind == "pareto":
+            _check_caps(self._free_space(), _ranges(self.knobs))
+
     def _points(self) -> RuleSpace | FreeSpace:
         return self._rule_space() if self.kind == "rule" else self._free_space()
 
@@ -190,11 +227,18 @@ class SearchSpace(Section):
             budgets=tuple(self.budget(macs) for macs in self.budget_macs),
             epochs=self.proxy.epochs,
             data_fraction=self.proxy.data_fraction,
+            image_scale=self.proxy.image_scale,
+            gauge=self._gauge(),
         )
 
-    def _free_space(self) -> FreeSpace:
+    def _gauge(self) -> Gauge:
+        caps = self.caps.model_dump(include=set(UNITS), exclude_none=True)
+        return Gauge(wanted=self.measured, meters=self._meters, caps=caps)
+
+    def _free_space(self, *, counted: bool = False) -> FreeSpace:
+        """Its candidates; `counted`: whatever would be measured of them."""
         ratio = self.knobs.stage_ratio
-        caps = self.caps.model_dump(exclude_none=True)
+        caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
         return FreeSpace(
             base=self.arch,
             ranges=_ranges(self.knobs),
@@ -203,6 +247,8 @@ class SearchSpace(Section):
             caps={name: int(cap) for name, cap in caps.items()},
             epochs=self.ladder.epochs or (self.proxy.epochs,),
             data_fraction=self.proxy.data_fraction,
+            image_scale=self.proxy.image_scale,
+            gauge=Gauge() if counted else self._gauge(),
         )
 
 
@@ -214,7 +260,10 @@ def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[di
 
     base = {"position": None, "mlp_ratio": None, "qk_ratio": None, "kv_stride": None}
     knobs = Knobs().model_dump(include={"keep", *_PARETO_ONLY})
-    proxy = {**data["proxy"], "recipe": used(data["proxy"]["recipe"], decay_position=False)}
+    plain, proxy = Proxy().model_dump(mode="json"), used(data["proxy"], image_scale=1.0)
+    for part, first in (("recipe", _FIRST_OF_RECIPE), ("dataset", _FIRST_OF_DATASET)):
+        later = {name: value for name, value in plain[part].items() if name not in first}
+        proxy[part] = used(proxy[part], **later)
     stages = [used(stage, qk_ratio=1.0) for stage in network["stages"]]
     parts = {"base": used(data["base"], **base), "knobs": used(data["knobs"], **knobs)}
     return [
@@ -277,6 +326,8 @@ def _check_rule(space: SearchSpace) -> None:
             )
     if space.caps.macs is not None:
         raise ValueError("caps.macs: a rule search has budgets instead; remove the key")
+    if space.caps.memory_mib is not None:
+        raise ValueError("caps.memory_mib: is for pareto searches; cap activations or latency_ms")
     if not space.budget_macs:
         raise ValueError("budgets: is missing; write MACs like [1.5M, 3M], or {times_base: [3, 6]}")
     _check_budgets(space)
@@ -295,7 +346,7 @@ def _check_budgets(space: SearchSpace) -> None:
         refusals = []
         for name, shares in space.named_shares().items():
             try:
-                space.rule(shares).member(space.budget(macs))
+                space.rule(shares).member(space.budget(macs, counted=True))
                 break
             except BudgetError as error:
                 refusals.append(f"{name}: {error}")
@@ -323,11 +374,15 @@ def _check_pareto(space: SearchSpace) -> None:
     ranges = _ranges(space.knobs)
     if not ranges:
         raise ValueError("knobs: none has a range, so there is nothing to search; give min and max")
-    _check_ends(space, ranges)
-    _check_caps(space, ranges)
+    free = space._free_space(counted=True)
+    _check_ends(free, ranges)
+    try:
+        _check_caps(free, ranges)
+    except BudgetError as error:
+        raise ValueError(str(error)) from None
 
 
-def _check_ends(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
+def _check_ends(space: FreeSpace, ranges: tuple[Parameter, ...]) -> None:
     """Between networks there are only networks: every size grows with every knob."""
     for ends in ({p.name: p.low for p in ranges}, {p.name: p.high for p in ranges}):
         try:
@@ -338,7 +393,7 @@ def _check_ends(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
             raise ValueError(f"knobs: {error}") from None
 
 
-def _check_caps(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
+def _check_caps(space: FreeSpace, ranges: tuple[Parameter, ...]) -> None:
     """Cost grows with every knob but the stage ratio, at one of whose ends it is the least."""
     lows = {p.name: p.low for p in ranges}
     highs = {p.name: p.high for p in ranges if p.name == "stage_ratio"}
@@ -349,4 +404,4 @@ def _check_caps(space: SearchSpace, ranges: tuple[Parameter, ...]) -> None:
         except BudgetError as error:
             refusals.append(error)
     if len(refusals) == 2:
-        raise ValueError(f"{refusals[0]}; this is the smallest network of the knobs")
+        raise BudgetError(f"{refusals[0]}; this is the smallest network of the knobs")

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Fidelity
+from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.scaling import Budget, ScalingRule, Shares
 from cmt_search.space.candidate import Candidate, Parameter, Rung
+from cmt_search.space.gauge import Gauge
 
 _STICKS = ("stick_depth", "stick_width")
 
@@ -20,6 +21,8 @@ class RuleSpace:
     budgets: tuple[Budget, ...]
     epochs: int
     data_fraction: float
+    image_scale: float = 1.0  # of each network's resolution, to train at
+    gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Two sticks in 0..1: uniform draws of both are uniform over the triangle."""
@@ -38,23 +41,29 @@ class RuleSpace:
 
         Raises:
             BudgetError: a budget is out of this rule's reach.
+            SpaceError: latency is capped, and there is no meter.
         """
+        self.gauge.check()
         shares = self._shares(params)
         rule = self.rule_of(shares)
-        fidelity = Fidelity(epochs=self.epochs, data_fraction=self.data_fraction)
         rungs = []
         for budget in self.budgets:
             try:
-                member = rule.member(budget)
+                member = rule.member(budget, latency=self.gauge.meters.get("latency_ms"))
             except BudgetError as error:
                 raise BudgetError(f"at {budget.macs:,.0f} MACs {error}") from error
             rungs.append(
                 Rung(
                     arch=member.arch,
-                    fidelity=fidelity,
+                    fidelity=Fidelity(
+                        epochs=self.epochs,
+                        data_fraction=self.data_fraction,
+                        image_size=image_size(member.arch.resolution, scale=self.image_scale),
+                    ),
                     macs=member.cost.macs,
                     params=member.cost.params,
                     activations=member.cost.activations,
+                    latency_ms=member.latency_ms,
                     budget=budget.macs,
                     realised=member.realised,
                 )

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmt_search.arch import Arch
+from cmt_search.cost.setting import Setting
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import CmtSearchError, SpaceError
 from cmt_search.presets import PRESETS
@@ -156,6 +157,38 @@ class Caps(Section):
     macs: Quantity | None = None  # Pareto searches; a rule search has budgets
     params: Quantity | None = None
     activations: Quantity | None = None
+    latency_ms: float | None = Field(default=None, gt=0)  # measured, see `latency`
+    memory_mib: float | None = Field(default=None, gt=0)  # likewise; Pareto searches
+
+
+class Latency(Section):
+    """How latency and memory are measured where they are capped or an objective.
+
+    The process that drives the search measures each network once, before it is trained. Trainings
+    on the same cores or GPU disturb it: give Ray fewer --slots, or a cluster of its own. One thread
+    and a median known to 2% suit a search, of which many networks are measured.
+    """
+
+    device: str = "cpu"  # or cuda, or cuda:1
+    threads: int | None = 1  # of the CPU
+    batch: int = 1  # images in a pass
+    dtype: str = "fp32"  # or bf16, fp16
+    compiled: bool = False  # by torch.compile
+    error: float = 0.02  # passes are timed until the median is known to this part of itself,
+    seconds: float = 2.0  # or until they have taken this long
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        try:
+            self.setting  # noqa: B018 - is checked as it is made
+        except CmtSearchError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def setting(self) -> Setting:
+        """The same for those who measure."""
+        return Setting(**self.model_dump())
 
 
 class Proxy(Section):
@@ -164,6 +197,7 @@ class Proxy(Section):
     dataset: DatasetSpec = DatasetSpec()
     epochs: int = Field(default=4, ge=1)
     data_fraction: float = Field(default=1.0, gt=0, le=1)
+    image_scale: float = Field(default=1.0, gt=0, le=1)  # of each network's resolution
     recipe: Recipe = Recipe()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
-from cmt_search.laws import simplex_grid
+from cmt_search.laws import AdditiveLaw, simplex_grid
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import RungRecord, TrialRecord
 from cmt_search.space.candidate import Rung
@@ -28,6 +28,12 @@ NAMED = {
 LARGEST = math.log(12)
 
 
+# A sum of power laws: E, and A_i and a_i of depth, width and resolution.
+LAW = AdditiveLaw(
+    floor=np.array(0.1), scales=np.array([0.12, 0.15, 0.15]), powers=np.array([0.8, 0.5, 0.6])
+)
+
+
 def flat(shares: np.ndarray, growth: float) -> float:
     """No rule differs."""
     return 0.6 + 0.06 * growth
@@ -42,6 +48,11 @@ def peak(shares: np.ndarray, growth: float) -> float:
 def slope(shares: np.ndarray, growth: float) -> float:
     """An unbalanced base: only the first-order gain of width counts."""
     return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
+
+
+def additive(shares: np.ndarray, growth: float) -> float:
+    """Every dimension takes away its own part of the error, as a power law."""
+    return 1 - float(LAW.error((shares * growth)[None])[0])
 
 
 def measurement(top1: float, *, seed: int = 0, epochs: int = 4) -> Measurement:
@@ -140,3 +151,24 @@ def rule_study(
             rungs.append((replace(one, realised=realised), seen))
         trials.append(record(number, *rungs, name=name, shares=shares))
     return tuple(trials)
+
+
+def with_images(records: Sequence[TrialRecord], *, images: int) -> tuple[TrialRecord, ...]:
+    """The study with measurements that keep which of the validation images were right."""
+    hardness = np.random.default_rng(0).permutation(images) / images
+
+    def seen(one: Measurement) -> Measurement:
+        right = hardness < one.top1
+        return replace(
+            one, correct=np.packbits(right).tobytes(), images=images, top1=float(right.mean())
+        )
+
+    return tuple(
+        replace(
+            trial,
+            rungs=tuple(
+                replace(r, measurements=tuple(seen(m) for m in r.measurements)) for r in trial.rungs
+            ),
+        )
+        for trial in records
+    )

@@ -216,6 +216,24 @@ def test_confirm_compares_fresh_measurements_with_the_prediction(
     measured = rules[result["predicted-best"]]["measured"]
     assert measured["low"] <= measured["mean"] <= measured["high"]
     assert json.loads((run / "confirm.json").read_text())["seeds"] == 2
+    assert result["no_extrapolation"] is None
+    check = result["extrapolation"]
+    assert check["span"] == pytest.approx(2)
+    assert {rule["name"] for rule in check["rules"]} == set(rules) - {"cmt-paper"}
+    assert check["naive"]["name"] == result["naive-best"]
+    assert check["naive"]["regret"] >= 0
+
+
+def test_confirm_nearer_than_twice_the_largest_budget_checks_no_law(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    arguments = ["--seeds", "2", "--executor", "inline", "--budget", "5M"]
+    assert invoke(["confirm", str(run), *arguments]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no check of the law beyond the search: the held-out budget of 5e+06 MACs is" in shown
+    assert "extrapolation starts at 2 times" in shown
+    assert json.loads((run / "confirm.json").read_text())["extrapolation"] is None
 
 
 def test_calibrate_ranks_training_lengths(

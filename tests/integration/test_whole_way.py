@@ -21,7 +21,7 @@ tolerance: 0.02
 proxy:
   epochs: 1
   data_fraction: 0.25
-  recipe: {batch: 32, lr: 0.006, flip: false, crop_padding: 0}
+  recipe: {batch: 32, lr: 0.006, augment: {flip: false, translate: 0}}
 sampler: {lattice: 0, replicates: 2, rules: [cmt-paper, dwr, width-only]}
 """
 

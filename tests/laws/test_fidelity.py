@@ -51,6 +51,14 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert 0.85 <= held / 200 <= 0.99
 
 
+def test_a_few_networks_in_perfect_order_may_be_chance() -> None:
+    few = agreement(np.arange(4.0), reference=np.arange(4.0), group=["a"] * 4).kendall
+    assert (few.value, few.low) == pytest.approx((1, 1))
+    assert few.chance == pytest.approx(1 / 24, abs=0.02)
+    assert not few.positive
+    assert agreement(np.arange(6.0), reference=np.arange(6.0), group=["a"] * 6).kendall.positive
+
+
 def test_networks_without_a_peer_in_their_budget_have_no_correlation_within() -> None:
     x = np.arange(4.0)
     assert agreement(x, reference=x, group=["a", "b", "c", "d"]).within is None

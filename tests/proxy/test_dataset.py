@@ -1,12 +1,14 @@
 """Resizing and subsets."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from cmt_search.errors import DataError
 from cmt_search.proxy import Dataset, Labelled
+from cmt_search.proxy.cache import SetCache, SetWriter
 
 
 def test_resizing_averages_every_pixel_under_a_new_one(embedded: Dataset) -> None:
@@ -64,3 +66,26 @@ def test_an_impossible_fraction_is_refused_with_the_range(
 def _with_val(data: Dataset, images: torch.Tensor) -> Dataset:
 
     return replace(data, val=Labelled(images=images, labels=torch.zeros(len(images)).long()))
+
+
+def test_stored_images_are_subset_and_resized_like_those_in_memory(
+    embedded: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMT_SEARCH_CACHE", str(tmp_path))
+
+    def build(writer: SetWriter) -> tuple[str, ...]:
+        writer.add(embedded.train.images, embedded.train.labels)
+        return embedded.classes
+
+    stored = Labelled.of_stored(SetCache.default().load("key", build), key="key")
+    mapped = replace(embedded, train=stored).subset(0.5).subset(0.5)
+    plain = embedded.subset(0.5).subset(0.5)
+    assert mapped.train.mapped
+    assert torch.equal(mapped.train.images, plain.train.images)
+    assert torch.equal(mapped.train.labels, plain.train.labels)
+    for one, other in zip(mapped.train.statistics(), plain.train.statistics(), strict=True):
+        assert torch.equal(one, other)
+    small = mapped.resized(7)
+    assert torch.equal(small.train.images, plain.resized(7).train.images)
+    other_half = replace(mapped, train=stored.keep(stored.ranks() >= 0.5)).resized(7)
+    assert not torch.equal(other_half.train.images[:100], small.train.images[:100])

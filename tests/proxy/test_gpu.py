@@ -7,15 +7,19 @@ import pytest
 import torch
 
 from cmt_search.arch import Arch
+from cmt_search.augmentation import Augment
 from cmt_search.evaluation import Fidelity, TrainingFailed
 from cmt_search.proxy import Dataset, DatasetSpec, ProxyEvaluator, Recipe, train
 from cmt_search.proxy import training as training_module
+from cmt_search.proxy.device import device_mode
+from cmt_search.proxy.graph import GraphStep
+from cmt_search.recipe import TwoPhase
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-RECIPE = Recipe(batch=64, lr=6e-3, flip=False, crop_padding=0.0)
+RECIPE = Recipe(batch=64, lr=6e-3, augment=Augment(flip=False, translate=0.0))
 
 
 def test_a_gpu_learns_as_a_cpu_does(tiny: Arch, embedded: Dataset) -> None:
@@ -80,3 +84,77 @@ def test_memory_that_runs_out_is_a_failed_training_and_the_next_one_works(
     assert train(
         tiny, data=embedded, recipe=RECIPE, fidelity=fidelity, seed=0, device="cuda"
     ).images
+
+
+def _start(arch: Arch, data: Dataset, recipe: Recipe) -> training_module.Training:
+    fidelity = Fidelity(epochs=2, data_fraction=0.2)
+    sized = data.resized(arch.resolution).to(torch.device("cuda")).subset(0.2)
+    torch.manual_seed(0)
+    start = training_module.Training.start
+    return start(arch, data=sized, recipe=recipe, fidelity=fidelity, seed=0)
+
+
+RECIPES = {
+    "plain": RECIPE,
+    "drop path, clipped, averaged": replace(RECIPE, drop_path=0.1, clip_grad=1.0, ema=0.9),
+    "mixed": replace(RECIPE, augment=Augment(mixup=0.5, cutmix=1.0, random_erasing=0.2)),
+    "varied": replace(RECIPE, augment=Augment(rand_augment=2, color_jitter=0.2)),
+    "micro-batches": replace(RECIPE, micro_batch=16),
+    "sgd": replace(RECIPE, optimizer="sgd", lr=0.05),
+    "two phases": replace(RECIPE, two_phase=TwoPhase(at=0.6, lr=0.01)),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_step_after_the_first_few_is_replayed_from_a_graph(
+    tiny: Arch, embedded: Dataset, recipe: Recipe
+) -> None:
+    run = _start(tiny, embedded, recipe)
+    run.advance()
+    run.advance()
+    assert isinstance(run._run, GraphStep)
+    assert run._run.reason is None
+    assert run._run._replay is not None
+    assert run.curve[-1].train_loss < run.curve[0].train_loss
+
+
+def test_replayed_steps_give_the_numbers_of_steps_one_by_one(
+    tiny: Arch, embedded: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPES["drop path, clipped, averaged"]
+    with device_mode(torch.device("cuda"), deterministic=True):
+        recorded = _start(tiny, embedded, recipe)
+        recorded.advance()
+        monkeypatch.setattr(training_module, "stepper", lambda step, **_: step)
+        eager = _start(tiny, embedded, recipe)
+        eager.advance()
+    assert recorded.curve[0].train_loss == pytest.approx(eager.curve[0].train_loss, rel=1e-3)
+    assert recorded.curve[0].loss == pytest.approx(eager.curve[0].loss, rel=1e-2)
+
+
+def test_steps_wait_for_nothing_on_the_host(tiny: Arch, embedded: Dataset) -> None:
+    run = _start(tiny, embedded, RECIPE)
+    run.advance()  # kernels are chosen and the graph is recorded
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run._train(0.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_deterministic_training_gives_the_same_numbers_bit_for_bit(
+    tiny: Arch, embedded: Dataset
+) -> None:
+    fidelity = Fidelity(epochs=2, data_fraction=0.2)
+    settings = {"data": embedded, "recipe": RECIPE, "fidelity": fidelity, "seed": 0}
+    first, second = (train(tiny, device="cuda", deterministic=True, **settings) for _ in range(2))
+    assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
+
+
+def test_memory_is_free_after_a_training(tiny: Arch, embedded: Dataset) -> None:
+    settings = {"data": embedded, "recipe": RECIPE, "seed": 0, "device": "cuda"}
+    fidelity = Fidelity(epochs=1, data_fraction=0.2)
+    train(tiny, fidelity=fidelity, **settings)
+    before = torch.cuda.memory_allocated()
+    train(tiny, fidelity=fidelity, **settings)
+    assert torch.cuda.memory_allocated() <= before

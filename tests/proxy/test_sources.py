@@ -12,6 +12,9 @@ from PIL import Image
 
 from cmt_search.errors import DataError
 from cmt_search.proxy import DatasetSpec, load_dataset
+from cmt_search.proxy import labelled as labelled_module
+from cmt_search.proxy import sources as sources_module
+from cmt_search.proxy.labelled import Labelled
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:
@@ -39,8 +42,14 @@ def _write_cifar10(root: Path) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps(names))
 
 
-def _write_folder(root: Path, *, classes: tuple[str, ...] = ("cat", "dog"), each: int = 10) -> None:
-    for part in ("train", "val"):
+def _write_folder(
+    root: Path,
+    *,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    each: int = 10,
+    parts: tuple[str, ...] = ("train", "val"),
+) -> None:
+    for part in parts:
         for i, name in enumerate(classes):
             folder = root / part / name
             folder.mkdir(parents=True)
@@ -141,3 +150,49 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "cat" / "3.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"cat/3\.png cannot be read as an image; repair or remove"):
         load_dataset(DatasetSpec(name="folder", root=str(tmp_path), size=8))
+
+
+def test_a_folder_is_decoded_once_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMT_SEARCH_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "data"
+    _write_folder(root)
+    spec = DatasetSpec(name="folder", root=str(root), size=10)
+    first = load_dataset(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(sources_module.Square, "__call__", _no_decoding)
+        again = load_dataset(spec)
+    assert torch.equal(again.train.images, first.train.images)
+    assert torch.equal(again.val.labels, first.val.labels)
+    Image.new("RGB", (20, 40), (7, 7, 7)).save(root / "val" / "cat" / "3.png")
+    assert bool((load_dataset(spec).val.images[3] == 7).all())
+
+
+def test_a_folder_that_moves_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMT_SEARCH_CACHE", str(tmp_path / "cache"))
+    _write_folder(tmp_path / "here")
+    load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "here"), size=10))
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.setattr(sources_module.Square, "__call__", _no_decoding)
+    load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "there"), size=10))
+
+
+def test_resized_images_of_a_folder_are_stored_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMT_SEARCH_CACHE", str(tmp_path / "cache"))
+    _write_folder(tmp_path / "data")
+    spec = DatasetSpec(name="folder", root=str(tmp_path / "data"), size=10, split="sealed")
+    small = load_dataset(spec).resized(5)
+    plain = Labelled(images=load_dataset(spec).train.images, labels=small.train.labels).resized(5)
+    assert torch.equal(small.train.images, plain.images)
+    assert small.train.mapped
+    monkeypatch.setattr(labelled_module, "_resize", _no_decoding)
+    assert torch.equal(load_dataset(spec).resized(5).train.images, plain.images)
+
+
+def _no_decoding(*_: object) -> None:
+    raise AssertionError("these images were stored")

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from cmt_search.arch import Arch
+from cmt_search.evaluation import Fidelity
 from cmt_search.proxy import Dataset, Recipe
 from cmt_search.proxy.training import Training
 
 
 def _decays(arch: Arch, data: Dataset, recipe: Recipe) -> dict[str, float]:
     """The weight decay of every parameter by name."""
-    run = Training.start(arch, data=data, recipe=recipe, epochs=1, seed=0)
+    run = Training.start(arch, data=data, recipe=recipe, fidelity=Fidelity(epochs=1), seed=0)
     by_id = {
         id(p): group["weight_decay"]
         for group in run.optimizer.param_groups

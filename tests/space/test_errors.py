@@ -6,8 +6,8 @@ from cmt_search.space import parse_space
 from tests.space.broken import PARETO, RULE, says
 
 TOP = (
-    "kind, base, knobs, budgets, tolerance, caps, proxy, ladder, objectives, sampler, trials, "
-    "seeds, seed"
+    "kind, base, knobs, budgets, tolerance, caps, proxy, ladder, latency, objectives, sampler, "
+    "trials, seeds, seed"
 )
 RULES = "cmt-paper, efficientnet, dwr, depth-only, width-only, resolution-only, uniform, dw, dr, wr"
 PRESET_NAMES = "cmt_ti, cmt_xs, cmt_s, cmt_b, cmt_micro, cmt_nano, cmt_pico"
@@ -84,8 +84,8 @@ def test_an_unknown_key_is_named_with_what_may_have_been_meant(line: str, messag
         ),
         (
             "objectives: [top1, speed]",
-            "objectives[1]: 'speed' is not possible; use 'top1', 'loss', 'macs', 'params' or "
-            "'activations'",
+            "objectives[1]: 'speed' is not possible; use 'top1', 'loss', 'macs', 'params', "
+            "'activations', 'latency_ms', 'memory_mib' or 'seconds'",
         ),
         ("1: 2", "[1]: is no name; remove it"),
     ],
@@ -221,7 +221,7 @@ def test_a_budget_that_the_base_cannot_reach_is_refused(budgets: str, message: s
         (
             "proxy: {dataset: {name: mnist}}",
             "proxy.dataset.name='mnist' is unknown; use one of fashion-mnist-10k, fashion-mnist, "
-            "cifar10, folder",
+            "cifar10, folder, or timm:NAME for what timm.data.create_dataset reads",
         ),
         (
             "proxy: {dataset: {name: cifar10}}",

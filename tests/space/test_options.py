@@ -285,10 +285,10 @@ def test_options_survive_the_way_to_yaml_and_back() -> None:
 @pytest.mark.parametrize(
     ("text", "fingerprint"),
     [
-        ("kind: rule\nbase: {preset: cmt_pico}\nbudgets: {times_base: [3]}", "6fd46d7726f48d44"),
+        ("kind: rule\nbase: {preset: cmt_pico}\nbudgets: {times_base: [3]}", "748500e47fd7c095"),
         (
             "kind: pareto\nbase: {preset: cmt_pico}\ntrials: 5\nknobs: {depth: {min: 4, max: 12}}",
-            "0569ba4ad7f5a995",
+            "9e8889c3ab5ebe22",
         ),
     ],
 )

@@ -191,7 +191,7 @@ def test_the_spelling_of_a_budget_keeps_the_fingerprint() -> None:
         ("proxy.epochs", 5),
         ("proxy.data_fraction", 0.5),
         ("proxy.recipe", {"lr": 0.001}),
-        ("proxy.recipe", {"flip": False}),
+        ("proxy.recipe", {"augment": {"flip": False}}),
         ("sampler.name", "random"),
         ("sampler.lattice", 4),
         ("sampler.replicates", 4),

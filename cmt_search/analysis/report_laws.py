@@ -1,0 +1,101 @@
+"""The report's section on the laws of scaling: sentences, figures, tables, a better base."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import yaml
+
+from cmt_search.analysis.figure_estimators import draw_shares, shares_data
+from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
+from cmt_search.analysis.law_values import BaseRepair, Refused, StudyLaws
+from cmt_search.analysis.report_table import Table
+from cmt_search.analysis.study import Analysis, law_sentences
+from cmt_search.analysis.wording import macs_text, percent
+from cmt_search.analysis.wording_laws import estimates
+from cmt_search.laws import Estimate
+from cmt_search.scaling.shares import DIMENSIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawsSection:
+    """What the report shows of the laws."""
+
+    sentences: tuple[str, ...]
+    figures: tuple[go.Figure, ...]
+    tables: tuple[Table, ...]  # without the empty ones
+    base: str  # lines of a space file that name the recentred base; empty without one
+
+
+def laws_section(analysis: Analysis) -> LawsSection | None:
+    """The section; None where no laws were asked for."""
+    laws = analysis.laws
+    if laws is None:
+        return None
+    tables = (
+        Table(title="Power laws: shares of growth", rows=tuple(_share_rows(laws))),
+        Table(title="Best shape at each budget", rows=tuple(_optimum_rows(laws))),
+        Table(title="Accuracy against MACs", rows=tuple(_prediction_rows(laws))),
+    )
+    return LawsSection(
+        sentences=law_sentences(analysis),
+        figures=tuple(law_figures(analysis).values()),
+        tables=tuple(table for table in tables if table.rows),
+        base=_base_text(laws),
+    )
+
+
+def law_figures(analysis: Analysis) -> dict[str, go.Figure]:
+    """Every figure of the laws that the study holds enough for, by name."""
+    drawn = {}
+    if (accuracy := accuracy_data(analysis)) is not None:
+        drawn["accuracy"] = draw_accuracy(accuracy)
+    if (shares := shares_data(analysis)) is not None:
+        drawn["shares"] = draw_shares(shares)
+    return drawn
+
+
+def _share_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
+    if isinstance(laws.power, Refused):
+        return
+    for which, estimator, estimate in estimates(laws.power):
+        yield {"shares": which, "estimator": f"by {estimator}", **_cells(estimate)}
+
+
+def _optimum_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
+    if isinstance(laws.power, Refused):
+        return
+    for one in laws.power.optima:
+        edge = f"in {percent(one.edge_draws)} of resamples"
+        yield {
+            "budget": macs_text(one.budget),
+            "growth, ln MACs": f"{one.growth:.2f}",
+            **_cells(one.contributions),
+            "at the edge of its range": "yes" if one.at_edge else edge,
+        }
+
+
+def _cells(estimate: Estimate) -> dict[str, object]:
+    rows = zip(DIMENSIONS, estimate.values, estimate.low, estimate.high, strict=True)
+    return {name: f"{value:.2f} ({low:.2f} to {high:.2f})" for name, value, low, high in rows}
+
+
+def _prediction_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
+    for family in laws.families:
+        for one in family.predictions:
+            yield {
+                "rule": family.rule,
+                "MACs": macs_text(one.macs),
+                "measured here": "yes" if one.macs <= laws.budgets[-1] else "no",
+                "top-1": percent(one.value),
+                "95% interval": f"{percent(one.low)} to {percent(one.high)}",
+                "one further training": f"{percent(one.next_low)} to {percent(one.next_high)}",
+            }
+
+
+def _base_text(laws: StudyLaws) -> str:
+    repair: BaseRepair | None = None if isinstance(laws.base, Refused) else laws.base.repair
+    if repair is None or repair.recentred is None:
+        return ""
+    lines: str = yaml.safe_dump({"base": {"arch": repair.recentred.to_dict()}}, sort_keys=False)
+    return lines

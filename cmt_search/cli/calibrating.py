@@ -1,0 +1,140 @@
+"""The work of calibrate: searches over lists of networks, and what their trainings say."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_search.cli.driving import drive, opened
+
+if TYPE_CHECKING:
+    from cmt_search.analysis import Calibration
+    from cmt_search.arch import Arch
+    from cmt_search.search import CalibrationSpace, Level, TrialRecord
+    from cmt_search.space import SearchSpace
+
+_SCORED = 64  # images that scores without training look at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrating:
+    """A calibration of a space: one run over all levels, and one for each further rate.
+
+    Each is a run like any other, in a folder of its own, and goes on where it was stopped.
+    """
+
+    space: "SearchSpace"
+    levels: "tuple[Level, ...]"  # the last is the reference
+    networks: int
+    seeds: int
+    folder: Path
+    options: dict[str, Any]  # of `run_search`
+    device: str | None
+    quiet: bool
+
+    def analysed(self, *, rates: Sequence[float], scores: bool) -> "Calibration":
+        """Train what is missing, and compare.
+
+        Raises:
+            AnalysisError: too few networks were measured at every level.
+            SpaceError: the space gives too few networks.
+        """
+        from cmt_search.analysis import calibration
+        from cmt_search.cost import cost
+
+        listed = self._listed()
+        records = self._measured(self.folder, self.space, listed)
+        usual = next(i for i, level in enumerate(self.levels) if self._is_usual(level))
+        at_rates = {1.0: _at_rung(records, usual)} if rates else {}
+        for factor in rates:
+            if factor != 1:
+                at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
+        archs = [specimen.rung.arch for specimen in listed.specimens]
+        last = len(self.levels) - 1
+        return calibration(
+            records,
+            base_macs=cost(self.space.arch).macs,
+            lengths=(usual, last) if usual != last else None,
+            at_rates=at_rates,
+            sizes={arch.key: _sizes(arch, base=self.space.arch) for arch in archs},
+            scores=self._scores(archs) if scores else {},
+            seed=self.space.seed,
+        )
+
+    def _is_usual(self, level: "Level") -> bool:
+        """Whether it is the space's own training."""
+        proxy = self.space.proxy
+        own = (proxy.epochs, proxy.data_fraction, 1.0)
+        return (level.epochs, level.data_fraction, level.image_scale) == own
+
+    def _listed(self) -> "CalibrationSpace":
+        from cmt_search.cli.metering import metered
+        from cmt_search.search import CalibrationSpace, specimens
+
+        return CalibrationSpace(
+            specimens=specimens(metered(self.space), count=self.networks),
+            levels=self.levels,
+            seeds=self.seeds,
+            seed=self.space.seed,
+            of=self.space.fingerprint,
+        )
+
+    def _at_rate(
+        self, factor: float, listed: "CalibrationSpace", *, level: "Level"
+    ) -> "tuple[TrialRecord, ...]":
+        proxy = self.space.proxy
+        recipe = replace(proxy.recipe, lr=proxy.recipe.lr * factor)
+        changed = proxy.model_copy(update={"recipe": recipe})
+        space = self.space.model_copy(update={"proxy": changed})
+        only = replace(listed, levels=(level,), of=space.fingerprint)
+        return self._measured(self.folder / f"rate-{factor:g}", space, only)
+
+    def _measured(
+        self, folder: Path, space: "SearchSpace", listed: "CalibrationSpace"
+    ) -> "tuple[TrialRecord, ...]":
+        from cmt_search.search import read_trials
+
+        run = opened(
+            folder,
+            space,
+            command=sys.argv[1:],
+            storage=None,
+            fingerprint=listed.fingerprint,
+        )
+        drive(
+            run, space, device=self.device, options=self.options, quiet=self.quiet, searched=listed
+        )
+        return read_trials(folder)
+
+    def _scores(self, archs: "Sequence[Arch]") -> dict[str, dict[str, float]]:
+        """Scores by name and network, means over as many initialisations as there are seeds."""
+        from cmt_search.proxy import load_dataset
+        from cmt_search.proxy.scores import SCORES, sample, scores
+
+        data = load_dataset(self.space.proxy.dataset)
+        found: dict[str, dict[str, float]] = {name: {} for name in SCORES}
+        for arch in archs:
+            images, labels = sample(data, side=arch.resolution, count=_SCORED)
+            rows = [
+                scores(arch, images=images, labels=labels, seed=seed) for seed in range(self.seeds)
+            ]
+            for name in SCORES:
+                found[name][arch.key] = sum(row[name] for row in rows) / len(rows)
+        return found
+
+
+def _at_rung(records: "Sequence[TrialRecord]", rung: int) -> "tuple[TrialRecord, ...]":
+    """The records as if the ladder had this rung only."""
+    return tuple(replace(record, rungs=(record.rungs[rung],)) for record in records if record.rungs)
+
+
+def _sizes(arch: "Arch", *, base: "Arch") -> tuple[float, float, float]:
+    """Logs of depth, width and resolution over the base's; of width, the mean over stages."""
+    widths = [
+        math.log(own.width / first.width)
+        for own, first in zip(arch.stages, base.stages, strict=True)
+    ]
+    depth, side = math.log(arch.depth / base.depth), math.log(arch.resolution / base.resolution)
+    return depth, sum(widths) / len(widths), side

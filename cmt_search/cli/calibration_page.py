@@ -1,0 +1,175 @@
+"""A calibration in a table, as plain values, and as a change of the space file."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_search.scaling.shares import DIMENSIONS
+
+if TYPE_CHECKING:
+    from cmt_search.analysis import Calibration, FidelityRow, ScoreRow
+    from cmt_search.laws import Agreement, Ranked
+    from cmt_search.search import Level
+
+_NONE = "-"
+_LEVEL_OF_DOUBT = 0.05
+
+
+def as_json(found: "Calibration", *, levels: "Sequence[Level]") -> dict[str, Any]:
+    """The whole calibration as plain values."""
+    data = asdict(found)
+    for row in data["rows"]:
+        row["level"] = asdict(levels[row["rung"]])
+    data["choice"] = None if found.choice is None else asdict(levels[found.choice.rung])
+    for row, score in zip(data["scores"], found.scores, strict=True):
+        row["may_filter"] = score.may_filter
+    return data
+
+
+def show(found: "Calibration", *, levels: "Sequence[Level]") -> None:
+    """Print tables and what they mean."""
+    from cmt_search.cli.console import say, show_table
+
+    show_table(
+        (_row(row, level=levels[row.rung]) for row in found.rows),
+        title=f"{found.networks} networks, {found.seeds} seeds, against {levels[-1]}",
+    )
+    show_table((_score(row) for row in found.scores), title="Without training")
+    for line in lines(found, levels=levels):
+        say(line)
+
+
+def lines(found: "Calibration", *, levels: "Sequence[Level]") -> list[str]:
+    """What a calibration says, a sentence each."""
+    return [
+        _choice(found, levels=levels),
+        _metric(found),
+        *_length(found),
+        *_rates(found),
+        *(
+            f"{row.name} ranks networks of one budget better than chance: it may filter candidates"
+            for row in found.scores
+            if row.may_filter
+        ),
+        *found.notes,
+    ]
+
+
+def write_choice(file: Path, found: "Calibration", *, levels: "Sequence[Level]") -> tuple[str, ...]:
+    """Put the choice into the space file, comments and layout kept; says what it did."""
+    from cmt_search.space import edit_space
+
+    if found.choice is None:
+        return (f"{file} stays as it is: no cheaper training was shown to rank networks",)
+    level = levels[found.choice.rung]
+    changes = {
+        "proxy.epochs": level.epochs,
+        "proxy.data_fraction": level.data_fraction,
+        "proxy.image_scale": level.image_scale,
+    }
+    edit_space(file, changes)
+    return (f"{file} now trains {level}",)
+
+
+def _row(row: "FidelityRow", *, level: "Level") -> dict[str, str]:
+    return {
+        "training": str(level),
+        "seconds": f"{row.seconds:.1f}",
+        "tau": _tau(row.top1),
+        "tau in budget": _within(row.top1),
+        "by loss": _within(row.loss),
+        "rho": _NONE if row.top1 is None else f"{row.top1.spearman.value:.2f}",
+        "regret@1, @3": f"{100 * row.regret:.2f}, {100 * row.regret_of_three:.2f}",
+        "seed SD": f"{100 * row.top1_noise.seed_sd:.2f}",
+        "network SD": f"{100 * row.top1_noise.network_sd:.2f}",
+        "reliability": f"{row.top1_noise.reliability:.2f}",
+        "loss's": f"{row.loss_noise.reliability:.2f}",
+        "gap": f"{row.gap:+.2f}",
+    }
+
+
+def _score(row: "ScoreRow") -> dict[str, str]:
+    return {
+        "score": row.name,
+        "tau": _tau(row.agreement),
+        "tau in budget": _within(row.agreement),
+        "rho": f"{row.agreement.spearman.value:.2f}",
+        "may filter": "yes" if row.may_filter else "no",
+    }
+
+
+def _tau(found: "Agreement | None") -> str:
+    return _NONE if found is None else _ranked(found.kendall)
+
+
+def _within(found: "Agreement | None") -> str:
+    return _NONE if found is None or found.within is None else _ranked(found.within)
+
+
+def _ranked(tau: "Ranked") -> str:
+    return f"{tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})"
+
+
+def _choice(found: "Calibration", *, levels: "Sequence[Level]") -> str:
+    noise = f"the noise of a difference at {levels[-1]} ({100 * found.tolerance:.2f} points)"
+    if found.choice is None:
+        return (
+            f"No cheaper training is shown to rank networks with a regret inside {noise}; "
+            "measure more networks or seeds, or train as long as that."
+        )
+    row = found.choice
+    saved = found.rows[-1].seconds / row.seconds
+    return (
+        f"Cheapest training whose regret is inside {noise}: {levels[row.rung]}, "
+        f"{saved:.1f} times cheaper, regret {100 * row.regret:.2f} points."
+    )
+
+
+def _metric(found: "Calibration") -> str:
+    last = found.rows[-1]
+    top1, loss = last.top1_noise, last.loss_noise
+    clear = top1.high < loss.low or loss.high < top1.low
+    return (
+        f"{found.metric} tells networks from noise better: the network is {top1.reliability:.0%} "
+        f"of the variance of top1 and {loss.reliability:.0%} of the loss's"
+        + ("." if clear else ", intervals overlap.")
+    )
+
+
+def _length(found: "Calibration") -> list[str]:
+    if found.length is None:
+        return []
+    effect = found.length.effect
+    parts = ", ".join(
+        f"{name} {100 * value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+        for name, value, low, high in zip(
+            DIMENSIONS, effect.values, effect.low, effect.high, strict=True
+        )
+    )
+    doubt = found.length.tail >= _LEVEL_OF_DOUBT
+    lead = "No interaction of shape with length is shown" if doubt else "Length changes the ranking"
+    return [
+        f"{lead} (P = {found.length.tail:.2f}). Gain of the longest training, points per unit "
+        f"of ln MACs, less the mean: {parts}."
+    ]
+
+
+def _rates(found: "Calibration") -> list[str]:
+    if found.rates is None:
+        return []
+    law = found.rates
+    powers = ", ".join(
+        f"{name} {value:+.2f} ({low:+.2f} to {high:+.2f})"
+        for name, value, low, high in zip(
+            DIMENSIONS, law.slope.values, law.slope.low, law.slope.high, strict=True
+        )
+    )
+    edge = f"; {law.edges} of {len(law.rates)} best rates lie at an end of those tried" * bool(
+        law.edges
+    )
+    return [
+        f"Best learning rate: {math.exp(law.level):.2f} times the recipe's at the base, "
+        f"growing with powers {powers}{edge}."
+    ]

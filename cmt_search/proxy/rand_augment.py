@@ -1,0 +1,139 @@
+"""RandAugment of a whole batch: every image has its own operations, and no image waits for another.
+
+Which image takes which operation is random, so operations that are alike share a pass over the
+batch. Those that move pixels compose to one matrix per image, applied once at the end. Those that
+map grey values to grey values are a table of 256 values per image, looked up once per round. The
+other two, colour and sharpness, blend with a duller copy. Beside one pass for the movements, a
+round costs a look-up, a histogram, a small blur and a blend, whatever is drawn.
+
+Source: arXiv:1909.13719; ranges as in its published tables.
+"""
+
+import math
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmt_search.proxy.color import gray
+
+_ROTATION, _SHEAR, _SHIFT = math.radians(30), 0.3, 0.45  # at magnitude 10; the shift of the side
+_ENHANCE, _BITS = 0.9, 4  # likewise: change of a factor, bits lost
+
+
+class Operation(IntEnum):
+    """What may be drawn, each as likely."""
+
+    IDENTITY = 0
+    ROTATE = 1
+    SHEAR_X = 2
+    SHEAR_Y = 3
+    TRANSLATE_X = 4
+    TRANSLATE_Y = 5
+    BRIGHTNESS = 6
+    CONTRAST = 7
+    COLOR = 8
+    SHARPNESS = 9
+    POSTERIZE = 10
+    SOLARIZE = 11
+    AUTOCONTRAST = 12
+    EQUALIZE = 13
+
+
+def rand_augmented(images: Tensor, draws: Tensor, *, magnitude: float) -> Tensor:
+    """As many random operations on each image as there are draws for.
+
+    Shape: images (B, C, S, S) float in 0..255, draws (n, 2, B) in 0..1: operation and direction.
+    """
+    move = None
+    for drawn, direction in draws:
+        kind = (drawn * len(Operation)).long()
+        signed = torch.where(direction < 0.5, -magnitude, magnitude) / 10
+        images = _look_up(images, _tables(images, kind=kind, signed=signed))
+        images = _blended(images, kind=kind, signed=signed)
+        step = _movement(kind, signed=signed)
+        move = step if move is None else step @ move
+    return images if move is None else _moved(images, move)
+
+
+def _movement(kind: Tensor, *, signed: Tensor) -> Tensor:
+    """Where each pixel comes from, around the centre, half a side being 1. Shape: (B, 3, 3)."""
+
+    def amount(of: Operation, most: float) -> Tensor:
+        return torch.where(kind == of, signed * most, torch.zeros_like(signed))
+
+    turn = amount(Operation.ROTATE, _ROTATION)
+    zero, one = torch.zeros_like(turn), torch.ones_like(turn)
+    x = amount(Operation.TRANSLATE_X, 2 * _SHIFT)
+    y = amount(Operation.TRANSLATE_Y, 2 * _SHIFT)
+    rows = (
+        (turn.cos(), amount(Operation.SHEAR_X, _SHEAR) - turn.sin(), x),
+        (amount(Operation.SHEAR_Y, _SHEAR) + turn.sin(), turn.cos(), y),
+        (zero, zero, one),
+    )
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def _moved(images: Tensor, move: Tensor) -> Tensor:
+    grid = F.affine_grid(move[:, :2], list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _look_up(images: Tensor, tables: Tensor) -> Tensor:
+    values = images.round().clamp(0, 255).long()
+    return tables.gather(2, values.flatten(2)).view_as(images)
+
+
+def _tables(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
+    """The new value of each grey value. Shape: (B, C, S, S), (B,), (B,) to (B, C, 256) float."""
+    values = torch.arange(256, device=images.device, dtype=images.dtype).expand(
+        len(images), images.shape[1], 256
+    )
+    kind, factor = kind[:, None, None], 1 + _ENHANCE * signed[:, None, None]
+    strength = signed.abs()[:, None, None]
+    mean = gray(images).mean((2, 3))[:, :, None]
+    step = torch.exp2((strength * _BITS).round())
+    new = {
+        Operation.BRIGHTNESS: values * factor,
+        Operation.CONTRAST: torch.lerp(mean.expand_as(values), values, factor),
+        Operation.POSTERIZE: (values / step).floor() * step,
+        Operation.SOLARIZE: torch.where(values < 256 * (1 - strength), values, 255 - values),
+        Operation.AUTOCONTRAST: _stretched(images, values),
+        Operation.EQUALIZE: _equalized(images, values),
+    }
+    tables = values
+    for of, table in new.items():
+        tables = torch.where(kind == of, table, tables)
+    return tables.clamp(0, 255)
+
+
+def _stretched(images: Tensor, values: Tensor) -> Tensor:
+    """From the darkest value to black and the lightest to white; flat channels stay."""
+    low, high = images.amin((2, 3))[:, :, None], images.amax((2, 3))[:, :, None]
+    return torch.where(high > low, (values - low) * 255 / (high - low).clamp(min=1e-6), values)
+
+
+def _equalized(images: Tensor, values: Tensor) -> Tensor:
+    """To grey values that are about equally frequent, by the recipe of the Pillow library."""
+    pixels = images.round().clamp(0, 255).long().flatten(2)
+    ones = torch.ones((), device=images.device).expand(pixels.shape)
+    counts = torch.zeros_like(values, dtype=torch.float32).scatter_add(2, pixels, ones)
+    lightest = counts.gather(2, pixels.amax(2, keepdim=True))
+    step = ((pixels.shape[2] - lightest) / 255).floor()
+    below = counts.cumsum(2) - counts
+    table = ((below + (step / 2).floor()) / step.clamp(min=1)).floor()
+    return torch.where(step > 0, table, values)
+
+
+def _blended(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
+    """Colour and sharpness: away from, or towards, a grey or a blurred copy."""
+    kind = kind[:, None, None, None]
+    colors, sharpens = kind == Operation.COLOR, kind == Operation.SHARPNESS
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
+    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    blurred = (around + 4 * images) / 13  # the pixel counts five times, each neighbour once
+    dull = torch.where(colors, gray(images), blurred)
+    factor = torch.where(colors | sharpens, 1 + _ENHANCE * signed[:, None, None, None], 1.0)
+    return torch.lerp(dull, images, factor).clamp(0, 255)

@@ -1,0 +1,90 @@
+"""The learning rate of each step, and which optimiser takes it."""
+
+import math
+from dataclasses import dataclass
+
+from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleName, TwoPhase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of a training with one optimiser and a schedule of its own."""
+
+    number: int  # 0 is the first
+    start: int  # step it begins at, 0 the first of the training
+    steps: int  # steps it lasts
+    optimizer: OptimizerName
+    peak: float  # learning rate, scaled with batch and width
+    momentum: float
+    weight_decay: float
+    schedule: ScheduleName
+    warmup_fraction: float  # of its steps
+    final: float  # learning rate at its end, as a fraction of the peak
+
+    def lr(self, step: int) -> float:
+        """Learning rate of a step of the training that lies in this phase."""
+        step -= self.start
+        warmup = math.ceil(self.warmup_fraction * self.steps)
+        if step < warmup:
+            return self.peak * self._rise((step + 1) / (warmup + 1))
+        if self.schedule == "constant":
+            return self.peak
+        done = (step - warmup) / max(self.steps - warmup, 1)
+        return self.peak * (self.final + (1 - self.final) * _fall(done))
+
+    def _rise(self, part: float) -> float:
+        """Linear, or for one-cycle half a cosine from a twenty-fifth of the peak."""
+        if self.schedule == "one-cycle":
+            return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * (1 - _fall(part))
+        return part
+
+
+def _fall(part: float) -> float:
+    """Half a cosine: 1 at 0, 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * part))
+
+
+def phases(recipe: Recipe, *, steps: int, scale: float = 1.0) -> tuple[Phase, ...]:
+    """The phases of a training of so many steps, first to last; one unless `two_phase` is set.
+
+    `scale` is the recipe's `lr_scale` for the network. A second phase that would have no step is
+    left out, and so is a first.
+    """
+    split = steps if recipe.two_phase is None else round(recipe.two_phase.at * steps)
+    first = Phase(
+        number=0,
+        start=0,
+        steps=split,
+        optimizer=recipe.optimizer,
+        peak=recipe.lr * scale,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        schedule=recipe.schedule,
+        warmup_fraction=recipe.warmup_fraction,
+        final=recipe.final_lr,
+    )
+    found = [first]
+    if recipe.two_phase is not None:
+        found.append(_second(recipe, recipe.two_phase, start=split, steps=steps, scale=scale))
+    return tuple(phase for phase in found if phase.steps > 0)
+
+
+def _second(recipe: Recipe, second: TwoPhase, *, start: int, steps: int, scale: float) -> Phase:
+    decay = recipe.weight_decay if second.weight_decay is None else second.weight_decay
+    return Phase(
+        number=1,
+        start=start,
+        steps=steps - start,
+        optimizer=second.optimizer,
+        peak=second.lr * scale,
+        momentum=second.momentum,
+        weight_decay=decay,
+        schedule=second.schedule,
+        warmup_fraction=0.0,
+        final=recipe.final_lr,
+    )
+
+
+def phase_at(found: tuple[Phase, ...], step: int) -> Phase:
+    """The phase that a step lies in."""
+    return next(phase for phase in reversed(found) if step >= phase.start)

@@ -1,0 +1,170 @@
+"""A calibration on trainings whose truth is known: what ranks, what it costs, what is noise."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cmt_search.analysis import Calibration, calibration
+from cmt_search.errors import AnalysisError
+from cmt_search.evaluation import Fidelity
+from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.search.record import TrialRecord
+from tests.analysis.studies import BASE_MACS, measurement, record, rung
+
+EPOCHS = (1, 2, 4, 16)
+SHARES = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 3, 1 / 3, 1 / 3), (0.2, 0.5, 0.3), (0.5, 0.5, 0)]
+
+
+def study(
+    *,
+    noise: float = 0.002,
+    spread: float = 0.02,
+    blind: tuple[int, ...] = (),  # lengths at which all networks look alike
+    long_gain: tuple[float, float, float] = (0, 0, 0),  # of 16 epochs over 4, per ln MACs
+    budgets: tuple[int, ...] = (3, 9),
+    seed: int = 0,
+) -> list[TrialRecord]:
+    """Twelve networks, two seeds; the longer a training, the better it tells them apart."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for times in budgets:
+        for i, shares in enumerate(SHARES):
+            worth = spread * rng.normal()
+            number = 100 * times + i
+            one = rung(number=number, macs=int(times * BASE_MACS), budget=times * BASE_MACS)
+            one = replace(one, realised=Shares(**dict(zip(DIMENSIONS, shares, strict=True))))
+            steps = []
+            for epochs in EPOCHS:
+                level = 0.5 + 0.03 * math.log(epochs) + (0 if epochs in blind else worth)
+                if epochs == 16:
+                    level += math.log(times) * float(np.dot(shares, long_gain))
+                seen = [
+                    replace(
+                        measurement(level + noise * rng.normal(), seed=k, epochs=epochs),
+                        seconds=float(epochs),
+                    )
+                    for k in range(2)
+                ]
+                steps.append((replace(one, fidelity=Fidelity(epochs=epochs)), seen))
+            records.append(record(number, *steps))
+    return records
+
+
+def analysed(records: list[TrialRecord], **more: object) -> Calibration:
+    return calibration(records, base_macs=BASE_MACS, **more)  # type: ignore[arg-type]
+
+
+def test_the_cheapest_training_that_ranks_like_the_longest_is_chosen() -> None:
+    found = analysed(study(blind=(1,)))
+    assert [row.seconds for row in found.rows] == [1, 2, 4, 16]
+    assert found.choice is not None
+    assert EPOCHS[found.choice.rung] == 2
+    assert found.rows[0].top1 is not None
+    assert not found.rows[0].top1.kendall.positive
+    assert found.rows[-1].top1 is None
+    assert found.rows[-1].regret == 0
+    assert (found.networks, found.seeds) == (12, 2)
+
+
+def test_the_tolerance_is_the_noise_of_a_difference_of_two_means() -> None:
+    found = analysed(study(noise=0.01, seed=3))
+    sd = found.rows[-1].top1_noise.seed_sd
+    assert sd == pytest.approx(0.01, rel=0.5)
+    assert found.tolerance == pytest.approx(sd)  # two seeds: sd * sqrt(2 / 2)
+
+
+def test_nothing_is_chosen_where_no_cheap_training_ranks_networks() -> None:
+    assert analysed(study(blind=(1, 2, 4))).choice is None
+
+
+def test_networks_that_do_not_differ_make_no_choice_by_luck() -> None:
+    chosen = [analysed(study(spread=0, noise=0.01, seed=s)).choice is not None for s in range(6)]
+    assert sum(chosen) <= 1
+
+
+def test_the_quieter_metric_is_named() -> None:
+    records = study(noise=0.001)
+    noisy = [
+        replace(
+            r,
+            rungs=tuple(
+                replace(
+                    rung,
+                    measurements=tuple(
+                        replace(m, loss=1 + (i % 2) * (-1) ** r.number)
+                        for i, m in enumerate(rung.measurements)
+                    ),
+                )
+                for rung in r.rungs
+            ),
+        )
+        for r in records
+    ]
+    assert analysed(noisy).metric == "top1"
+    assert analysed(noisy).rows[-1].loss_noise.low == 0
+
+
+def test_what_longer_training_favours_is_found_and_noise_is_not_taken_for_it() -> None:
+    found = analysed(study(long_gain=(0.02, -0.01, -0.01)), lengths=(2, 3)).length
+    assert found is not None
+    assert found.effect.low[0] > 0
+    none = analysed(study(), lengths=(2, 3)).length
+    assert none is not None
+    assert none.tail > 0.01
+
+
+def test_a_search_without_shares_says_why_length_has_no_effect_to_fit() -> None:
+    bare = [
+        replace(
+            r,
+            rungs=tuple(
+                replace(one, rung=replace(one.rung, realised=None, budget=None)) for one in r.rungs
+            ),
+        )
+        for r in study()
+    ]
+    found = analysed(bare, lengths=(2, 3))
+    assert found.length is None
+    assert "a pareto search has none" in found.notes[0]
+    assert found.choice is not None  # strata by MACs take the place of budgets
+
+
+def test_best_rates_are_fitted_over_sizes() -> None:
+    rng = np.random.default_rng(0)
+    sizes, at_rates = {}, {factor: [] for factor in (0.5, 1.0, 2.0)}
+    for number in range(8):
+        x = rng.uniform(0, 1, size=3)
+        best = math.exp(-0.5 * x[1])
+        one = rung(number=number)
+        sizes[one.arch.key] = tuple(x)
+        for factor, records in at_rates.items():
+            top1 = 0.8 - 0.1 * math.log(factor / best) ** 2
+            records.append(record(number, (one, [measurement(top1)])))
+    found = analysed(study(), at_rates=at_rates, sizes=sizes).rates
+    assert found is not None
+    assert found.slope.values == pytest.approx((0, -0.5, 0), abs=0.02)
+
+
+def test_scores_stand_beside_the_costs_that_they_must_beat() -> None:
+    records = study()
+    truth = {
+        r.rungs[-1].rung.arch.key: float(np.mean([m.top1 for m in r.rungs[-1].measurements]))
+        for r in records
+    }
+    rng = np.random.default_rng(1)
+    noise = {key: float(rng.normal()) for key in truth}
+    found = {
+        row.name: row for row in analysed(records, scores={"oracle": truth, "dice": noise}).scores
+    }
+    assert list(found) == ["params", "MACs", "oracle", "dice"]
+    assert found["oracle"].agreement.kendall.value == pytest.approx(1)
+    assert found["oracle"].may_filter
+    assert not found["dice"].may_filter
+    assert not found["MACs"].may_filter  # equal within a budget
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(AnalysisError, match="compares 4 networks or more, and 3 are measured"):
+        analysed(study()[:3])

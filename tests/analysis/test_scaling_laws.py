@@ -1,0 +1,327 @@
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from cmt_search.analysis import (
+    Analysis,
+    AroundBase,
+    BaseLaw,
+    FamilyLaw,
+    QuadraticCheck,
+    Refused,
+    analyse,
+    law_sentences,
+    laws_of,
+    render_report,
+    summary,
+)
+from cmt_search.analysis.report_laws import laws_section
+from cmt_search.arch import Arch
+from cmt_search.cli.wiring import around_base
+from cmt_search.cost import cost
+from cmt_search.laws import AccuracyLaw, PowerLaws
+from cmt_search.search.record import TrialRecord
+from cmt_search.space.load import parse_space
+from tests.analysis.studies import (
+    BASE_MACS,
+    LAW,
+    NAMED,
+    PAPER,
+    additive,
+    flat,
+    record,
+    rule_study,
+    rung,
+    slope,
+    with_images,
+)
+
+FOUR = (3.0, 8.0, 20.0, 50.0)  # times the base
+EXPONENTS = (0.9, 1.9, 2.1)
+REST = "kind: rule\nbudgets: {times_base: [3, 12]}\n"
+SPACE = parse_space(f"{REST}base: {{preset: cmt_nano}}\n", source="nano.yaml")
+
+
+def nowhere(x: tuple[float, float, float]) -> Arch | None:
+    return None
+
+
+def analysed(
+    records: Sequence[TrialRecord], *, around: AroundBase | None = None, base: float = BASE_MACS
+) -> Analysis:
+    return analyse(
+        records,
+        base_macs=base,
+        paper=PAPER,
+        named=NAMED,
+        around=around or AroundBase(exponents=EXPONENTS, solve_at=nowhere),
+    )
+
+
+def said(analysis: Analysis, topic: str) -> str:
+    return " ".join(text for text in law_sentences(analysis) if text.startswith(topic))
+
+
+@pytest.fixture(scope="module")
+def four() -> Analysis:
+    """Four budgets that span 16 times, of a truth that is a sum of power laws."""
+    return analysed(rule_study(additive, noise=0.001, budgets=FOUR, order=4))
+
+
+@pytest.fixture(scope="module")
+def unbalanced() -> Analysis:
+    return analysed(
+        rule_study(slope, noise=0.001, budgets=(3, 12), order=4),
+        around=around_base(SPACE),
+    )
+
+
+@pytest.fixture(scope="module")
+def noise() -> Analysis:
+    return analysed(rule_study(flat, noise=0.01, budgets=FOUR, order=4))
+
+
+def test_four_budgets_that_span_8x_identify_the_rule_by_both_estimators(four: Analysis) -> None:
+    assert four.laws is not None
+    power = four.laws.power
+    assert isinstance(power, PowerLaws)
+    assert power.word == "identified"
+    growth = math.log(FOUR[-1])
+    for rule in (power.by_optima, power.by_law):
+        np.testing.assert_allclose(rule.local.values, LAW.shares, atol=0.06)
+        assert rule.secant is not None
+        np.testing.assert_allclose(rule.secant.values, LAW.allocation(growth) / growth, atol=0.05)
+    text = said(four, "Power laws")
+    assert text.startswith("Power laws: identified, both estimators agree. Shares of growth are by")
+    assert text.count("local slope") == text.count("secant from the base") == 2
+
+
+def test_the_two_shares_of_an_identified_rule_are_told_apart(four: Analysis) -> None:
+    assert four.laws is not None
+    assert isinstance(four.laws.power, PowerLaws)
+    law = four.laws.power.by_law
+    assert law.secant is not None
+    assert law.local.values[1] > law.secant.values[1] + 0.03  # width: 0.42 against 0.35
+
+
+def test_two_budgets_are_refused_with_the_reason_in_words(unbalanced: Analysis) -> None:
+    assert unbalanced.laws is not None
+    power = unbalanced.laws.power
+    assert isinstance(power, Refused)
+    text = said(unbalanced, "Power laws")
+    assert "not fitted. A power law needs 4 budgets or more that span 8x" in text
+    assert "holds 2 that span 4x" in text
+    assert "Until then a best rule is a secant" in text
+    curves = said(unbalanced, "Accuracy against MACs of cmt-paper and width-only: no curve.")
+    assert "needs 4 sizes of network, and the family has 2 measured" in curves
+
+
+def test_an_unbalanced_base_gives_its_repair_and_a_network_of_the_base_s_macs(
+    unbalanced: Analysis,
+) -> None:
+    assert unbalanced.laws is not None
+    base = unbalanced.laws.base
+    assert isinstance(base, BaseLaw)
+    assert base.balance.unbalanced
+    assert base.repair is not None
+    repair, own = base.repair, SPACE.arch
+    assert repair.recentred is not None
+    assert repair.macs == cost(repair.recentred).macs
+    assert repair.macs == pytest.approx(cost(own).macs, rel=SPACE.tolerance)
+    assert repair.recentred.key != own.key
+    assert repair.factors[1] > 1.05  # width gains most
+    new, old = ([stage.width for stage in arch.stages] for arch in (repair.recentred, own))
+    assert sum(new) > sum(old)
+    np.testing.assert_allclose(
+        np.dot(np.log(repair.factors), around_base(SPACE).exponents), 0, atol=1e-9
+    )
+    assert "They differ" in said(unbalanced, "Base balance")
+    assert "multiply depth by 0." in said(unbalanced, "Base repair")
+    assert said(unbalanced, "Recentred base").endswith("space file and search again.")
+
+
+def test_gains_of_an_unbalanced_base_are_given_per_unit_of_ln_macs(unbalanced: Analysis) -> None:
+    assert unbalanced.laws is not None
+    assert isinstance(unbalanced.laws.base, BaseLaw)
+    balance = unbalanced.laws.base.balance
+    true = 0.04 / math.log(12) * 2 / 3
+    assert balance.per_log_macs[1] == pytest.approx(true, rel=0.3)
+    assert balance.low[1] / balance.growth < true < balance.high[1] / balance.growth
+
+
+def test_the_report_gives_the_recentred_base_as_a_space_file_takes_it(
+    unbalanced: Analysis,
+) -> None:
+    section = laws_section(unbalanced)
+    assert section is not None
+    space = parse_space(f"{REST}{section.base}", source="copy.yaml")
+    assert unbalanced.laws is not None
+    assert isinstance(unbalanced.laws.base, BaseLaw)
+    assert unbalanced.laws.base.repair is not None
+    assert space.arch == unbalanced.laws.base.repair.recentred
+
+
+def test_a_grid_without_another_network_there_is_said_to_have_none(noise: Analysis) -> None:
+    study = rule_study(slope, noise=0.001, budgets=(3, 12))
+    text = said(analysed(study), "Recentred base")
+    assert text.startswith("Recentred base: no network on the space's grid")
+    assert around_base(SPACE).solve_at((0.0, 0.0, 0.0)) is None  # the base itself is no other
+
+
+def test_pure_noise_claims_nothing(noise: Analysis) -> None:
+    assert noise.laws is not None
+    base, power, check = noise.laws.base, noise.laws.power, noise.laws.quadratic
+    assert isinstance(base, BaseLaw)
+    assert not base.balance.unbalanced
+    assert base.repair is None
+    assert isinstance(power, PowerLaws)
+    assert power.word == "not identified"
+    assert isinstance(check, QuadraticCheck)
+    assert check.difference.low < 0 < check.difference.high
+    assert "They are not shown to differ" in said(noise, "Base balance")
+    assert said(noise, "Base repair") == said(noise, "Recentred base") == ""
+    assert "not identified, because" in said(noise, "Power laws")
+    assert "No rule follows from the estimates" in said(noise, "Power laws")
+
+
+def test_accuracy_is_predicted_at_every_budget_and_at_twice_the_largest(four: Analysis) -> None:
+    assert four.laws is not None
+    families = {family.rule: family for family in four.laws.families}
+    assert "cmt-paper" in families
+    assert four.verdict is not None
+    assert set(families) == {"cmt-paper", four.verdict.nearest}
+    paper = families["cmt-paper"]
+    assert isinstance(paper.law, AccuracyLaw)
+    assert [one.macs / BASE_MACS for one in paper.predictions] == [*FOUR, 100]
+    for one in paper.predictions:
+        true = additive(np.array(PAPER.values), math.log(one.macs / BASE_MACS))
+        assert one.value == pytest.approx(true, abs=0.006)  # a sum of powers is not quite a power
+        assert one.next_low <= one.low < one.value < one.high <= one.next_high
+    assert "one further training" in said(four, "Accuracy against MACs of cmt-paper")
+    assert len(paper.points) == 8  # two seeds at four budgets
+    assert "It rests on" not in said(four, "Accuracy against MACs of cmt-paper")
+
+
+def test_a_curve_of_one_seed_at_four_sizes_is_said_to_claim_too_much() -> None:
+    found = analysed(rule_study(additive, noise=0.001, budgets=FOUR, seeds=1))
+    text = said(found, "Accuracy against MACs of cmt-paper")
+    assert "It rests on 4 trainings" in text
+    assert "too few to know their own noise" in text
+
+
+def test_the_quadratic_agrees_where_the_truth_is_smooth(four: Analysis) -> None:
+    assert four.laws is not None
+    check = four.laws.quadratic
+    assert isinstance(check, QuadraticCheck)
+    assert check.agrees
+    growth = math.log(FOUR[-1])
+    np.testing.assert_allclose(check.best.values, LAW.allocation(growth) / growth, atol=0.08)
+    assert check.difference.low > 0
+    assert said(four, "Quadratic check").endswith("finds: both answers agree.")
+
+
+def test_a_quadratic_outside_the_set_of_equals_is_said_to_disagree(four: Analysis) -> None:
+    assert four.laws is not None
+    assert isinstance(four.laws.quadratic, QuadraticCheck)
+    other = replace(four.laws, quadratic=replace(four.laws.quadratic, agrees=False))
+    text = said(replace(four, laws=other), "Quadratic check")
+    assert "It lies outside the equals" in text
+    assert "measure more rules before building on it" in text
+
+
+def test_validation_images_are_redrawn_where_they_are_known() -> None:
+    study = rule_study(slope, noise=0.002, budgets=(3, 12))
+    known = analysed(with_images(study, images=1000))
+    unknown = analysed(study)
+    assert known.laws is not None
+    assert unknown.laws is not None
+    assert (known.laws.images, unknown.laws.images) == (True, False)
+    assert isinstance(known.laws.base, BaseLaw)
+    assert known.laws.base.images
+    assert "redraw networks, seeds and validation images (" in said(known, "Intervals")
+    assert "which images were right is not known" in said(unknown, "Intervals")
+
+
+def test_accuracies_that_are_not_those_of_their_images_do_not_redraw_images() -> None:
+    study = with_images(rule_study(slope, noise=0.002, budgets=(3, 12)), images=1000)
+    first = study[0].rungs[0]
+    wrong = replace(first.measurements[0], top1=0.123)
+    odd = replace(first, measurements=(wrong, *first.measurements[1:]))
+    found = analysed((replace(study[0], rungs=(odd, *study[0].rungs[1:])), *study[1:]))
+    assert found.laws is not None
+    assert not found.laws.images
+
+
+def test_a_study_too_small_for_any_law_says_so_of_each() -> None:
+    for records in ((), (record(0, (rung(macs=1_500_000, budget=1.5e6), [])),)):
+        found = analysed(records)
+        assert found.laws is not None
+        assert isinstance(found.laws.quadratic, Refused)
+        assert isinstance(found.laws.base, Refused)
+        assert isinstance(found.laws.power, Refused)
+        assert "Quadratic check: not made. There is no verdict to check." in law_sentences(found)
+        assert said(found, "Base balance").startswith("Base balance: not tested. One budget cannot")
+        json.dumps(summary(found), allow_nan=False)
+
+
+def test_laws_are_fitted_on_request_only() -> None:
+    study = rule_study(slope, noise=0.002, budgets=(3, 12))
+    found = analyse(study, base_macs=BASE_MACS, paper=PAPER, named=NAMED)
+    assert found.laws is None
+    assert law_sentences(found) == ()
+    assert laws_of(found) == {}
+    assert summary(found)["laws"] is None
+    assert "Laws of scaling" not in render_report(found, title="Search")
+
+
+@pytest.mark.parametrize("which", ["four", "unbalanced", "noise"])
+def test_laws_become_json_without_a_number_that_json_lacks(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    analysis: Analysis = request.getfixturevalue(which)
+    read = json.loads(json.dumps(summary(analysis), allow_nan=False))["laws"]
+    assert read == laws_of(analysis)
+    assert read["says"] == list(law_sentences(analysis))
+    assert {"quadratic", "base", "power", "families"} <= read.keys()
+    assert yaml.safe_load(yaml.safe_dump(read)) == read
+    assert len(json.dumps(read)) < 20_000  # no draws
+
+
+def test_what_is_not_finite_becomes_null(four: Analysis) -> None:
+    assert four.laws is not None
+    assert isinstance(four.laws.power, PowerLaws)
+    odd = replace(four.laws, power=replace(four.laws.power, agreement=math.nan))
+    assert laws_of(replace(four, laws=odd))["power"]["agreement"] is None
+
+
+def test_a_recentred_base_is_read_back_from_json(unbalanced: Analysis) -> None:
+    read = json.loads(json.dumps(laws_of(unbalanced)))["base"]["repair"]["recentred"]
+    assert cost(Arch.from_dict(read)).macs == pytest.approx(cost(SPACE.arch).macs, rel=0.01)
+
+
+def test_the_report_holds_the_sentences_the_tables_and_the_base(
+    four: Analysis, unbalanced: Analysis
+) -> None:
+    for analysis in (four, unbalanced):
+        html = render_report(analysis, title="Search").replace("&#39;", "'")
+        for text in law_sentences(analysis):
+            assert text in html
+    assert "<summary>The recentred base, for a space file</summary>" in html
+    section = laws_section(four)
+    assert section is not None
+    assert [(table.title, len(table.rows)) for table in section.tables] == [
+        ("Power laws: shares of growth", 4),
+        ("Best shape at each budget", 4),
+        ("Accuracy against MACs", 5 * len(curves(four))),
+    ]
+    assert section.tables[2].rows[-1]["measured here"] == "no"
+
+
+def curves(analysis: Analysis) -> list[FamilyLaw]:
+    assert analysis.laws is not None
+    return [family for family in analysis.laws.families if isinstance(family.law, AccuracyLaw)]

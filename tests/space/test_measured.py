@@ -1,0 +1,210 @@
+"""Latency and memory are measured by functions that a space is given: caps or objectives."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from cmt_search.arch import Arch
+from cmt_search.cost import cost
+from cmt_search.cost.setting import Setting
+from cmt_search.errors import BudgetError, SpaceError
+from cmt_search.scaling import Shares
+from cmt_search.space import SearchSpace, parse_space
+from tests.space.broken import PARETO, RULE, says
+
+MIXED = Shares(depth=0.3, width=0.4, resolution=0.3)
+SMALL = {"depth": 4, "width": 4}
+LARGE = {"depth": 12, "width": 16}
+
+
+def parsed(text: str) -> SearchSpace:
+    return parse_space(text, source="test")
+
+
+def milliseconds(arch: Arch) -> float:
+    """A meter that always says the same."""
+    return cost(arch).activations / 1e4
+
+
+def mebibytes(arch: Arch) -> float:
+    return cost(arch).params / 1e4
+
+
+METERS: dict[str, Callable[[Arch], float]] = {
+    "latency_ms": milliseconds,
+    "memory_mib": mebibytes,
+}
+
+
+# What is measured
+
+
+@pytest.mark.parametrize(
+    ("line", "measured"),
+    [
+        ("", ()),
+        ("latency: {threads: 2}", ()),
+        ("objectives: [top1, latency_ms]", ("latency_ms",)),
+        ("caps: {memory_mib: 9}", ("memory_mib",)),
+        ("objectives: [memory_mib]\ncaps: {latency_ms: 3}", ("latency_ms", "memory_mib")),
+        ("objectives: [top1, seconds]", ()),  # by the training
+    ],
+)
+def test_what_is_capped_or_an_objective_is_measured(line: str, measured: tuple[str, ...]) -> None:
+    assert parsed(PARETO + line).measured == measured
+
+
+def test_a_candidate_carries_what_was_measured_and_nothing_that_was_not() -> None:
+    space = parsed(PARETO + "objectives: [top1, latency_ms]").metered(METERS)
+    (rung,) = space.candidate(LARGE).rungs
+    assert (rung.latency_ms, rung.memory_mib) == (milliseconds(rung.arch), None)
+    (rung,) = parsed(PARETO).metered(METERS).candidate(LARGE).rungs
+    assert (rung.latency_ms, rung.memory_mib) == (None, None)
+
+
+def test_every_rung_of_a_ladder_has_the_figure_of_one_measurement() -> None:
+    calls = Counter[str]()
+
+    def counts(arch: Arch) -> float:
+        calls[arch.key] += 1
+        return 1.5
+
+    text = PARETO + "objectives: [top1, memory_mib]\nladder: {epochs: [1, 3]}"
+    rungs = parsed(text).metered({"memory_mib": counts}).candidate(LARGE).rungs
+    assert [rung.memory_mib for rung in rungs] == [1.5, 1.5]
+    assert calls.total() == 1
+
+
+def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> None:
+    pareto = parsed(PARETO + "objectives: [top1, latency_ms]")
+    rule = parsed(RULE + "caps: {latency_ms: 5}")
+    for space, params in ((pareto, LARGE), (rule, rule.params_of_shares(MIXED))):
+        with pytest.raises(SpaceError) as caught:
+            space.candidate(params)
+        assert str(caught.value) == (
+            "latency_ms is capped or an objective, and nothing here measures it; give the space a "
+            "function: space.metered({'latency_ms': function})"
+        )
+
+
+# Caps
+
+
+def test_a_network_above_a_measured_cap_is_infeasible_and_both_figures_are_named() -> None:
+    space = parsed(PARETO + "caps: {latency_ms: 0.5}").metered(METERS)
+    arch = parsed(PARETO).candidate(LARGE).rungs[0].arch
+    with pytest.raises(BudgetError) as caught:
+        space.candidate(LARGE)
+    assert str(caught.value) == (
+        f"caps.latency_ms: {milliseconds(arch):.4g} ms, as measured of {LARGE}, is above 0.5; "
+        "raise the cap or narrow the knobs"
+    )
+
+
+def test_a_network_that_breaks_a_counted_cap_is_not_measured() -> None:
+    def fails(arch: Arch) -> float:
+        raise AssertionError("measured in vain")
+
+    space = parsed(PARETO + "caps: {macs: 0.4M, latency_ms: 3}").metered({"latency_ms": fails})
+    with pytest.raises(BudgetError, match=r"^caps\.macs: "):
+        space.candidate(LARGE)
+
+
+def test_the_smallest_network_is_held_to_measured_caps_where_there_are_meters() -> None:
+    space = parsed(PARETO + "caps: {memory_mib: 0.1}")
+    with pytest.raises(BudgetError, match=r"^caps\.memory_mib: .*; this is the smallest network"):
+        space.metered(METERS).check_smallest()
+    parsed(PARETO + "caps: {memory_mib: 100}").metered(METERS).check_smallest()
+    parsed(RULE + "caps: {latency_ms: 5}").metered(METERS).check_smallest()  # says it by candidate
+
+
+def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
+    free = parsed(RULE)
+    params = free.params_of_shares(MIXED)
+    nearest = free.candidate(params).rungs[0].arch
+
+    def slow(arch: Arch) -> float:
+        return 7.0 if arch == nearest else 4.0
+
+    space = parsed(RULE + "caps: {latency_ms: 5}").metered({"latency_ms": slow})
+    (rung,) = space.candidate(params).rungs
+    assert rung.arch != nearest
+    assert rung.latency_ms == 4.0
+    assert rung.macs == pytest.approx(rung.budget, rel=0.01)
+
+
+def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds() -> None:
+    space = parsed(RULE + "caps: {latency_ms: 0.001}").metered(METERS)
+    with pytest.raises(BudgetError, match=r"at [\d,]+ MACs .* breaks the cap on latency_ms"):
+        space.candidate(space.params_of_shares(MIXED))
+
+
+def test_budgets_are_checked_without_what_must_be_measured() -> None:
+    space = parsed(RULE + "caps: {latency_ms: 0.001, params: 1M}")
+    assert space.budget(1e6).latency_ms == 0.001
+    assert space.budget(1e6, counted=True).latency_ms is None
+    assert space.budget(1e6, counted=True).params == 1_000_000
+
+
+# The file
+
+
+def test_the_setting_of_a_file_is_that_of_the_meters_and_suits_many_networks() -> None:
+    assert parsed(PARETO).latency.setting == Setting(threads=1, error=0.02, seconds=2.0)
+    text = PARETO + "latency: {device: 'cuda:1', threads: null, batch: 8, dtype: fp16}"
+    wanted = Setting(device="cuda:1", threads=None, batch=8, dtype="fp16", error=0.02, seconds=2.0)
+    assert parsed(text).latency.setting == wanted
+
+
+@pytest.mark.parametrize(
+    ("start", "line", "message"),
+    [
+        (
+            PARETO,
+            "caps: {latency_ms: 0}",
+            "caps.latency_ms: 0 is not possible; write greater than 0",
+        ),
+        (
+            PARETO,
+            "latency: {device: tpu}",
+            "latency: device='tpu' is unknown; use cpu, cuda or cuda:1",
+        ),
+        (PARETO, "latency: {thread: 2}", "latency.thread: is unknown; did you mean threads?"),
+        (
+            RULE,
+            "caps: {memory_mib: 3}",
+            "caps.memory_mib: is for pareto searches; cap activations or latency_ms",
+        ),
+        (
+            RULE,
+            "objectives: [latency_ms]",
+            "objectives: a rule search has the objective [top1]; remove the key",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_so_is_refused(start: str, line: str, message: str) -> None:
+    says(start + line, message)
+
+
+def test_how_it_is_measured_decides_what_a_trial_is_only_where_it_is_measured() -> None:
+    plain = parsed(PARETO)
+    assert parsed(PARETO + "latency: {batch: 8}").fingerprint == plain.fingerprint
+    assert parsed(PARETO + "caps: {latency_ms: null}").fingerprint == plain.fingerprint
+    prints = {
+        parsed(PARETO + f"caps: {{latency_ms: {cap}}}\nlatency: {{batch: {batch}}}").fingerprint
+        for cap in (3, 4)
+        for batch in (1, 8)
+    }
+    assert len(prints) == 4
+    assert plain.fingerprint not in prints
+
+
+def test_meters_change_neither_the_fingerprint_nor_the_file() -> None:
+    space = parsed(PARETO + "objectives: [top1, latency_ms]\ncaps: {memory_mib: 9}")
+    metered = space.metered(METERS)
+    assert metered.fingerprint == space.fingerprint
+    assert metered.to_yaml() == space.to_yaml()
+    assert parsed(space.to_yaml()) == space
+    with pytest.raises(SpaceError):  # the space itself stays as it was
+        space.candidate(LARGE)
