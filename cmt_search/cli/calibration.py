@@ -70,11 +70,10 @@ def calibrate(
     from cmt_search.cli.calibrating import Calibrating
     from cmt_search.cli.calibration_page import as_json, show, write_choice
     from cmt_search.cli.console import print_json, say
-    from cmt_search.cli.metering import metered
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
-    wanted = metered(load_space(space))
+    wanted = load_space(space)
     check_trainable(wanted, file=space)
     levels = _levels(wanted, epochs=epochs, fractions=data_fractions, scales=image_scales)
     work = Calibrating(

@@ -13,7 +13,7 @@ from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
-    from cmt_search.scaling import Family, ScalingRule, Shares
+    from cmt_search.scaling import Budget, Family, ScalingRule, Shares
 
 _PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
 _PAPER_NAMES = "Ti,XS,S,B"
@@ -44,7 +44,10 @@ def family(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Solve the family of the best rule at any budgets, beside others and the paper's variants."""
+    """Solve the family of the best rule at any budgets, beside others and the paper's variants.
+
+    Around the search's own base, its caps on params and activations hold.
+    """
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.family_choice import chosen_rule
     from cmt_search.cli.family_page import family_rows, write_family_page
@@ -59,7 +62,8 @@ def family(
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
     }
-    solved = {name: _solved(one, budgets=list(asked)) for name, one in known.items()}
+    limits = [space.budget(macs, counted=True) if base == OWN_BASE else macs for macs in asked]
+    solved = {name: _solved(one, budgets=limits) for name, one in known.items()}
     families = [found for found, _ in solved.values()]
     own, missing = solved[rule]
     if not own.members:
@@ -121,7 +125,7 @@ def _named(budgets: Sequence[float], *, names: str | None, text: str) -> dict[fl
         )
     if len(set(labels)) < len(labels) or not all(labels):
         where = f"--names: {names}" if names else f"--budgets: two of {text}"
-        raise BudgetError(f"{where} have the same name; write budgets apart by 1%, or other names")
+        raise BudgetError(f"{where} have the same name; write them apart by 1%, or give --names")
     return dict(zip(budgets, labels, strict=True))
 
 
@@ -130,7 +134,9 @@ def _others(beside: str, *, rule: str) -> list[str]:
     return [name for name in dict.fromkeys(wanted) if name != rule]
 
 
-def _solved(rule: "ScalingRule", *, budgets: Sequence[float]) -> "tuple[Family, dict[str, str]]":
+def _solved(
+    rule: "ScalingRule", *, budgets: "Sequence[Budget | float]"
+) -> "tuple[Family, dict[str, str]]":
     """The family, and why a budget has no member."""
     from cmt_search.scaling import Family, members_at
     from cmt_search.space import format_quantity

@@ -169,3 +169,14 @@ def test_the_figures_show_every_family_and_the_triangle(
     assert '"name":"dwr"' in text
     assert '"name":"cmt-paper"' in text
     assert "scatterternary" in text
+
+
+def test_caps_of_the_space_hold_around_its_own_base(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = space_of(RunFolder.open(run))
+    tight = space.model_copy(update={"caps": space.caps.model_copy(update={"params": 100_000})})
+    monkeypatch.setattr("cmt_search.cli.wiring.space_of", lambda folder: tight)
+    arguments = ["--base", "run", "--budgets", "2M", "--rule", "width-only", "--beside", "none"]
+    assert invoke(["family", str(run), *arguments]) == 2
+    assert "params" in capsys.readouterr().err
