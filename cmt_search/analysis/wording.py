@@ -123,7 +123,7 @@ def _paper(verdict: RuleVerdict) -> str:
 def _simulated(verdict: RuleVerdict) -> str:
     found = verdict.simulated
     if found is None:
-        return ""
+        return "How often such a set of equals holds the best rule is simulated by `report`."
     held = f"{found.fit:.0%} of {found.studies} studies simulated from the fit"
     text = f"The set of equals holds the best rule in {held}, and {found.flat:.0%} of as many"
     text += " in which no rule differs"

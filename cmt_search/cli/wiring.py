@@ -66,6 +66,8 @@ def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysi
     Raises:
         RunError: there is no run, or no study yet.
     """
+    from threadpoolctl import threadpool_limits
+
     from cmt_search.analysis import analyse
     from cmt_search.cost import cost
 
@@ -80,17 +82,19 @@ def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysi
     def sides(shares: NDArray[np.float64]) -> NDArray[np.float64]:
         return space.sides_at(space.budget_macs[-1], shares=shares)
 
-    return analyse(
-        records,
-        base_macs=cost(space.arch).macs,
-        paper=named["cmt-paper"],
-        named=named,
-        studies=studies,
-        native_resolution=space.proxy.dataset.native_resolution,
-        sides=sides,
-        seed=space.seed,
-        around=around_base(space) if laws else None,
-    )
+    # Matrices this small only wait for each other on more threads, on a busy machine for minutes.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return analyse(
+            records,
+            base_macs=cost(space.arch).macs,
+            paper=named["cmt-paper"],
+            named=named,
+            studies=studies,
+            native_resolution=space.proxy.dataset.native_resolution,
+            sides=sides,
+            seed=space.seed,
+            around=around_base(space) if laws else None,
+        )
 
 
 def around_base(space: SearchSpace) -> "AroundBase":

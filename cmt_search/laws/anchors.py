@@ -119,7 +119,7 @@ def _least_squares(design: Floats, y: Floats, *, what: str) -> tuple[Floats, Flo
             f"{what} needs more than {terms} networks of different shapes, and {count} were "
             "measured; raise --networks"
         )
-    beta: Floats = np.linalg.lstsq(design, y, rcond=None)[0]
+    beta = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], dtype=float)
     rest = float(((y - design @ beta) ** 2).sum()) / (count - terms)
     cov: Floats = rest * np.linalg.inv(design.T @ design)
     return beta, cov, int(count - terms)

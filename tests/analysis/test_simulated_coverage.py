@@ -57,11 +57,11 @@ def test_a_widened_set_is_the_larger_one_on_the_map_and_in_the_sentence(
     assert "worse by more than 1.2 points" in headline(wide.verdict)
 
 
-def test_without_simulations_nothing_is_said_of_them(plain: Analysis) -> None:
+def test_without_simulations_the_text_says_where_they_are(plain: Analysis) -> None:
     assert plain.verdict is not None
     assert plain.verdict.simulated is None
     assert plain.verdict.reach == EPS
-    assert "simulated" not in " ".join((headline(plain.verdict), *explanation(plain.verdict)))
+    assert "is simulated by `report`." in " ".join(explanation(plain.verdict))
 
 
 def test_the_report_says_how_often_the_set_held_the_best(simulated: Analysis) -> None:
