@@ -61,8 +61,9 @@ class Recipe:
     lr: float = 4e-3  # at the end of the warm-up, before the scaling below
     lr_batch: int | None = None  # batch that `lr` is for; None: for any
     lr_batch_power: float = 1.0  # lr grows as (batch / lr_batch) ** power: 1 linear, 0.5 root
-    lr_width: int | None = None  # width of the first stage that `lr` is for; None: for any
-    lr_width_power: float = 1.0  # lr falls as (width / lr_width) ** -power
+    lr_sizes: tuple[int, int, int] | None = None  # blocks, channels of the first stage and pixels
+    # of the network that `lr` is for; None: for any
+    lr_powers: tuple[float, float, float] = (0.0, -1.0, 0.0)  # lr grows as each (size / own) ** it
     momentum: float = 0.9  # of SGD and Muon
     betas: tuple[float, float] | None = None  # of AdamW, Lion and Muon's AdamW; None: its own
     weight_decay: float = 0.05  # not on biases, norms and, unless decay_position, tables
@@ -93,9 +94,8 @@ class Recipe:
             value = getattr(self, name)
             _require(name, value, 0 <= value < 1, "0 to below 1")
         _require("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "0 to 1, a part of lr")
-        for name in ("lr_batch_power", "lr_width_power"):
-            value = getattr(self, name)
-            _require(name, value, 0 <= value <= 2, "1, or 0.5 for a square root")
+        power = self.lr_batch_power
+        _require("lr_batch_power", power, 0 <= power <= 2, "1, or 0.5 for a square root")
         self._check_optional()
 
     def _check_optional(self) -> None:
@@ -109,20 +109,26 @@ class Recipe:
         # Micro-batches of one size: BatchNorm sees that many images in every pass.
         good = micro is None or (2 <= micro <= self.batch and self.batch % micro == 0)
         _require("micro_batch", micro, good, f"a divisor of batch={self.batch} from 2 on, or null")
-        for name in ("lr_batch", "lr_width", "drop_path_depth"):
+        for name in ("lr_batch", "drop_path_depth"):
             value = getattr(self, name)
             _require(name, value, value is None or value >= 1, "at least 1, or null for no scaling")
+        sizes, powers = self.lr_sizes, self.lr_powers
+        good = sizes is None or (len(sizes) == 3 and all(size >= 1 for size in sizes))
+        _require("lr_sizes", sizes, good, "[blocks, channels, pixels], or null for no scaling")
+        good = len(powers) == 3 and all(-2 <= power <= 2 for power in powers)
+        _require("lr_powers", powers, good, "three powers from -2 to 2, such as [0, -1, 0]")
 
-    def lr_scale(self, *, width: int, batch: int | None = None) -> float:
-        """What learning rates are multiplied with, for a network of this width.
+    def lr_scale(self, *, sizes: tuple[int, int, int], batch: int | None = None) -> float:
+        """What learning rates are multiplied with, for a network of these sizes.
 
-        Units: width is that of the first stage, in channels; batch in images, by default `batch`.
+        Units: sizes are blocks, channels of the first stage and pixels; batch in images, by
+        default `batch`.
         """
         factor = 1.0
         if self.lr_batch is not None:
             factor *= ((batch or self.batch) / self.lr_batch) ** self.lr_batch_power
-        if self.lr_width is not None:
-            factor *= (width / self.lr_width) ** -self.lr_width_power
+        for own, known, power in zip(sizes, self.lr_sizes or sizes, self.lr_powers, strict=True):
+            factor *= (own / known) ** power
         return factor
 
     def drop_path_rate(self, depth: int) -> float:

@@ -95,7 +95,11 @@ def test_the_embedded_data_set_is_the_default() -> None:
             "betas=(0.9, 1.0) is impossible; use two decays such as [0.9, 0.999], or null",
         ),
         ({"ema": 1.0}, "ema=1.0 is impossible; use about 0.999, or null for no average"),
-        ({"lr_width": 0}, "lr_width=0 is impossible; use at least 1, or null for no scaling"),
+        (
+            {"lr_sizes": (0, 1, 1)},
+            "lr_sizes=(0, 1, 1) is impossible; use [blocks, channels, pixels], "
+            "or null for no scaling",
+        ),
         (
             {"lr_batch_power": 3.0},
             "lr_batch_power=3.0 is impossible; use 1, or 0.5 for a square root",
@@ -139,9 +143,10 @@ def test_the_learning_rate_grows_with_the_batch_as_the_power_says() -> None:
 
 
 def test_the_learning_rate_falls_with_the_width_as_the_power_says() -> None:
-    assert Recipe(lr_width=16).lr_scale(width=32) == 0.5
-    assert Recipe(lr_width=16).lr_scale(width=16) == 1
-    assert Recipe(lr_width=16, lr_width_power=0.5).lr_scale(width=64) == 0.5
+    own = {"lr_sizes": (9, 16, 32)}
+    assert Recipe(**own).lr_scale(sizes=(9, 32, 32)) == 0.5
+    assert Recipe(**own).lr_scale(sizes=(18, 16, 64)) == 1
+    assert Recipe(**own, lr_powers=(-0.5, -1, 1)).lr_scale(sizes=(36, 64, 64)) == 0.5 * 0.25 * 2
 
 
 def test_drop_path_is_the_rate_given_or_grows_with_depth_up_to_a_limit() -> None:

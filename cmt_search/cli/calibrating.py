@@ -131,10 +131,12 @@ def _at_rung(records: "Sequence[TrialRecord]", rung: int) -> "tuple[TrialRecord,
 
 
 def _sizes(arch: "Arch", *, base: "Arch") -> tuple[float, float, float]:
-    """Logs of depth, width and resolution over the base's; of width, the mean over stages."""
-    widths = [
-        math.log(own.width / first.width)
-        for own, first in zip(arch.stages, base.stages, strict=True)
-    ]
-    depth, side = math.log(arch.depth / base.depth), math.log(arch.resolution / base.resolution)
-    return depth, sum(widths) / len(widths), side
+    """Logs of blocks, channels of the first stage and pixels over the base's."""
+    pairs = zip(sizes_of(arch), sizes_of(base), strict=True)
+    depth, width, side = (math.log(own / first) for own, first in pairs)
+    return depth, width, side
+
+
+def sizes_of(arch: "Arch") -> tuple[int, int, int]:
+    """Blocks, channels of the first stage and pixels, as a recipe's `lr_sizes` are."""
+    return arch.depth, arch.stages[0].width, arch.resolution

@@ -98,7 +98,7 @@ def calibrate(
     result = as_json(found, levels=levels)
     file = work.folder / "calibration.json"
     file.write_text(jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
-    told = write_choice(space, found, levels=levels) if write else ()
+    told = write_choice(space, found, levels=levels, space=wanted) if write else ()
     if json:
         print_json(result | {"written": list(told)})
         return

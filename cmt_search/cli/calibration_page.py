@@ -10,8 +10,9 @@ from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Calibration, FidelityRow, ScoreRow
-    from cmt_search.laws import Agreement, Ranked
+    from cmt_search.laws import Agreement, Estimate, Ranked
     from cmt_search.search import Level
+    from cmt_search.space import SearchSpace
 
 _NONE = "-"
 _LEVEL_OF_DOUBT = 0.05
@@ -57,20 +58,46 @@ def lines(found: "Calibration", *, levels: "Sequence[Level]") -> list[str]:
     ]
 
 
-def write_choice(file: Path, found: "Calibration", *, levels: "Sequence[Level]") -> tuple[str, ...]:
-    """Put the choice into the space file, comments and layout kept; says what it did."""
+def write_choice(
+    file: Path, found: "Calibration", *, levels: "Sequence[Level]", space: "SearchSpace"
+) -> tuple[str, ...]:
+    """Put what is shown into the space file, its comments kept; says what was and was not written.
+
+    A training whose regret is inside the noise; a learning rate that hangs on size, where the fit
+    shows that it does and most best rates lie inside those tried.
+    """
     from cmt_search.space import edit_space
 
-    if found.choice is None:
-        return (f"{file} stays as it is: no cheaper training was shown to rank networks",)
-    level = levels[found.choice.rung]
-    changes = {
-        "proxy.epochs": level.epochs,
-        "proxy.data_fraction": level.data_fraction,
-        "proxy.image_scale": level.image_scale,
+    told, changes = [f"{file}: the training stays: no cheaper one was shown to rank networks"], {}
+    if found.choice is not None:
+        level = levels[found.choice.rung]
+        told = [f"{file}: now trains {level}"]
+        changes = {
+            "proxy.epochs": level.epochs,
+            "proxy.data_fraction": level.data_fraction,
+            "proxy.image_scale": level.image_scale,
+        }
+    rates = _rate_changes(found, space=space)
+    told.append(f"{file}: the learning rate " + ("now hangs on size" if rates else "stays"))
+    if changes | rates:
+        edit_space(file, changes | rates)
+    return tuple(told)
+
+
+def _rate_changes(found: "Calibration", *, space: "SearchSpace") -> dict[str, Any]:
+    from cmt_search.cli.calibrating import sizes_of
+
+    law = found.rates
+    if law is None or law.tail >= _LEVEL_OF_DOUBT or 2 * law.edges > len(law.rates):
+        return {}
+    recipe = space.proxy.recipe
+    if recipe.lr_sizes is not None:
+        return {}  # the law is on top of one that the file holds
+    return {
+        "proxy.recipe.lr": float(f"{recipe.lr * math.exp(law.level):.3g}"),
+        "proxy.recipe.lr_sizes": list(sizes_of(space.arch)),
+        "proxy.recipe.lr_powers": [round(min(max(v, -2), 2), 2) for v in law.slope.values],
     }
-    edit_space(file, changes)
-    return (f"{file} now trains {level}",)
 
 
 def _row(row: "FidelityRow", *, level: "Level") -> dict[str, str]:
@@ -141,18 +168,11 @@ def _metric(found: "Calibration") -> str:
 def _length(found: "Calibration") -> list[str]:
     if found.length is None:
         return []
-    effect = found.length.effect
-    parts = ", ".join(
-        f"{name} {100 * value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        for name, value, low, high in zip(
-            DIMENSIONS, effect.values, effect.low, effect.high, strict=True
-        )
-    )
     doubt = found.length.tail >= _LEVEL_OF_DOUBT
     lead = "No interaction of shape with length is shown" if doubt else "Length changes the ranking"
     return [
-        f"{lead} (P = {found.length.tail:.2f}). Gain of the longest training, points per unit "
-        f"of ln MACs, less the mean: {parts}."
+        f"{lead} (P = {found.length.tail:.2f}). Gain of the longest training, points per unit of "
+        f"ln MACs, less the mean: {_by_dimension(found.length.effect, scale=100)}."
     ]
 
 
@@ -160,16 +180,18 @@ def _rates(found: "Calibration") -> list[str]:
     if found.rates is None:
         return []
     law = found.rates
-    powers = ", ".join(
-        f"{name} {value:+.2f} ({low:+.2f} to {high:+.2f})"
-        for name, value, low, high in zip(
-            DIMENSIONS, law.slope.values, law.slope.low, law.slope.high, strict=True
-        )
-    )
-    edge = f"; {law.edges} of {len(law.rates)} best rates lie at an end of those tried" * bool(
-        law.edges
-    )
+    ends = f" {law.edges} of {len(law.rates)} best rates lie at an end of those tried."
     return [
-        f"Best learning rate: {math.exp(law.level):.2f} times the recipe's at the base, "
-        f"growing with powers {powers}{edge}."
+        f"Best learning rate: {math.exp(law.level):.2f} times the recipe's at the base, growing "
+        f"with powers {_by_dimension(law.slope)}; P = {law.tail:.2f} that size does not matter."
+        + ends
+        * (law.edges > 0)
     ]
+
+
+def _by_dimension(found: "Estimate", *, scale: float = 1.0) -> str:
+    rows = zip(DIMENSIONS, found.values, found.low, found.high, strict=True)
+    return ", ".join(
+        f"{name} {scale * value:+.2f} ({scale * low:+.2f} to {scale * high:+.2f})"
+        for name, value, low, high in rows
+    )

@@ -50,6 +50,7 @@ class RateLaw:
     level_interval: tuple[float, float]  # 95%
     rates: tuple[BestRate, ...]  # by network
     edges: int  # of the networks, those whose best rate is at an edge: the law is a bound there
+    tail: float  # P of an F at least this large if sizes did not matter; small: they do
 
 
 def length_effect(
@@ -102,12 +103,15 @@ def rate_law(rates: Sequence[BestRate], *, x: ArrayLike) -> RateLaw:
     y = np.log([rate.factor for rate in rates])
     beta, cov, free = _least_squares(design, y, what="the law of learning rates")
     reach = float(stats.t.ppf(0.975, free)) * float(cov[3, 3]) ** 0.5
+    slope, spread = beta[:3], cov[:3, :3]
+    size = float(slope @ np.linalg.solve(spread, slope)) / 3 if spread.any() else np.inf
     return RateLaw(
         level=float(beta[3]),
-        slope=_estimate(beta[:3], cov=cov[:3, :3], freedom=free),
+        slope=_estimate(slope, cov=spread, freedom=free),
         level_interval=(float(beta[3]) - reach, float(beta[3]) + reach),
         rates=tuple(rates),
         edges=sum(rate.at_edge for rate in rates),
+        tail=float(stats.f.sf(size, 3, free)),
     )
 
 

@@ -67,7 +67,8 @@ class Training:
         length = Length.of(
             fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
         )
-        scale = recipe.lr_scale(width=arch.stages[0].width, batch=length.batch)
+        sizes = arch.depth, arch.stages[0].width, arch.resolution
+        scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
         plan = phases(recipe, steps=length.ticks, scale=scale)
         return cls(
             model=model,

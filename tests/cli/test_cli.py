@@ -25,7 +25,7 @@ tolerance: 0.02
 sampler: {lattice: 3, replicates: 2}
 """
 LAUNCH = ["run", "resume", "status", "validate"]
-MEASURE = ["calibrate", "confirm", "profile", "rules"]
+MEASURE = ["calibrate", "confirm", "profile", "rules", "train"]
 COMMANDS = [*LAUNCH, *MEASURE, "report", "inspect", "family", "export"]
 
 
@@ -234,18 +234,6 @@ def test_confirm_nearer_than_twice_the_largest_budget_checks_no_law(
     assert "no check of the law beyond the search: the held-out budget of 5e+06 MACs is" in shown
     assert "extrapolation starts at 2 times" in shown
     assert json.loads((run / "confirm.json").read_text())["extrapolation"] is None
-
-
-def test_calibrate_ranks_training_lengths(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("cmt_search.cli.calibration.factory_of", lambda space, *, device: Table)
-    arguments = ["--epochs", "1,2", "--seeds", "2", "--json"]
-    assert invoke(["calibrate", str(run.parent / "space.yaml"), *arguments]) == 0
-    short, long = said(capsys)["lengths"]
-    assert (short["epochs"], long["epochs"]) == (1, 2)
-    assert long["top1_rank"] == pytest.approx(1.0)
-    assert long["top1_sd"] > 0
 
 
 def test_an_unknown_executor_and_duration_are_refused(

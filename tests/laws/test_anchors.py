@@ -67,6 +67,7 @@ def test_the_law_of_rates_recovers_its_slopes() -> None:
     assert found.level == pytest.approx(0.1, abs=0.02)
     assert found.slope.high[1] < 0 < found.slope.high[2]
     assert found.edges == 1
+    assert found.tail < 1e-6
 
 
 def test_a_law_of_rates_needs_more_networks_than_it_has_terms() -> None:

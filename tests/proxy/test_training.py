@@ -122,7 +122,7 @@ def test_every_value_of_the_recipe_changes_the_result(tiny: Arch, few: Dataset) 
         {"optimizer": "lion", "lr": 3e-4},
         {"optimizer": "muon"},
         {"lr_batch": 48},
-        {"lr_width": 16},
+        {"lr_sizes": (9, 16, 16)},
         {"betas": (0.8, 0.9)},
         {"schedule": "one-cycle"},
         {"schedule": "constant"},
