@@ -136,10 +136,10 @@ def test_an_impossible_second_phase_is_refused_with_its_key_path_and_a_remedy(
 
 
 def test_the_learning_rate_grows_with_the_batch_as_the_power_says() -> None:
-    assert Recipe(batch=256).lr_scale(width=8) == 1
-    assert Recipe(batch=256, lr_batch=64).lr_scale(width=8) == 4
-    assert Recipe(batch=256, lr_batch=64, lr_batch_power=0.5).lr_scale(width=8) == 2
-    assert Recipe(batch=256, lr_batch=64).lr_scale(width=8, batch=32) == 0.5
+    assert Recipe(batch=256).lr_scale(sizes=(9, 8, 32)) == 1
+    assert Recipe(batch=256, lr_batch=64).lr_scale(sizes=(9, 8, 32)) == 4
+    assert Recipe(batch=256, lr_batch=64, lr_batch_power=0.5).lr_scale(sizes=(9, 8, 32)) == 2
+    assert Recipe(batch=256, lr_batch=64).lr_scale(sizes=(9, 8, 32), batch=32) == 0.5
 
 
 def test_the_learning_rate_falls_with_the_width_as_the_power_says() -> None:
