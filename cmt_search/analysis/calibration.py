@@ -13,11 +13,13 @@ from cmt_search.evaluation import Measurement
 from cmt_search.laws import (
     Agreement,
     LengthEffect,
+    Pairing,
     RateLaw,
     Separation,
     agreement,
     best_rate,
     length_effect,
+    pairing,
     rate_law,
     regret,
     separation,
@@ -68,6 +70,7 @@ class Calibration:
     tolerance: float  # top1: the scatter of a difference of two of the reference's means
     choice: FidelityRow | None  # cheapest whose regret is inside the noise; None: none shown to be
     metric: str  # "top1" or "loss": what tells networks from noise better
+    pairing: Pairing  # of top1 at the reference
     length: LengthEffect | None
     rates: RateLaw | None
     scores: tuple[ScoreRow, ...]
@@ -117,6 +120,7 @@ def calibration(
         tolerance=tolerance,
         choice=next((row for row in rows[:-1] if _inside(row, tolerance=tolerance)), None),
         metric=_quieter(reference),
+        pairing=pairing(_table(done, -1, "top1")),
         length=_or_note(lambda: _length(done, lengths, base_macs=base_macs, group=group), notes),
         rates=_or_note(lambda: _rates(at_rates or {}, sizes=sizes or {}), notes),
         scores=_scores(done, scores or {}, truth=truth, group=group, seed=seed),

@@ -47,6 +47,9 @@ def lines(found: "Calibration", *, levels: "Sequence[Level]") -> list[str]:
     return [
         _choice(found, levels=levels),
         _metric(found),
+        f"Seeds shared by all networks: {found.pairing.common:.0%} of the scatter between seeds is "
+        f"common to them (P = {found.pairing.chance:.2f} if none were), so contrasts have "
+        f"{found.pairing.standard_error:.2f} times the standard error of seeds of their own.",
         *_length(found),
         *_rates(found),
         *(

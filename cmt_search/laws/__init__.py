@@ -43,9 +43,11 @@ from cmt_search.laws.extrapolation import (
 )
 from cmt_search.laws.fidelity import (
     Agreement,
+    Pairing,
     Ranked,
     Separation,
     agreement,
+    pairing,
     regret,
     separation,
 )
@@ -81,6 +83,7 @@ __all__ = [
     "LengthEffect",
     "Noise",
     "Optimum",
+    "Pairing",
     "Power",
     "PowerLaws",
     "Prediction",
@@ -112,6 +115,7 @@ __all__ = [
     "flatness",
     "length_effect",
     "needed_eps",
+    "pairing",
     "planned_power",
     "pooled_noise",
     "power_laws",

@@ -7,6 +7,7 @@ networks in perfect order leave such an interval no width, however easily chance
 beside it stands how often random ranks correlate as much (a permutation test).
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,19 @@ class Separation:
     reliability: float  # part of the variance of one training that is the network's, 0 to 1
     low: float  # 95% interval of it
     high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """What is gained by training all networks with the same seeds: their luck in common."""
+
+    common: float  # part of the variance between seeds that all networks share, 0 to 1
+    chance: float  # P of an F at least this large if they shared nothing
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of a contrast of two networks, over that with seeds of their own."""
+        return math.sqrt(1 - self.common)
 
 
 def agreement(
@@ -136,6 +150,33 @@ def separation(values: ArrayLike, *, group: Sequence[Hashable]) -> Separation:
         reliability=_reliability(spread, noise=noise, seeds=seeds),
         low=low,
         high=high,
+    )
+
+
+def pairing(values: ArrayLike) -> Pairing:
+    """Two-way analysis of variance: seeds that help or hurt all networks alike.
+
+    Shape: values (N, S), a row for each network, a column for each seed.
+
+    Raises:
+        AnalysisError: a single network, or a single seed.
+    """
+    y = np.asarray(values, dtype=float)
+    count, seeds = y.shape
+    if count < 2 or seeds < 2:
+        raise AnalysisError(
+            f"what paired seeds gain needs two networks and two seeds of each, and there are "
+            f"{count} and {seeds}; measure more"
+        )
+    by_seed = y.mean(axis=0)
+    rest = y - y.mean(axis=1, keepdims=True) - by_seed + y.mean()
+    own = float((rest**2).sum()) / ((count - 1) * (seeds - 1))
+    shared = count * float(((by_seed - y.mean()) ** 2).sum()) / (seeds - 1)
+    part = max(0.0, shared - own) / count
+    ratio = shared / own if own > 0 else np.inf
+    return Pairing(
+        common=part / (part + own) if part + own > 0 else 0.0,
+        chance=float(stats.f.sf(ratio, seeds - 1, (count - 1) * (seeds - 1))),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import Separation, agreement, regret, separation
+from cmt_search.laws import Separation, agreement, pairing, regret, separation
 
 RNG = np.random.default_rng(0)
 GROUPS = ["a"] * 10 + ["b"] * 10
@@ -105,3 +105,24 @@ def test_regret_is_what_the_cheap_choice_loses_in_each_budget() -> None:
     assert regret(cheap, reference=reference, group=group) == pytest.approx((0.2 + 0) / 2)
     assert regret(cheap, reference=reference, group=group, best=2) == pytest.approx((0.1 + 0) / 2)
     assert regret(cheap, reference=reference, group=group, best=3) == 0
+
+
+def test_luck_that_all_networks_share_is_what_pairing_gains() -> None:
+    rng = np.random.default_rng(4)
+    seed, own = 0.02 * rng.normal(size=40), 0.01 * rng.normal(size=(30, 40))
+    found = pairing(rng.normal(size=(30, 1)) + seed + own)
+    assert found.common == pytest.approx(0.8, abs=0.08)
+    assert found.standard_error == pytest.approx(0.2**0.5, abs=0.08)
+    assert found.chance < 1e-6
+
+
+def test_seeds_that_share_nothing_gain_nothing_by_pairing() -> None:
+    rng = np.random.default_rng(5)
+    small = [pairing(rng.normal(size=(8, 3))).chance < 0.05 for _ in range(200)]
+    assert np.mean(small) < 0.1
+    assert pairing(np.eye(2)).common == 0
+
+
+def test_pairing_needs_two_of_each() -> None:
+    with pytest.raises(AnalysisError, match="there are 1 and 3; measure more"):
+        pairing(np.ones((1, 3)))
