@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -12,6 +13,7 @@ from cmt_search.cli import (
     family,
     launch,
     measure,
+    new,
     profiling,
     rules,
     training,
@@ -24,22 +26,30 @@ _HELP = (
 )
 
 
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+
+
 def build_app() -> typer.Typer:
     """The commands, each from the module that does its work."""
     app = typer.Typer(
         name="cmt-search",
         help=_HELP,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+
+    @app.callback()
+    def options(debug: Debug = False) -> None:
+        del debug  # `invoke` looks at it
+
     for command in (
         launch.run,
         launch.resume,
         launch.status,
         explore.report,
         explore.inspect,
+        new.new,
         calibration.calibrate,
         measure.confirm,
         family.family,
@@ -58,6 +68,8 @@ def invoke(arguments: Sequence[str]) -> int:
     try:
         result = build_app()(list(arguments), standalone_mode=False)
     except CmtSearchError as error:
+        if "--debug" in arguments[:1]:
+            raise
         sys.stderr.write(f"error: {error}\n")
         return 2
     except typer.Abort:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cmt_search.cli.options import Json
-from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
@@ -51,9 +50,9 @@ def profile(
     notes). Both hold the setting and the machine: hardware, torch, cmt_search.
     """
     from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.networks import network_of
     from cmt_search.cost import cost
     from cmt_search.cost.setting import Setting
-    from cmt_search.export import load
 
     setting = Setting(
         device=device,
@@ -63,7 +62,7 @@ def profile(
         compiled=compiled,
         seconds=seconds,
     )
-    network = PRESETS[arch] if arch in PRESETS else load(arch)
+    network = network_of(arch)
     counted = cost(network)
     measured = _measured(network, setting=setting) if latency else None
     if json:

@@ -31,12 +31,12 @@ def rules(
 ) -> None:
     """The named scaling rules around a base: shares, constants, members, and where they mislead."""
     from cmt_search.cli.console import print_json
-    from cmt_search.export import load
+    from cmt_search.cli.networks import network_of
     from cmt_search.scaling import describe_rules, exponent_table
 
     if plot is not None and plot.suffix != ".html":
         raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
-    network = PRESETS[base] if base in PRESETS else load(base)
+    network = network_of(base)
     asked = macs_of(budgets) if budgets else _around(network)
     own = (_own(network, text=constants, budgets=asked),) if constants else ()
     rows = (*own, *describe_rules(network, budgets=asked))

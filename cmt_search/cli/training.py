@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.cli.options import Device, Json
-from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,8 +63,8 @@ def train(
     --json prints folder, weights, key, top1, loss, epochs, images, seconds, seed, device and notes.
     """
     from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.networks import network_of
     from cmt_search.evaluation import Fidelity
-    from cmt_search.export import load
 
     section = _section(recipe, epochs=epochs, root=data)
     fidelity = Fidelity(
@@ -75,7 +74,7 @@ def train(
     for note in () if json else notes:
         say(f"note: {note}")
     asked = _Asked(
-        network=PRESETS[arch] if arch in PRESETS else load(arch),
+        network=network_of(arch),
         section=section,
         fidelity=fidelity,
         seed=seed,

@@ -26,7 +26,7 @@ sampler: {lattice: 3, replicates: 2}
 """
 LAUNCH = ["run", "resume", "status", "validate"]
 MEASURE = ["calibrate", "confirm", "profile", "rules", "train"]
-COMMANDS = [*LAUNCH, *MEASURE, "report", "inspect", "family", "export"]
+COMMANDS = [*LAUNCH, *MEASURE, "new", "report", "inspect", "family", "export"]
 
 
 class Table:
@@ -84,7 +84,7 @@ def test_profile_shows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_bug_is_raised_and_a_mistake_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["profile", "cmt_zz"]) == 2
-    assert "cmt_zz: cannot be read" in capsys.readouterr().err
+    assert "cmt_zz is neither a preset nor a file" in capsys.readouterr().err
     assert invoke(["profile", "cmt_ti", "--colour"]) == 2
     assert "--colour" in capsys.readouterr().err
 

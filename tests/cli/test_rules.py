@@ -87,7 +87,7 @@ def test_a_base_may_be_a_file_and_only_the_papers_own_is_compared_with_its_varia
         (["--constants", "0.9,1,1"], "alpha=0.9 shrinks the network; use 1 to keep it"),
         (["--constants", "1,1,1"], "alpha, beta and gamma are all 1: nothing grows"),
         (["--budgets", "many"], "--budgets: "),
-        (["--base", "cmt_zz"], "cmt_zz: cannot be read"),
+        (["--base", "cmt_zz"], "cmt_zz is neither a preset nor a file"),
         (["--plot", "rules.png"], "--plot rules.png: figures are written as a page; name it rules"),
     ],
 )
