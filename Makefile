@@ -17,7 +17,7 @@ else
 LOCKED := -r requirements.lock
 endif
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test check format lock docs clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ format: setup  ## mend what ruff can mend
 lock: setup  ## renew requirements.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --extra dev \
 	  --custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+
+docs: setup  ## build the site into build/site, the reference from the code
+	$(UV) pip install --quiet --python $(BIN)/python -e .[docs]
+	$(BIN)/python docs/reference_pages.py
+	$(BIN)/mkdocs build --quiet --strict
 
 clean:  ## remove .venv, caches and the demo's run
 	rm -rf $(VENV) $(RUN) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,156 @@
+"""Writes docs/reference from the code: python docs/reference_pages.py."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+
+from cmt_search.augmentation import Augment
+from cmt_search.cli.main import build_app
+from cmt_search.dataset_spec import DatasetSpec
+from cmt_search.recipe import Recipe, TwoPhase
+from cmt_search.space import SearchSpace, sections
+
+FOLDER = Path(__file__).parent / "reference"
+NOTE = "<!-- written by docs/reference_pages.py; change the code instead -->\n\n"
+SECTIONS: dict[str, type] = {
+    "(top level)": SearchSpace,
+    "base": sections.Base,
+    "knobs": sections.Knobs,
+    "knobs.depth, width, resolution, stem_width, neck_width": sections.Knob,
+    "budgets": sections.Budgets,
+    "caps": sections.Caps,
+    "ladder": sections.Ladder,
+    "sampler": sections.Sampler,
+    "sampler.points": sections.Point,
+    "latency": sections.Latency,
+    "proxy": sections.Proxy,
+    "proxy.dataset": DatasetSpec,
+    "proxy.recipe": Recipe,
+    "proxy.recipe.augment": Augment,
+    "proxy.recipe.two_phase": TwoPhase,
+}
+
+
+def pages() -> dict[str, str]:
+    """Every page of the reference by its file's name."""
+    return {"commands.md": NOTE + commands(), "space.md": NOTE + space(), "api.md": NOTE + api()}
+
+
+def commands() -> str:
+    """All commands, with their options as `--help` shows them."""
+    group = typer.main.get_command(build_app())
+    parts = ["# Commands\n"]
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        given = [p for p in command.params if p.param_type_name == "argument"]
+        arguments = [p.metavar or str(p.name).upper() for p in given]
+        parts.append(f"## {name}\n\n    cmt-search {' '.join([name, *arguments])} [OPTIONS]\n")
+        parts.append(inspect.cleandoc(command.help or "") + "\n")
+        rows = [
+            (", ".join(f"`{flag}`" for flag in (*p.opts, *p.secondary_opts)), _default(p), p.help)
+            for p in command.params
+            if p.param_type_name == "option" and p.name != "help"
+        ]
+        parts.append(table(("option", "default", "what it does"), rows))
+    return "\n".join(parts)
+
+
+def space() -> str:
+    """Every key of a space file."""
+    parts = ["# Space files\n", "Keys by section; what is left out has its default.\n"]
+    for where, kind in SECTIONS.items():
+        parts.append(f"## {where}\n\n{_first_paragraph(kind)}\n")
+        rows = [
+            (f"`{key}`", f"`{of}`", default, comment) for key, of, default, comment in keys(kind)
+        ]
+        parts.append(table(("key", "type", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def api() -> str:
+    """The public modules, for mkdocstrings to fill in."""
+    modules = (
+        "arch",
+        "presets",
+        "cost",
+        "scaling",
+        "laws",
+        "space",
+        "builder",
+        "proxy",
+        "search",
+        "analysis",
+        "export",
+        "evaluation",
+        "recipe",
+        "augmentation",
+        "dataset_spec",
+        "errors",
+    )
+    parts = [f"## cmt_search.{name}\n\n::: cmt_search.{name}\n" for name in modules]
+    return "\n".join(("# Python\n", *parts))
+
+
+def keys(kind: type) -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, default and comment of each field, from the source."""
+    for cls in reversed(kind.__mro__):
+        fields = issubclass(cls, BaseModel) or dataclasses.is_dataclass(cls)
+        if not fields or cls is BaseModel or cls.__module__.startswith("pydantic"):
+            continue
+        lines = textwrap.dedent(inspect.getsource(cls)).splitlines()
+        (body,) = ast.parse("\n".join(lines)).body
+        for node in body.body:  # type: ignore[attr-defined]
+            if not isinstance(node, ast.AnnAssign) or node.target.id.startswith("_"):  # type: ignore[union-attr]
+                continue
+            default = ast.unparse(node.value) if node.value else "needed"
+            last = lines[(node.end_lineno or 1) - 1]
+            comment = last[node.end_col_offset or 0 :].partition("#")[2].split("noqa")[0].strip()
+            yield node.target.id, ast.unparse(node.annotation), _plain(default), comment  # type: ignore[union-attr]
+
+
+def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    """A table in Markdown; nothing without rows."""
+    if not rows:
+        return ""
+    lines = [head, ("---",) * len(head), *rows]
+    cells = [
+        [str(cell or "").replace("|", "\\|").replace("\n", " ") for cell in row] for row in lines
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n"
+
+
+def _plain(default: str) -> str:
+    """A default as a space file would write it."""
+    if default.startswith("Field("):
+        value = ast.parse(default).body[0].value  # type: ignore[attr-defined]
+        named = {word.arg: ast.unparse(word.value) for word in value.keywords}
+        default = named.get("default", "needed")
+    if default.endswith("()") and default != "()":
+        return "see below"
+    plain = {"None": "none", "True": "true", "False": "false", "()": "[]"}
+    return f"`{plain.get(default, default)}`" if default != "needed" else default
+
+
+def _default(parameter: object) -> str:
+    value = getattr(parameter, "default", None)
+    return "" if value is None or value is False else f"`{value}`"
+
+
+def _first_paragraph(kind: type) -> str:
+    return inspect.cleandoc(kind.__doc__ or "").split("\n\nRaises:")[0]
+
+
+def main() -> None:
+    """Write the pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
