@@ -109,9 +109,19 @@ class Evaluator(Protocol):
     """Measures a network; may raise `TrainingFailed`. Made once per process by a factory."""
 
     def __call__(
-        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
+        self,
+        arch: Arch,
+        *,
+        fidelity: Fidelity,
+        seed: int,
+        folder: Path | None = None,
+        micro_batch: int | None = None,
     ) -> Measurement:
-        """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung."""
+        """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung.
+
+        `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never raises one need
+        not take it.
+        """
         ...
 
 

@@ -10,12 +10,25 @@ from cmt_search.analysis.figure_family import (
     draw_rules_map,
     family_data,
 )
-from cmt_search.analysis.figure_front import FrontData, draw_front, front_data
+from cmt_search.analysis.figure_front import FrontData, FrontLook, draw_front, front_data
+from cmt_search.analysis.figure_parallel import ParallelData, draw_parallel, parallel_data
+from cmt_search.analysis.figure_progress import (
+    ProgressData,
+    TimelineData,
+    draw_failures,
+    draw_importances,
+    draw_progress,
+    draw_timeline,
+    failures_data,
+    progress_data,
+    timeline_data,
+)
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
     BaseLaw,
     BaseRepair,
@@ -35,6 +48,7 @@ from cmt_search.analysis.study import (
     state_counts,
     summary,
 )
+from cmt_search.analysis.trials_table import selection_csv, trials_table
 from cmt_search.analysis.verdict import RuleAgainstPaper, RuleVerdict, Triangle
 from cmt_search.analysis.wording import explanation, headline
 
@@ -52,6 +66,9 @@ __all__ = [
     "FidelityRow",
     "Front",
     "FrontData",
+    "FrontLook",
+    "ParallelData",
+    "ProgressData",
     "QuadraticCheck",
     "Refused",
     "RuleAgainstPaper",
@@ -59,6 +76,7 @@ __all__ = [
     "RulesData",
     "ScoreRow",
     "StudyLaws",
+    "TimelineData",
     "Triangle",
     "TriangleData",
     "analyse",
@@ -66,15 +84,21 @@ __all__ = [
     "confirmation",
     "curves_data",
     "draw_curves",
+    "draw_failures",
     "draw_family",
     "draw_front",
+    "draw_importances",
+    "draw_parallel",
+    "draw_progress",
     "draw_rules",
     "draw_rules_map",
+    "draw_timeline",
     "draw_triangle",
     "equal_rules",
     "equals_of",
     "equals_text",
     "explanation",
+    "failures_data",
     "family_data",
     "figures",
     "finding",
@@ -83,16 +107,22 @@ __all__ = [
     "law_sentences",
     "laws_of",
     "networks",
+    "parallel_data",
     "pareto_front",
     "progress",
+    "progress_data",
     "render_report",
     "rules_data",
+    "selection_csv",
     "state_counts",
     "study_laws",
     "summary",
+    "timeline_data",
     "trainings",
     "trials_frame",
+    "trials_table",
     "triangle_data",
     "write_figures",
+    "write_images",
     "write_report",
 ]

@@ -9,6 +9,7 @@ from cmt_search.analysis.figure_style import GREEN, ordered_colours, styled
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import macs_text, percent
 
+MOST = 400  # lines, of which more cannot be told apart
 _Line = tuple[tuple[int, ...], tuple[float, ...], str]  # epochs, top1, label
 
 
@@ -28,6 +29,7 @@ class CurvesData:
     """What the learning curves show, by growing budget and length."""
 
     groups: tuple[CurveGroup, ...]
+    trainings: int  # in all; of many, `groups` holds some
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,8 +51,11 @@ class CurvesData:
         )
 
 
-def curves_data(analysis: Analysis) -> CurvesData:
-    """Compute the learning curves; a training that answered two trials appears once."""
+def curves_data(analysis: Analysis, *, most: int = MOST) -> CurvesData:
+    """Compute the learning curves; a training that answered two trials appears once.
+
+    Of more than `most` some are left out of every group, evenly from the worst to the best.
+    """
     seen = set()
     lines: dict[tuple[float | None, int], list[_Line]] = {}
     for record in analysis.records:
@@ -68,7 +73,14 @@ def curves_data(analysis: Analysis) -> CurvesData:
                     (epochs, top1, label)
                 )
     ordered = sorted(lines.items(), key=lambda item: (item[0][0] or 0.0, item[0][1]))
-    return CurvesData(groups=tuple(_group(*key, trainings) for key, trainings in ordered))
+    count = sum(map(len, lines.values()))
+    return CurvesData(
+        groups=tuple(
+            _group(*key, _thinned(trainings, part=min(1.0, most / count)))
+            for key, trainings in ordered
+        ),
+        trainings=count,
+    )
 
 
 def draw_curves(data: CurvesData) -> go.Figure:
@@ -96,7 +108,20 @@ def draw_curves(data: CurvesData) -> go.Figure:
     figure.update_xaxes(title="epoch", dtick=1 if last <= 20 else None)
     figure.update_yaxes(title="validation top-1 accuracy (%)")
     count = sum(len(group.labels) for group in data.groups)
-    return styled(figure, title=_title(data), subtitle=f"{count} trainings, one line each")
+    subtitle = f"{count} trainings, one line each"
+    if count < data.trainings:
+        subtitle = f"{count} of {data.trainings} trainings, evenly from the worst to the best"
+    return styled(figure, title=_title(data), subtitle=subtitle)
+
+
+def _thinned(trainings: list[_Line], *, part: float) -> list[_Line]:
+    """A part of the trainings, evenly by their final accuracy, in their order."""
+    if part == 1:
+        return trainings
+    ranked = sorted(range(len(trainings)), key=lambda i: trainings[i][1][-1])
+    count = max(2, round(part * len(trainings)))
+    kept = {ranked[round(k * (len(ranked) - 1) / (count - 1))] for k in range(count)}
+    return [line for i, line in enumerate(trainings) if i in kept]
 
 
 def _group(budget: float | None, length: int, trainings: list[_Line]) -> CurveGroup:

@@ -1,6 +1,8 @@
-"""The front: accuracy against MACs, with the rules laid over it."""
+"""The front on any metrics: networks by category, with rules and published backbones over it."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,104 +11,104 @@ from cmt_search.analysis.figure_style import (
     BLACK,
     BLUE,
     GREY,
+    ORANGE,
+    PURPLE,
+    RULE_COLOURS,
+    SKY,
+    VERMILLION,
     log_ticks,
     rule_looks,
     short_macs,
     styled,
 )
-from cmt_search.analysis.front import Front
-from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import macs_text, percent, points
+from cmt_search.analysis.front import MAXIMISED, Front
+from cmt_search.analysis.front_values import (
+    FrontData,
+    cost_shown,
+    front_data,
+    published,
+    standard_error,
+)
+from cmt_search.analysis.metrics import METRICS, shown
+from cmt_search.analysis.wording import percent, points
 
+__all__ = [
+    "CATEGORIES",
+    "OVERLAYS",
+    "FrontData",
+    "FrontLook",
+    "cost_shown",
+    "draw_front",
+    "front_data",
+    "front_finding",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrontData:
-    """What the front figure shows; accuracies in 0..1."""
-
-    networks: pd.DataFrame  # full fidelity, seeds averaged; `on_front` tells the front
-    failed: pd.DataFrame  # trial, name, `cost`, reason
-    rules: pd.DataFrame  # name, macs, top1: named rules as measured
-    best: pd.DataFrame  # macs, top1, low, high: the discovered rule as predicted; may be empty
-    noise_sd: float | None
-    hypervolume: str
-    cost: str = "macs"  # what accuracy is drawn against: the other metric of the front
-
-
-_COSTS = {  # label of the axis, and a value in words
-    "macs": ("MACs per image", macs_text),
-    "params": ("parameters", lambda value: f"{short_macs(value)} parameters"),
-    "activations": ("activations per image", lambda value: f"{short_macs(value)} activations"),
-    "latency_ms": ("latency in ms, as measured", lambda value: f"{value:.3g} ms"),
-    "memory_mib": ("memory of a pass in MiB, as measured", lambda value: f"{value:.3g} MiB"),
-    "seconds": ("seconds of training", lambda value: f"{value:.3g} s of training"),
+CATEGORIES = {  # what may be switched off, and its name on the switch
+    "dominated": "dominated",
+    "stopped": "stopped",
+    "failed": "failed",
+    "rules": "named rules",
+    "discovered": "discovered rule",
+    "band": "noise band",
 }
+OVERLAYS = {"published": "CMT, published", "baselines": "other backbones, published"}
+MANY = 1500  # points from which on a browser draws on its graphics card
+_PLACE = ["name", "trial", "resolution", "depths", "widths"]
 
 
-def front_data(analysis: Analysis) -> FrontData:
-    """Compute the front figure."""
-    frame, front = analysis.frame, analysis.front
-    cost = cost_shown(front)
-    lost = frame[(frame["state"] == "failed") & frame["top1"].isna() & frame[cost].notna()]
-    named = frame[
-        frame["name"].isin(list(analysis.named))
-        & frame["full_fidelity"].fillna(False)
-        & frame["top1"].notna()
-    ]
-    means = named.groupby(["name", "key"], sort=False)[["macs", "top1"]].mean().reset_index()
-    reference = ", ".join(
-        percent(value) if name == "top1" else f"{short_macs(value)} {name.replace('macs', 'MACs')}"
-        for name, value in zip(front.metrics, front.reference, strict=True)
-    )
-    return FrontData(
-        networks=front.networks,
-        failed=lost[["trial", "name", cost, "reason"]],
-        rules=means.sort_values(["name", "macs"], ignore_index=True),
-        best=_predicted_best(analysis),
-        noise_sd=analysis.noise.sd if analysis.noise else None,
-        hypervolume=f"hypervolume {front.hypervolume:.4g} (reference point: {reference})",
-        cost=cost,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontLook:
+    """How the front is drawn."""
+
+    log: Collection[str] = ("x",)  # of x, y, z
+    flip: Collection[str] = ()  # of x, y, z
+    hide: Collection[str] = ()  # of CATEGORIES
+    bars: bool = False  # standard errors of the networks' means
+    overlays: Collection[str] = ()  # of OVERLAYS
+    others: Mapping[str, Front] = field(default_factory=dict)  # fronts of other runs, by name
+    selected: Collection[int] | None = None  # trials; the others fade
 
 
-def cost_shown(front: Front) -> str:
-    """What accuracy is drawn against: the front's other metric, or MACs where it has more."""
-    return front.metrics[0] if front.metrics[1:] == ("top1",) else "macs"
-
-
-def draw_front(data: FrontData) -> go.Figure:
+def draw_front(data: FrontData, look: FrontLook | None = None) -> go.Figure:
     """Draw the front figure."""
-    figure, cost = go.Figure(), data.cost
-    on_front = data.networks[data.networks["on_front"]].sort_values(cost)
+    look = look or FrontLook()
+    pen = _Pen(figure=go.Figure(), data=data, look=look)
+    order = data.metrics[0]
+    on_front = data.networks[data.networks["on_front"]].sort_values(order)
     dominated = data.networks[~data.networks["on_front"]]
-    _add_noise_band(figure, on_front=on_front, sd=data.noise_sd, cost=cost)
-    _add_networks(figure, dominated, name="dominated", colour=GREY, size=7, cost=cost)
-    figure.add_scatter(
-        x=on_front[cost],
-        y=100 * on_front["top1"],
-        mode="lines",
-        line={"color": BLUE, "width": 2, "shape": "hv"},
-        showlegend=False,
-        hoverinfo="skip",
-    )
-    _add_networks(figure, on_front, name="on the front", colour=BLUE, size=10, cost=cost)
-    if cost == "macs":
-        _add_rules(figure, data)
-    _add_failed(figure, data)
-    costs = [*data.networks[cost].astype(float), *data.failed[cost].astype(float)]
-    ticks = log_ticks(min(costs), max(costs)) if costs else []
-    figure.update_xaxes(
-        type="log",
-        title=f"{_COSTS[cost][0]} (log scale)",
-        tickvals=ticks,
-        ticktext=[short_macs(tick) for tick in ticks],
-    )
-    figure.update_yaxes(title="top-1 accuracy (%)")
-    return styled(figure, title=front_finding(data.networks, cost=cost), subtitle=data.hypervolume)
+    _add_noise_band(pen, on_front)
+    for kind, label, colour, symbol in (
+        ("running", "in training", SKY, "circle-open"),
+        ("interrupted", "interrupted", SKY, "square-open"),
+        ("pruned", "stopped early", ORANGE, "triangle-down"),
+    ):
+        rows = data.unfinished[data.unfinished["state"] == kind]
+        if "stopped" not in look.hide and len(rows):
+            pen.networks(rows, name=f"{label} ({len(rows)})", colour=colour, size=7, symbol=symbol)
+    if "dominated" not in look.hide:
+        pen.networks(dominated, name=f"dominated ({len(dominated)})", colour=GREY, size=7)
+    if len(data.metrics) == 2:
+        _add_staircase(pen, on_front)
+    pen.networks(on_front, name=f"on the front ({len(on_front)})", colour=BLUE, size=10)
+    if "rules" not in look.hide:
+        _add_rules(pen)
+    if "discovered" not in look.hide:
+        _add_discovered(pen)
+    _add_failed(pen)
+    _add_others(pen)
+    for overlay in OVERLAYS:
+        if overlay in look.overlays:
+            _add_published(pen, overlay)
+    _style_axes(pen)
+    styled(pen.figure, title=_title(data), subtitle=data.hypervolume)
+    if len(data.metrics) == 3:
+        pen.figure.update_layout(height=680, margin={"l": 10, "r": 10, "b": 10})
+    return pen.figure
 
 
 def front_finding(networks: pd.DataFrame, *, cost: str = "macs") -> str:
-    """What the front says, in a sentence."""
-    front, text = networks[networks["on_front"]].sort_values(cost), _COSTS[cost][1]
+    """What the front of accuracy against a cost says, in a sentence."""
+    front, text = networks[networks["on_front"]].sort_values(cost), METRICS[cost].text
     if front.empty:
         return "No network is measured at full fidelity yet"
     first, last = front.iloc[0], front.iloc[-1]
@@ -120,66 +122,144 @@ def front_finding(networks: pd.DataFrame, *, cost: str = "macs") -> str:
     )
 
 
-def _add_networks(
-    figure: go.Figure, table: pd.DataFrame, *, name: str, colour: str, size: int, cost: str
-) -> None:
-    figure.add_scatter(
-        x=table[cost],
-        y=100 * table["top1"],
-        mode="markers",
-        name=f"{name} ({len(table)})",
-        marker={"color": colour, "size": size, "line": {"color": "white", "width": 1}},
-        customdata=table[["name", "trial", "resolution", "depths", "widths", "measurements"]],
-        hovertemplate=(
-            "%{customdata[0]} (trial %{customdata[1]})<br>%{y:.2f}% at %{x:.4s} "
-            f"{_COSTS[cost][0].removesuffix(' per image')}, "
-            "%{customdata[5]} seeds<br>%{customdata[2]} px, depths %{customdata[3]}, "
-            "widths %{customdata[4]}<extra></extra>"
-        ),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pen:
+    """Adds points to a figure, flat or in space."""
+
+    figure: go.Figure
+    data: FrontData
+    look: FrontLook
+
+    def points(self, table: pd.DataFrame, **style: Any) -> None:
+        """Points of a table that has the metrics, where it has all of them."""
+        names = self.data.metrics
+        # `first` of a group may leave object columns, which hold None rather than NaN.
+        table = table[table[list(names)].notna().all(axis=1)]
+        places = {
+            axis: shown(table, name).tolist() for axis, name in zip("xyz", names, strict=False)
+        }
+        faded: dict[str, Any] = {}
+        if self.look.selected is not None and "trial" in table:
+            chosen = set(self.look.selected)
+            picked = [i for i, trial in enumerate(table["trial"]) if trial in chosen]
+            if len(names) == 2:
+                faded = {"selectedpoints": picked, "unselected": {"marker": {"opacity": 0.12}}}
+        kind = go.Scatter3d if len(names) == 3 else go.Scatter
+        if kind is go.Scatter and len(table) > MANY:
+            kind = go.Scattergl
+        self.figure.add_trace(kind(**places, mode=style.pop("mode", "markers"), **style, **faded))
+
+    def networks(
+        self, table: pd.DataFrame, *, name: str, colour: str, size: int, symbol: str = "circle"
+    ) -> None:
+        """Measured networks, each with its trial."""
+        table = table[table[list(self.data.metrics)].notna().all(axis=1)]
+        flat = len(self.data.metrics) == 2
+        many = len(table) > MANY
+        marker: dict[str, Any] = {
+            "color": colour,
+            "size": (size if flat else size / 2) - (2 if many else 0),
+            "line": {"color": "white", "width": 0 if many else 1},
+            "opacity": 0.6 if many else 1.0,
+            "symbol": symbol if flat or symbol != "triangle-down" else "diamond",
+        }
+        if symbol.endswith("open"):
+            marker["line"] = {"color": colour, "width": 1.5}
+        self.points(
+            table,
+            name=name,
+            marker=marker,
+            customdata=table[_PLACE].astype(object).to_numpy().tolist(),
+            hovertemplate=_hover(self.data.metrics),
+            **self._bars(table),
+        )
+
+    def _bars(self, table: pd.DataFrame) -> dict[str, Any]:
+        """Standard errors of the means, where seeds were repeated."""
+        if not self.look.bars or "measurements" not in table or len(self.data.metrics) == 3:
+            return {}
+        bars = {}
+        for axis, name in zip("xy", self.data.metrics, strict=False):
+            if METRICS[name].spreads and name in self.data.noise:
+                error = METRICS[name].scale * standard_error(table, sd=self.data.noise[name])
+                style = {"thickness": 1, "width": 2, "color": "rgba(82, 96, 109, 0.6)"}
+                bars[f"error_{axis}"] = {"array": error.tolist(), **style}
+        return bars
+
+
+def _hover(metrics: tuple[str, ...]) -> str:
+    values = ", ".join(
+        f"%{{{axis}:.4~s}} {METRICS[name].short}"
+        if METRICS[name].count
+        else f"{METRICS[name].label.split(',')[0]}: %{{{axis}:.4~g}}"
+        for axis, name in zip("xyz", metrics, strict=False)
+    )
+    sizes = "<br>%{customdata[2]} px, depths %{customdata[3]}, widths %{customdata[4]}"
+    return f"%{{customdata[0]}} (trial %{{customdata[1]}})<br>{values}{sizes}<extra></extra>"
+
+
+def _add_staircase(pen: _Pen, on_front: pd.DataFrame) -> None:
+    x, y = pen.data.metrics
+    pen.figure.add_scatter(
+        x=shown(on_front, x),
+        y=shown(on_front, y),
+        mode="lines",
+        # What stays reachable between two networks of the front is the better-known one.
+        line={"color": BLUE, "width": 2, "shape": "vh" if MAXIMISED[x] else "hv"},
+        showlegend=False,
+        hoverinfo="skip",
     )
 
 
-def _add_noise_band(
-    figure: go.Figure, *, on_front: pd.DataFrame, sd: float | None, cost: str
-) -> None:
-    if sd is None or len(on_front) < 2:
+def _add_noise_band(pen: _Pen, on_front: pd.DataFrame) -> None:
+    data, sd = pen.data, pen.data.noise_sd
+    if sd is None or len(on_front) < 2 or len(data.metrics) == 3 or "band" in pen.look.hide:
         return
+    x, y = data.metrics
+    spread = f"{points(sd)} points" if y == "top1" else f"{sd:.2g} nats"
     for sign in (1, -1):
-        figure.add_scatter(
-            x=on_front[cost],
-            y=100 * (on_front["top1"] + sign * sd),
+        pen.figure.add_scatter(
+            x=shown(on_front, x),
+            y=shown(on_front, y) + METRICS[y].scale * sign * sd,
             mode="lines",
-            line={"width": 0, "shape": "hv"},
+            line={"width": 0, "shape": "vh" if MAXIMISED[x] else "hv"},
             fill=None if sign > 0 else "tonexty",
             fillcolor="rgba(0, 114, 178, 0.13)",
-            name=f"±1 seed SD ({points(sd)} points)",
+            name=f"±1 seed SD ({spread})",
             showlegend=sign < 0,
             hoverinfo="skip",
         )
 
 
-def _add_rules(figure: go.Figure, data: FrontData) -> None:
-    looks = rule_looks(list(dict.fromkeys(data.rules["name"])))
+def _add_rules(pen: _Pen) -> None:
+    rules, flat = pen.data.rules, len(pen.data.metrics) == 2
+    looks = rule_looks(list(dict.fromkeys(rules["name"])))
     for name, (colour, symbol) in looks.items():
-        rule = data.rules[data.rules["name"] == name]
-        figure.add_scatter(
-            x=rule["macs"],
-            y=100 * rule["top1"],
-            mode="lines+markers",
+        rule = rules[rules["name"] == name]
+        pen.points(
+            rule,
+            mode="lines+markers" if flat else "markers",
             name=name,
-            line={"color": colour, "width": 1.5, "dash": "dot"},
-            marker={"color": colour, "symbol": symbol, "size": 9},
-            hovertemplate=f"{name}<br>%{{y:.2f}}% at %{{x:.4s}} MACs<extra></extra>",
+            line={"color": colour, "width": 1.5, "dash": "dot"} if flat else None,
+            marker={"color": colour, "symbol": symbol, "size": 9}
+            if flat
+            else {"color": colour, "symbol": "square", "size": 5},
+            customdata=[[int(trial)] for trial in rule["trial"]],
+            hovertemplate=f"{name}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
         )
-    if data.best.empty:
+
+
+def _add_discovered(pen: _Pen) -> None:
+    best = pen.data.best
+    if best.empty or pen.data.metrics != ("macs", "top1"):
         return
-    best = 100 * data.best
-    figure.add_scatter(
-        x=data.best["macs"],
-        y=best["top1"],
+    values = 100 * best
+    pen.figure.add_scatter(
+        x=best["macs"],
+        y=values["top1"],
         error_y={
-            "array": best["high"] - best["top1"],
-            "arrayminus": best["top1"] - best["low"],
+            "array": values["high"] - values["top1"],
+            "arrayminus": values["top1"] - values["low"],
             "color": BLACK,
             "thickness": 1.2,
         },
@@ -190,29 +270,144 @@ def _add_rules(figure: go.Figure, data: FrontData) -> None:
     )
 
 
-def _add_failed(figure: go.Figure, data: FrontData) -> None:
-    if data.failed.empty:
+def _add_failed(pen: _Pen) -> None:
+    data = pen.data
+    if "failed" in pen.look.hide:
         return
-    floor = 100 * float(data.networks["top1"].min()) - 1 if len(data.networks) else 0.0
-    figure.add_scatter(
-        x=data.failed[data.cost],
-        y=[floor] * len(data.failed),
-        mode="markers",
-        name=f"failed ({len(data.failed)}), no accuracy",
-        marker={"color": BLACK, "symbol": "x-thin", "size": 9, "line": {"width": 2}},
-        customdata=data.failed[["trial", "name", "reason"]],
-        hovertemplate="trial %{customdata[0]} %{customdata[1]}: %{customdata[2]}<extra></extra>",
+    if len(data.failed) and len(data.metrics) == 2:
+        x, y = data.metrics
+        table = data.failed.assign(
+            **{name: _edge(data, name) for name in (x, y) if data.failed[name].isna().all()}
+        )
+        pen.points(
+            table,
+            name=f"failed ({len(data.failed)}), no accuracy",
+            marker={"color": BLACK, "symbol": "x-thin", "size": 9, "line": {"width": 2}},
+            customdata=table[["trial", "name", "reason"]].astype(object).to_numpy().tolist(),
+            hovertemplate=(
+                "trial %{customdata[0]} %{customdata[1]}: %{customdata[2]}<extra></extra>"
+            ),
+        )
+    if data.infeasible and len(data.metrics) == 2:
+        pen.figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=f"infeasible ({data.infeasible}), no network",
+            marker={"color": BLACK, "symbol": "asterisk", "size": 9, "line": {"width": 2}},
+        )
+
+
+def _edge(data: FrontData, metric: str) -> float:
+    """Just beyond the worst value: where stands what was never measured."""
+    if data.networks.empty:
+        return 0.0
+    values = data.networks[metric].astype(float)
+    step = 0.01 if metric == "top1" else 0.03 * float(values.max() - values.min())
+    return float(values.min() - step if MAXIMISED[metric] else values.max() + step)
+
+
+def _add_others(pen: _Pen) -> None:
+    """The fronts of other runs, each in a colour and with a symbol of its own."""
+    symbols = ("square", "diamond", "cross", "pentagon", "hexagram")
+    for i, (name, front) in enumerate(pen.look.others.items()):
+        colour = (VERMILLION, PURPLE, *RULE_COLOURS)[i % 9]
+        table = front.members.sort_values(pen.data.metrics[0])
+        flat = len(pen.data.metrics) == 2
+        for part, size, label in (
+            (front.networks[~front.networks["on_front"]], 5, f"{name}: dominated"),
+            (table, 10, f"{name}: front"),
+        ):
+            faint = part is not table
+            if faint and "dominated" in pen.look.hide:
+                continue
+            pen.points(
+                part.drop(columns="trial"),  # its trials are another run's
+                mode="markers" if faint or not flat else "lines+markers",
+                name=f"{label} ({len(part)})",
+                opacity=0.35 if faint else 1.0,
+                line={"color": colour, "width": 2, "shape": "hv", "dash": "dash"}
+                if flat and not faint
+                else None,
+                marker={
+                    "color": colour,
+                    "size": size if flat else size / 2,
+                    "symbol": symbols[i % 5] if flat else "square",
+                },
+                text=part["name"],
+                hovertemplate=f"{name}: %{{text}}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
+            )
+
+
+def _add_published(pen: _Pen, overlay: str) -> None:
+    """Published backbones; hollow, because nothing of them was measured here."""
+    if not set(pen.data.metrics) <= {"macs", "params", "top1"}:
+        return
+    table = published(own=overlay == "published")
+    table = table[table[list(pen.data.metrics)].notna().all(axis=1)].sort_values(
+        ["family", pen.data.metrics[0]]
+    )
+    own, flat = overlay == "published", len(pen.data.metrics) == 2
+    pen.points(
+        table,
+        mode="lines+markers+text" if own and flat else "markers",
+        name=f"{OVERLAYS[overlay]} ({len(table)}, ImageNet-1k)",
+        line={"color": VERMILLION, "width": 1.2, "dash": "dashdot"} if own and flat else None,
+        marker={
+            "color": VERMILLION if own else "#5D3A9B",
+            "symbol": "star-diamond-open" if flat and own else "square-open",
+            "size": (11 if own else 6) if flat else 4,
+        },
+        text=table["variant"] if own else None,
+        textposition="bottom right" if own else None,
+        customdata=table[["family", "variant", "resolution", "note", "source"]].to_numpy().tolist(),
+        hovertemplate=(
+            "%{customdata[0]} %{customdata[1]}, %{customdata[2]:.0f} px<br>"
+            "%{y:.4~g} at %{x:.4~s}<br>%{customdata[3]}<br><i>%{customdata[4]}</i><extra></extra>"
+        ),
     )
 
 
-def _predicted_best(analysis: Analysis) -> pd.DataFrame:
-    columns = ["macs", "top1", "low", "high"]
-    surface, verdict = analysis.surface, analysis.verdict
-    if surface is None or verdict is None:
-        return pd.DataFrame(columns=columns, dtype=float)
-    rows = []
-    for budget, growth in zip(surface.budgets, surface.growths, strict=True):
-        draws = surface.draws(verdict.best.values, growth=float(growth))[:, 0]
-        low, high = pd.Series(draws).quantile([0.025, 0.975])
-        rows.append((float(budget), float(draws.mean()), float(low), float(high)))
-    return pd.DataFrame(rows, columns=columns)
+def _style_axes(pen: _Pen) -> None:
+    axes = {
+        axis: _axis(pen, axis, name) for axis, name in zip("xyz", pen.data.metrics, strict=False)
+    }
+    if len(axes) == 3:
+        for axis in axes.values():
+            axis["title"]["font"] = {"size": 12}
+        scene = {f"{axis}axis": style for axis, style in axes.items()}
+        camera = {"eye": {"x": 1.7, "y": 1.7, "z": 0.8}, "center": {"z": -0.15}}
+        pen.figure.update_layout(scene={**scene, "camera": camera})
+        return
+    pen.figure.update_xaxes(**axes["x"])
+    pen.figure.update_yaxes(**axes["y"])
+
+
+def _axis(pen: _Pen, axis: str, name: str) -> dict[str, Any]:
+    metric, look = METRICS[name], pen.look
+    log, flip = axis in look.log, axis in look.flip
+    style: dict[str, Any] = {
+        "type": "log" if log else "linear",
+        "title": {"text": metric.label + (" (log scale)" if log else "")},
+        "autorange": "reversed" if flip else True,
+    }
+    values = [
+        float(value)
+        for trace in pen.figure.data
+        for value in (trace[axis] if trace[axis] is not None else ())
+        if value is not None and value > 0
+    ]
+    if log and metric.count and values:
+        ticks = log_ticks(min(values), max(values))
+        style |= {"tickvals": ticks, "ticktext": [short_macs(tick) for tick in ticks]}
+    return style
+
+
+def _title(data: FrontData) -> str:
+    x, *rest = data.metrics
+    if rest == ["top1"] and not MAXIMISED[x]:
+        return front_finding(data.networks, cost=x)
+    if data.networks.empty:
+        return "No network is measured at full fidelity yet"
+    count = int(data.networks["on_front"].sum())
+    return f"{count} of {len(data.networks)} networks stand on the front"

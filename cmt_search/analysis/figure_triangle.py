@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from cmt_search.analysis.figure_style import BLACK, FONT, styled
+from cmt_search.analysis.figure_style import BLACK, FONT, VERMILLION, styled
 from cmt_search.analysis.frame import REALISED
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
 from cmt_search.analysis.wording import macs_text, points
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import EPS
+from cmt_search.laws import EPS, equivalence_set
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 
 Floats = NDArray[np.float64]
@@ -26,6 +26,12 @@ _DOT = {"symbol": "circle", "size": 3.5, "color": BLACK}
 _HATCH = {"symbol": "x-thin", "size": 8, "line": {"width": 1, "color": "#52606D"}}
 _RING = {"symbol": "circle-open", "size": 9, "color": BLACK, "line": {"width": 1.4, "color": BLACK}}
 _STAR = {"symbol": "star", "size": 20, "color": "#F0E442", "line": {"width": 1.5, "color": BLACK}}
+_CHOSEN = {
+    "symbol": "cross-open",
+    "size": 20,
+    "color": VERMILLION,
+    "line": {"width": 3, "color": VERMILLION},
+}
 _HOVER = "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<extra></extra>"
 
 
@@ -37,10 +43,12 @@ class TriangleData:
     verdict: RuleVerdict
     measured: Floats  # (n, 3) realised shares of the networks at the largest budget
     named: Mapping[str, Shares]
+    budget: float  # MACs that the surface is for
+    extrapolated: bool = False  # the budget is outside of those that were measured
 
 
-def triangle_data(analysis: Analysis) -> TriangleData:
-    """Compute the ternary map.
+def triangle_data(analysis: Analysis, *, budget: float | None = None) -> TriangleData:
+    """Compute the ternary map, at the verdict's budget or at another in MACs.
 
     Raises:
         AnalysisError: there is no surface; the message says why.
@@ -51,16 +59,41 @@ def triangle_data(analysis: Analysis) -> TriangleData:
     largest = table[
         (table["budget"] == analysis.verdict.budget) & table[REALISED].notna().all(axis=1)
     ]
+    budgets = analysis.surface.budgets if analysis.surface is not None else []
+    asked = analysis.verdict.budget if budget is None else budget
+    same = math.isclose(asked, analysis.verdict.budget, rel_tol=1e-3)
     return TriangleData(
-        triangle=analysis.triangle,
+        triangle=analysis.triangle if same else _triangle_at(analysis, budget=asked),
         verdict=analysis.verdict,
         measured=largest[REALISED].to_numpy(dtype=float),
         named=analysis.named,
+        budget=asked,
+        extrapolated=not same and not min(budgets) * 0.99 <= asked <= max(budgets) * 1.01,
     )
 
 
-def draw_triangle(data: TriangleData) -> go.Figure:
-    """Draw the ternary map."""
+def _triangle_at(analysis: Analysis, *, budget: float) -> Triangle:
+    """The surface at another budget; what is feasible stays that of the verdict's."""
+    surface, triangle, verdict = analysis.surface, analysis.triangle, analysis.verdict
+    assert surface is not None
+    assert triangle is not None
+    assert verdict is not None
+    assert analysis.paper is not None
+    growth = float(surface.growths[-1]) + math.log(budget / float(surface.budgets[-1]))
+    effect = surface.effect(triangle.shares, growth=growth)
+    to_paper = effect - surface.effect(analysis.paper.values, growth=growth)
+    equivalent = np.zeros(len(triangle.shares), dtype=bool)
+    equivalent[triangle.feasible] = equivalence_set(effect[:, triangle.feasible], eps=verdict.reach)
+    return replace(
+        triangle,
+        difference=to_paper.mean(axis=0),
+        se=to_paper.std(axis=0),
+        equivalent=equivalent,
+    )
+
+
+def draw_triangle(data: TriangleData, *, chosen: Shares | None = None) -> go.Figure:
+    """Draw the ternary map; `chosen` is a point to mark."""
     figure = go.Figure()
     triangle, verdict = data.triangle, data.verdict
     _add_surface(figure, triangle)
@@ -73,12 +106,15 @@ def draw_triangle(data: TriangleData) -> go.Figure:
     _add_named(figure, data.named)
     best = "best rule" if verdict.word == "resolved" else "best guess"
     _add_marks(figure, np.array([verdict.best.values]), name=best, marker=_STAR)
+    if chosen is not None:
+        _add_marks(figure, np.array([chosen.values]), name="chosen point", marker=_CHOSEN)
     _style_ternary(figure, data.named)
+    beyond = ", extrapolated" if data.extrapolated else ""
     return styled_triangle(
         figure,
         title=_title(data),
         subtitle=(
-            f"Predicted top-1 against the paper's rule at {macs_text(verdict.budget)}; "
+            f"Predicted top-1 against the paper's rule at {macs_text(data.budget)}{beyond}; "
             "every point spends the same MACs"
         ),
     )

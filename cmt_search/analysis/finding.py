@@ -21,5 +21,12 @@ def progress(analysis: Analysis) -> str:
     return (
         f"{len(analysis.records)} trials ({states or 'none yet'}), "
         f"{len(analysis.front.networks)} networks at full fidelity, "
-        f"{duration(seconds)} of training."
+        f"{duration(seconds)} of training." + _interrupted(analysis)
     )
+
+
+def _interrupted(analysis: Analysis) -> str:
+    """What to do where the study has trials running and no process runs them."""
+    if all(record.state != "interrupted" for record in analysis.records):
+        return ""
+    return " Interrupted: no process drives the run; go on with `cmt-search resume RUN`."

@@ -69,14 +69,14 @@ class FamilyLaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StudyLaws:
-    """All laws of a rule search."""
+    """All laws of a rule search, or those of a shape search."""
 
     trainings: int  # at full fidelity, with realised shares
     networks: int  # distinct
     budgets: tuple[float, ...]  # MACs asked for, ascending
     images: bool  # whether the measurements keep which images were right, so that they are redrawn
-    quadratic: QuadraticCheck | Refused
-    base: BaseLaw | Refused
+    quadratic: QuadraticCheck | Refused | None  # None: a shape search has no verdict to check
+    base: BaseLaw | Refused | None  # None: nor does it grow a base
     power: PowerLaws | Refused
     families: tuple[FamilyLaw, ...]  # the paper's rule, and the named one nearest to the best
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from cmt_search.atomic import write_whole
 from cmt_search.errors import RunError
 
 
@@ -15,10 +16,7 @@ def write_page(path: Path, text: str) -> Path:
         RunError: the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(path.suffix + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        return partial.replace(path)
+        return write_whole(path, text)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error}); choose another file") from error
 

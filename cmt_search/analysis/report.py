@@ -12,6 +12,15 @@ from plotly.offline import get_plotlyjs
 
 from cmt_search.analysis.figure_curves import curves_data, draw_curves
 from cmt_search.analysis.figure_front import draw_front, front_data
+from cmt_search.analysis.figure_parallel import draw_parallel, parallel_data
+from cmt_search.analysis.figure_progress import (
+    draw_failures,
+    draw_progress,
+    draw_timeline,
+    failures_data,
+    progress_data,
+    timeline_data,
+)
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
@@ -38,6 +47,16 @@ def figures(analysis: Analysis) -> dict[str, go.Figure]:
     if analysis.rules:
         drawn["rules"] = draw_rules(rules_data(analysis))
     drawn["curves"] = draw_curves(curves_data(analysis))
+    parallel = parallel_data(analysis)
+    if len(parallel.table) > 1:
+        drawn["parallel"] = draw_parallel(parallel)
+    if len(analysis.front.networks):
+        drawn["progress"] = draw_progress(progress_data(analysis))
+    timeline = timeline_data(analysis)
+    if timeline.lanes:
+        drawn["timeline"] = draw_timeline(timeline)
+    if failures := failures_data(analysis):
+        drawn["failures"] = draw_failures(failures)
     return drawn
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from cmt_search.analysis.figure_estimators import draw_shares, shares_data
 from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
+from cmt_search.analysis.frame import networks
 from cmt_search.analysis.law_values import BaseRepair, Refused, StudyLaws
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis, law_sentences
@@ -35,6 +36,11 @@ def laws_section(analysis: Analysis) -> LawsSection | None:
     tables = (
         Table(title="Power laws: shares of growth", rows=tuple(_share_rows(laws))),
         Table(title="Best shape at each budget", rows=tuple(_optimum_rows(laws))),
+        Table(
+            title="Best measured shape at each budget",
+            rows=tuple(_best_rows(analysis)) if laws.base is None else (),
+            note="The one that measured best owes part of that to luck: look at the optima above.",
+        ),
         Table(title="Accuracy against MACs", rows=tuple(_prediction_rows(laws))),
     )
     return LawsSection(
@@ -75,6 +81,22 @@ def _optimum_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
         }
 
 
+def _best_rows(analysis: Analysis) -> Iterator[dict[str, object]]:
+    table = networks(analysis.frame).dropna(subset=["budget"])
+    for budget, rows in table.groupby("budget"):
+        best = rows.nlargest(1, "top1").to_dict("records")[0]
+        yield {
+            "budget": macs_text(float(str(budget))),
+            "blocks": best["depths"],
+            "channels": best["widths"],
+            "px": str(best["resolution"]),
+            "MACs": macs_text(best["macs"]),
+            "top-1": percent(best["top1"]),
+            "seeds": str(best["measurements"]),
+            "shapes measured": str(len(rows)),
+        }
+
+
 def _cells(estimate: Estimate) -> dict[str, object]:
     rows = zip(DIMENSIONS, estimate.values, estimate.low, estimate.high, strict=True)
     return {name: f"{value:.2f} ({low:.2f} to {high:.2f})" for name, value, low, high in rows}
@@ -94,7 +116,9 @@ def _prediction_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
 
 
 def _base_text(laws: StudyLaws) -> str:
-    repair: BaseRepair | None = None if isinstance(laws.base, Refused) else laws.base.repair
+    repair: BaseRepair | None = None
+    if laws.base is not None and not isinstance(laws.base, Refused):
+        repair = laws.base.repair
     if repair is None or repair.recentred is None:
         return ""
     lines: str = yaml.safe_dump({"base": {"arch": repair.recentred.to_dict()}}, sort_keys=False)

@@ -92,6 +92,23 @@ def study_laws(
     )
 
 
+def shape_laws(
+    records: Iterable[TrialRecord], *, frame: pd.DataFrame, base_macs: float, seed: int
+) -> StudyLaws:
+    """Fit the power laws to the shapes of a shape search; `frame` is that of `records`."""
+    study = law_rows(frame, correct=measurements(records), base_macs=base_macs)
+    return StudyLaws(
+        trainings=len(study.budget),
+        networks=len(set(study.data.network)),
+        budgets=tuple(float(one) for one in np.unique(study.budget)),
+        images=study.data.correct is not None,
+        quadratic=None,
+        base=None,
+        power=_tried(lambda: _power(study, seed=seed)),
+        families=(),
+    )
+
+
 def _tried(fit: Callable[[], T]) -> T | Refused:
     try:
         return fit()

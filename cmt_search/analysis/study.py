@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.law_values import StudyLaws, plain
-from cmt_search.analysis.scaling_laws import AroundBase, study_laws
+from cmt_search.analysis.scaling_laws import AroundBase, shape_laws, study_laws
 from cmt_search.analysis.verdict import (
     RuleAgainstPaper,
     RuleVerdict,
@@ -30,6 +30,10 @@ from cmt_search.scaling.shares import Shares
 from cmt_search.search.record import TrialRecord
 
 NO_RULES = "This search compares networks, not scaling rules."
+SHAPES = (
+    "This search compares shapes within each budget; the rule that the best of them lie on, if "
+    "any, is among the laws of scaling."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,19 +66,21 @@ def analyse(
     seed: int = 0,
     studies: int = 0,
     around: AroundBase | None = None,
+    shapes: bool = False,
 ) -> Analysis:
     """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
 
     `sides` gives the pixels that rules (n, 3) ask for at the largest budget, (n,); rules above
     `native_resolution` are excluded from "best". `studies` are simulated to see how often the
-    equivalence set holds the best rule. With `around` the laws of scaling are fitted too.
+    equivalence set holds the best rule. With `around` the laws of scaling are fitted too; with
+    `shapes`, those of a shape search, if `base_macs` are given.
     """
     records = tuple(records)
     frame = trials_frame(records)
     rules = named or {}
     surface, verdict, triangle = None, None, None
     against: tuple[RuleAgainstPaper, ...] = ()
-    reason = "" if base_macs and paper and rules else NO_RULES
+    reason = "" if base_macs and paper and rules else SHAPES if shapes else NO_RULES
     if base_macs and paper and rules:
         try:
             surface = rule_surface(frame, base_macs=base_macs, seed=seed)
@@ -104,6 +110,9 @@ def analyse(
         rules=against,
         no_verdict=reason,
     )
+    if base_macs and shapes:
+        laws = shape_laws(records, frame=frame, base_macs=base_macs, seed=seed)
+        return replace(found, laws=laws)
     if not (base_macs and around):
         return found
     return replace(found, laws=_laws(found, base_macs=base_macs, around=around, seed=seed))

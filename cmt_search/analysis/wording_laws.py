@@ -19,9 +19,9 @@ from cmt_search.scaling.shares import DIMENSIONS
 def laws_text(laws: StudyLaws) -> tuple[str, ...]:
     """What the laws say, a sentence or two each; a refused one says why."""
     return (
-        _quadratic(laws.quadratic),
-        *_base(laws.base),
-        _power(laws.power),
+        *((_quadratic(laws.quadratic),) if laws.quadratic else ()),
+        *(_base(laws.base) if laws.base else ()),
+        _power(laws.power, shapes=laws.base is None),
         *curves_text(laws.families),
         _bootstrap(laws),
     )
@@ -123,10 +123,13 @@ def _repair(repair: BaseRepair) -> tuple[str, str]:
     )
 
 
-def _power(power: PowerLaws | Refused) -> str:
+def _power(power: PowerLaws | Refused, *, shapes: bool) -> str:
     if isinstance(power, Refused):
+        fitted = f"Power laws: not fitted. {sentence(power.reason)}"
+        if shapes:
+            return f"{fitted} Until then no rule follows from the shapes."
         return (
-            f"Power laws: not fitted. {sentence(power.reason)} Until then a best rule is a "
+            f"{fitted} Until then a best rule is a "
             "secant, from the base to the largest budget, and the local slope is unknown."
         )
     found = not power.reasons
@@ -151,16 +154,17 @@ def _rule(estimator: str, rule: RuleEstimate, *, intervals: bool) -> str:
 
 def _bootstrap(laws: StudyLaws) -> str:
     images = "" if laws.images else "; which images were right is not known, so images are not"
+    fitted = "balance, power laws and curves" if laws.base else "power laws"
     redrawn = "networks, seeds and validation images" if laws.images else "networks and seeds"
     return (
-        f"Intervals of balance, power laws and curves redraw {redrawn}{images} ({laws.trainings} "
-        f"trainings of {laws.networks} networks); resamples without a fit: {_failures(laws)}."
+        f"Intervals of {fitted} redraw {redrawn}{images} ({laws.trainings} trainings of "
+        f"{laws.networks} networks); resamples without a fit: {_failures(laws)}."
     )
 
 
 def _failures(laws: StudyLaws) -> int:
     fits = [laws.base, laws.power, *(family.law for family in laws.families)]
-    return sum(fit.failed for fit in fits if not isinstance(fit, Refused))
+    return sum(fit.failed for fit in fits if fit is not None and not isinstance(fit, Refused))
 
 
 def _interval(low: float, high: float) -> str:

@@ -56,8 +56,8 @@ def drive(
     Networks are trained as the space says; those of `searched`, where that is not the space itself.
 
     Raises:
-        RunError: nothing completed, though nothing is left to do; or the run's latencies were
-            measured on another machine.
+        RunError: everything fails; or nothing completed, though nothing is left to do; or the
+            run's latencies were measured on another machine.
     """
     from cmt_search.cli.metering import measured_on, metered
     from cmt_search.cli.progress import Progress
@@ -74,11 +74,16 @@ def drive(
             measured_on=measured_on(space),
             **options,
         )
+    if outcome.gave_up is not None:
+        raise RunError(
+            f"{folder.path}: no trial completed, and the search gave up: {outcome.gave_up}; mend "
+            f"it, and go on with `cmt-search resume {folder.path} --retry-failed`"
+        )
     if not (outcome.complete or outcome.pruned or outcome.left.trials):
         raise RunError(
             f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
             f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
-            "start again with another --name"
+            f"go on with `cmt-search resume {folder.path} --retry-failed`"
         )
     return outcome
 

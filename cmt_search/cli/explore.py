@@ -10,15 +10,25 @@ import typer
 from cmt_search.cli.options import Json, RunArgument
 
 if TYPE_CHECKING:
+    from cmt_search.analysis import Analysis
     from cmt_search.search import RunFolder
 
 
 def report(
     run: RunArgument,
     to: Annotated[Path | None, typer.Option(help="File; default: report.html in the run.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every figure as PNG there too.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every figure as SVG there too.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write a self-contained report.html, and say what the study says."""
+    """Write a self-contained report.html, and say what the study says.
+
+    --png and --svg need the extra `images` and a Chrome or Chromium.
+    """
     from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
@@ -33,8 +43,10 @@ def report(
         family_table=_family_rows(folder),
         provenance={**asdict(folder.info()), "space": space_of(folder).model_dump(mode="json")},
     )
+    images = _images(analysis, png=png, svg=svg)
     if json:
-        print_json({"report": str(path), **summary(analysis)})
+        written = {"images": [str(image) for image in images]} if images else {}
+        print_json({"report": str(path), **written, **summary(analysis)})
         return
     members = analysis.front.members
     columns = zip(members["name"], members["macs"], members["params"], members["top1"], strict=True)
@@ -53,7 +65,17 @@ def report(
             say(f"  {sentence}")
     for sentence in law_sentences(analysis):
         say(f"  {sentence}")
+    for image in images:
+        say(f"image: {image}")
     say(f"report: {path}")
+
+
+def _images(analysis: "Analysis", *, png: Path | None, svg: Path | None) -> list[Path]:
+    from cmt_search.analysis import figures, write_images
+
+    folders = [(folder, kind) for folder, kind in ((png, "png"), (svg, "svg")) if folder]
+    drawn = figures(analysis) if folders else {}
+    return [path for folder, kind in folders for path in write_images(drawn, folder, kind=kind)]
 
 
 def _family_rows(folder: "RunFolder") -> list[dict[str, object]]:
@@ -78,30 +100,33 @@ def _family_rows(folder: "RunFolder") -> list[dict[str, object]]:
 
 
 def inspect(
-    run: RunArgument,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folder of a run; more are laid over it.")
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8050,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")
+    ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
-    """Explore a run in the browser, live while it goes on; Ctrl-C ends it."""
-    from cmt_search.cli.console import say
-    from cmt_search.cli.wiring import analysis_of
-    from cmt_search.explorer import create_app, serve
-    from cmt_search.search import RunFolder
+    """Explore runs in the browser, live while they go on; Ctrl-C ends it.
 
-    folder = RunFolder.open(run)
-    app = create_app(
-        lambda: analysis_of(run), title=folder.info().name, stamp=lambda: _stamp(folder)
-    )
+    The address in the browser carries the view: copy it to keep or to share it. With --host a
+    token is made and printed with the address; traffic is not encrypted, so beyond a trusted
+    network prefer ssh -L.
+    """
+    from cmt_search.cli.console import say
+    from cmt_search.cli.inspecting import studies_of
+    from cmt_search.explorer import create_app, new_token, serve
+    from cmt_search.explorer.serving import LOOPBACK
+
+    studies = studies_of(runs)
+    token = None if host in LOOPBACK else new_token()
+    app = create_app(*studies, token=token, read_ahead=True)
 
     def ready(url: str) -> None:
-        say(f"{folder.info().name}: {url} (Ctrl-C ends)")
+        say(f"{', '.join(study.name for study in studies)}: {url} (Ctrl-C ends)")
         if browser:
             webbrowser.open(url)
 
-    serve(app, port=port, on_ready=ready)
-
-
-def _stamp(folder: "RunFolder") -> tuple[int, ...]:
-    """Changes whenever the study does."""
-    files = (folder.study, folder.study.with_name(folder.study.name + "-wal"))
-    return tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in files)
+    serve(app, host=host, port=port, token=token, on_ready=ready)

@@ -8,24 +8,29 @@ import typer
 
 from cmt_search.cli.driving import as_json, as_lines, drive, opened
 from cmt_search.cli.options import (
+    RETRIES,
     Address,
     Cpus,
     Device,
     Executor,
     Gpus,
     Json,
+    Retries,
     RunArgument,
     Slots,
     SpaceArgument,
     Storage,
     TimeLimit,
     Trials,
+    TrialTimeLimit,
     drive_options,
 )
 
 if TYPE_CHECKING:
     from cmt_search.search import RunFolder, TrialRecord
     from cmt_search.space import SearchSpace
+
+_ENDED = ("complete", "pruned", "failed", "infeasible")
 
 
 def run(
@@ -42,6 +47,8 @@ def run(
     gpus_per_trial: Gpus = None,
     storage: Storage = None,
     time_limit: TimeLimit = None,
+    trial_time_limit: TrialTimeLimit = None,
+    retries: Retries = RETRIES,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -59,6 +66,8 @@ def run(
         gpus_per_trial=gpus_per_trial,
         device=device,
         time_limit=time_limit,
+        trial_time_limit=trial_time_limit,
+        retries=retries,
         trials=trials,
         storage=storage,
     )
@@ -76,6 +85,11 @@ def resume(
     gpus_per_trial: Gpus = None,
     storage: Storage = None,
     time_limit: TimeLimit = None,
+    trial_time_limit: TrialTimeLimit = None,
+    retries: Retries = RETRIES,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
+    ] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -92,6 +106,9 @@ def resume(
         gpus_per_trial=gpus_per_trial,
         device=device,
         time_limit=time_limit,
+        trial_time_limit=trial_time_limit,
+        retries=retries,
+        retry_failed=retry_failed,
         trials=trials,
         storage=storage,
     )
@@ -109,17 +126,27 @@ def status(run: RunArgument, json: Json = False) -> None:
     records = read_trials(run)
     planned = space.trials or len(design(space))
     driver = folder.driver()
-    state = _state(records) | {"planned": planned, "driver": str(driver) if driver else None}
+    found = _state(records)
+    done = sum(n for name, n in found["trials"].items() if name in _ENDED)
+    left = max(planned - done, 0)
+    state = found | {
+        "planned": planned,
+        "left": left,
+        "driver": str(driver) if driver else None,
+        "resume": f"cmt-search resume {run}" if left and not driver else None,
+    }
     if json:
         print_json(state)
         return
     counts = ", ".join(f"{count} {name}" for name, count in state["trials"].items()) or "none yet"
     say(f"{run}: {len(records)} of {planned} trials asked for ({counts})")
-    left = planned - sum(n for state, n in state["trials"].items() if state != "running")
     if driver:
-        say(f"driven by {driver}; {max(left, 0)} trials left")
+        say(f"driven by {driver}; {left} trials left")
     elif left > 0:
-        say(f"{left} trials left, and nobody drives it; go on: cmt-search resume {run}")
+        say(f"interrupted: {left} trials left, and no process drives it")
+        say(f"go on: {state['resume']}")
+    for rung, size in state["micro_batches"].items():
+        say(f"rung {rung}: memory ran out; all were trained in micro-batches of {size} images")
     if best := state["best"]:
         say(f"best top1 so far {best['top1']:.1%}: trial {best['trial']} ({best['name']})")
     for reason, count in state["failures"].items():
@@ -214,4 +241,10 @@ def _state(records: "tuple[TrialRecord, ...]") -> dict[str, Any]:
             mean = sum(top1) / len(top1)
             if best is None or mean > best["top1"]:
                 best = {"trial": record.number, "name": record.name, "top1": mean}
-    return {"trials": states, "failures": failures, "best": best}
+    sizes = {
+        i + 1: rung.micro_batch
+        for record in records
+        for i, rung in enumerate(record.rungs)
+        if rung.micro_batch is not None
+    }
+    return {"trials": states, "failures": failures, "best": best, "micro_batches": sizes}

@@ -9,6 +9,7 @@ import typer
 
 from cmt_search.errors import BudgetError, CmtSearchError, RunError
 
+RETRIES = 1  # of a failing training
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
@@ -32,11 +33,19 @@ Storage = Annotated[
     str | None, typer.Option(help="Database URL of the study; default: study.db in the run.")
 ]
 TimeLimit = Annotated[str | None, typer.Option(help="Stop handing out work after, say, 2h.")]
+TrialTimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="Give up a training after, say, 30m, as one that hangs. With --executor inline a "
+        "call that never comes back to Python is not ended."
+    ),
+]
+Retries = Annotated[int, typer.Option(min=0, help="Times that a failing training is tried again.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def seconds(text: str | None) -> float | None:
+def seconds(text: str | None, *, option: str = "--time-limit") -> float | None:
     """Seconds in a duration such as 90s, 30m, 2h or 1d.
 
     Raises:
@@ -46,7 +55,7 @@ def seconds(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None or float(match[1]) == 0:
-        raise CmtSearchError(f"--time-limit {text!r} is no duration; write 90s, 30m, 2h or 1d")
+        raise CmtSearchError(f"{option} {text!r} is no duration; write 90s, 30m, 2h or 1d")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -93,6 +102,9 @@ def drive_options(
     time_limit: str | None,
     trials: int | None = None,
     storage: str | None = None,
+    trial_time_limit: str | None = None,
+    retries: int = RETRIES,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """What `run_search` takes, from the options as they were given.
 
@@ -107,5 +119,8 @@ def drive_options(
         "gpus_per_trial": gpus(gpus_per_trial, device=device),
         "trials": trials,
         "time_limit": seconds(time_limit),
+        "trial_time_limit": seconds(trial_time_limit, option="--trial-time-limit"),
+        "retries": retries,
+        "retry_failed": retry_failed,
         "storage": storage,
     }

@@ -9,7 +9,7 @@ from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
 from cmt_search.errors import BudgetError
 from cmt_search.laws import SEEDS, planned_power, seeds_for
-from cmt_search.search import design
+from cmt_search.search import design, population
 from cmt_search.space import format_quantity
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class Solved:
 
 
 def solved(space: "SearchSpace") -> Solved:
-    """Solve every point of the design.
+    """Solve every point of the design; of a shape search, of what it begins with.
 
     Raises:
         BudgetError: none has its networks.
     """
     points, infeasible = [], {}
-    for point in design(space):
+    for point in design(space) or (population(space) if space.kind == "shape" else ()):
         try:
             points.append((point, space.candidate(point.params, point.name)))
         except BudgetError as error:
@@ -60,11 +60,12 @@ def plan(space: "SearchSpace", *, of: Solved) -> dict[str, Any]:
     """The designed trials, or the ranges that a sampler draws from, as plain values."""
     rows = [_row(candidate, replicate=point.replicate) for point, candidate in of.points]
     trainings = len(of.trainings) * space.seeds
-    if space.kind != "rule":
+    if space.kind == "pareto":
         rows = [
             {"knob": p.name, "from": f"{p.low:g}", "to": f"{p.high:g}", "log": str(p.log)}
             for p in space.parameters()
         ]
+    if space.kind != "rule":
         trainings = (space.trials or 0) * space.seeds * max(1, len(space.ladder.epochs))
     return {
         "kind": space.kind,
@@ -161,6 +162,10 @@ def _macs(space: "SearchSpace") -> int:
 
 
 def _row(candidate: "Candidate", *, replicate: int) -> dict[str, str]:
+    if candidate.shares is None:
+        rung = candidate.rungs[-1]
+        budget = format_quantity(rung.budget or rung.macs)
+        return {"shape": candidate.name, "budget": budget, "network": sizes_text(rung.arch)}
     shares = candidate.shares.values if candidate.shares else ()
     row = {"rule": candidate.name + (f" (again {replicate})" if replicate else "")}
     row |= dict(zip(("depth", "width", "resolution"), (f"{s:.2f}" for s in shares), strict=False))

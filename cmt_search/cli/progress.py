@@ -14,8 +14,12 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from cmt_search.search import Event, JobFinished, JobStarted
+from cmt_search.search import Event, JobFinished, JobStarted, RungRepeated, Stopping, TrialFinished
 
+_STOPPING = {
+    "interrupted": "interrupted: the running trainings are finished; Ctrl-C again stops at once",
+    "time limit": "the time is up: the running trainings are finished; Ctrl-C stops at once",
+}
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -57,6 +61,9 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Take note of what happened."""
+        if isinstance(event, Stopping):
+            self._say(_STOPPING[event.why])
+            return
         if isinstance(event, JobStarted | JobFinished):
             place = (event.job.trial, event.job.rung, event.job.seed)
             if isinstance(event, JobStarted):
@@ -66,10 +73,8 @@ class Progress:
                 self._done += 1
                 if event.measurement is not None:
                     self._best = max(self._best, event.measurement.top1)
-        elif event.state == "failed":
-            reason = (event.reason or "unknown").splitlines()[0]
-            word = "left out" if reason.startswith("infeasible") else "failed"
-            self._say(f"trial {event.number} ({event.name}) {word}: {reason}")
+        if line := _line(event):
+            self._say(line)
         total = self._done + event.plan.jobs
         self._bar.update(self._task, completed=self._done, total=total, state=self._state())
         if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
@@ -83,3 +88,23 @@ class Progress:
         best = f"best top1 {self._best:.1%}" if self._done else "none measured yet"
         names = ", ".join(dict.fromkeys(self._running.values()))
         return f"{best}; now {names}" if names else best
+
+
+def _line(event: Event) -> str | None:
+    """What is worth a line of its own: whatever went wrong."""
+    if isinstance(event, JobFinished) and event.again:
+        return f"trial {event.job.trial} ({event.name}) is tried again: {_first(event.reason)}"
+    if isinstance(event, RungRepeated):
+        return (
+            f"memory ran out: every network is trained again on rung {event.rung + 1}, in "
+            f"micro-batches of {event.micro_batch} images"
+        )
+    if isinstance(event, TrialFinished) and event.state == "failed":
+        reason = _first(event.reason)
+        word = "left out" if reason.startswith("infeasible") else "failed"
+        return f"trial {event.number} ({event.name}) {word}: {reason}"
+    return None
+
+
+def _first(reason: str | None) -> str:
+    return (reason or "unknown").splitlines()[0]

@@ -73,6 +73,10 @@ def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysi
 
     space = space_of(RunFolder.open(path))
     records = read_trials(path)
+    if space.kind == "shape":
+        macs = cost(space.arch).macs if laws else None
+        with threadpool_limits(limits=1, user_api="blas"):
+            return analyse(records, base_macs=macs, seed=space.seed, shapes=True)
     if space.kind != "rule":
         two = len(space.objectives) == 2
         metrics = (space.objectives[1], space.objectives[0]) if two else ("macs", "top1")

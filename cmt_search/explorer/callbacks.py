@@ -2,171 +2,99 @@
 
 from typing import Any
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
-from dash.exceptions import PreventUpdate
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 
-from cmt_search.analysis import Analysis, finding
-from cmt_search.explorer.figures import (
-    blank_figure,
-    curves_figure,
-    trial_curves_figure,
-    triangle_figure,
-)
-from cmt_search.explorer.front_view import clicked_trial, front_figure
-from cmt_search.explorer.layout import GRAPHS
-from cmt_search.explorer.live import Live
-from cmt_search.explorer.table_view import (
-    COLUMNS,
-    Sort,
-    direction,
-    filled_columns,
-    label,
-    next_sort,
-    note,
-    sorted_rows,
-    table_rows,
-    trial_row,
-)
-from cmt_search.explorer.trial_view import HINT, find_trial, trial_panel
+from cmt_search.analysis import finding
+from cmt_search.explorer import front_callbacks, more_callbacks, trial_callbacks
+from cmt_search.explorer.layout import GRAPHS, NOTHING_SELECTED
+from cmt_search.explorer.room import Room
+from cmt_search.explorer.view import FIELDS, TABS, read_selected, read_view
 from cmt_search.explorer.words import evidence, status
 
-POINTED = ("front", "triangle", "curves")  # graphs whose points are trials
+_FIRST_LOOKS = 300  # milliseconds between looks until the study is read
 
 
-def connect(app: Dash, live: Live) -> None:
+def connect(app: Dash, room: Room) -> None:
     """Give the page its behaviour."""
-    _follow(app, live)
-    _draw(app, live)
-    _tabulate(app, live)
-    _select(app, live)
+    _open(app, room)
+    _follow(app, room)
+    _dress(app)
+    front_callbacks.connect(app, room)
+    more_callbacks.connect(app, room)
+    trial_callbacks.connect(app, room)
 
 
-def _follow(app: Dash, live: Live) -> None:
+def _open(app: Dash, room: Room) -> None:
+    """The address decides the controls when the page is opened, and follows them afterwards."""
+
+    @app.callback(
+        *(Output(field.control, "value") for field in FIELDS),
+        Output("selection", "data"),
+        Input("url", "search"),
+    )
+    def open_view(search: str | None) -> tuple[Any, ...]:
+        values = read_view(search)
+        values["run"] = room.study(values["run"]).name
+        analysis = room.snapshot(values["run"]).analysis
+        values["x-metric"] = values["x-metric"] or (
+            analysis.front.metrics[0] if analysis is not None else "macs"
+        )
+        trials = read_selected(search)
+        selection = {**NOTHING_SELECTED, "trials": trials, "by": "address" if trials else ""}
+        return *values.values(), selection
+
+    app.clientside_callback(
+        ClientsideFunction("explorer", "writeAddress"),
+        Output("address", "data"),
+        Input("selection", "data"),
+        *(Input(field.control, "value") for field in FIELDS),
+        State("fields", "data"),
+        prevent_initial_call=True,
+    )
+
+
+def _follow(app: Dash, room: Room) -> None:
     @app.callback(
         Output("version", "data"),
         Output("status", "children"),
+        Output("tick", "interval"),
         Input("tick", "n_intervals"),
+        Input("run", "value"),
         State("version", "data"),
     )
-    def follow(_ticks: int | None, version: int) -> tuple[Any, str]:
-        snapshot = live.refresh()
-        new = no_update if snapshot.version == version else snapshot.version
-        return new, status(snapshot)
-
-
-def _draw(app: Dash, live: Live) -> None:
-    for name in GRAPHS:
-        app.clientside_callback(
-            ClientsideFunction("explorer", "keepView"),
-            Output(name, "figure"),
-            Input(f"{name}-drawn", "data"),
-            State(name, "figure"),
-        )
+    def follow(_ticks: int | None, run: str | None, version: int) -> tuple[Any, ...]:
+        now = room.refresh()
+        pause = 1000 * room.refresh_seconds if room.complete else _FIRST_LOOKS
+        new = no_update if now == version else now
+        return new, status(room.snapshot(run)), pause
 
     @app.callback(
         Output("verdict", "children"),
-        Output("curves-drawn", "data"),
-        Output("triangle-drawn", "data"),
-        Output("triangle-card", "hidden"),
+        Output("title", "children"),
         Input("version", "data"),
+        Input("run", "value"),
     )
-    def draw(_version: int) -> tuple[Any, ...]:
-        analysis = _known(live)
-        triangle = triangle_figure(analysis)
+    def conclude(_version: int, run: str | None) -> tuple[Any, str]:
+        analysis = room.known(run)
         verdict = [
             html.Strong(finding(analysis)),
             html.Ul([html.Li(text) for text in evidence(analysis)]),
         ]
-        return verdict, curves_figure(analysis), triangle or blank_figure(), triangle is None
-
-    @app.callback(
-        Output("front-drawn", "data"),
-        Input("version", "data"),
-        Input("x-metric", "value"),
-        Input("y-metric", "value"),
-        Input("logs", "value"),
-        Input("trial", "value"),
-    )
-    def draw_front(_version: int, x: str, y: str, logs: list[str], trial: int | None) -> Any:
-        return front_figure(_known(live), x=x, y=y, logs=logs, selected=trial)
+        return verdict, room.study(run).name
 
 
-def _tabulate(app: Dash, live: Live) -> None:
-    @app.callback(
-        Output("rows", "children"),
-        Output("table-note", "children"),
-        Output({"type": "head", "column": ALL}, "hidden"),
-        Output({"type": "head", "column": ALL}, "aria-sort"),
-        Output({"type": "sort", "column": ALL}, "children"),
-        Input("version", "data"),
-        Input("sort", "data"),
-    )
-    def tabulate(_version: int, sort: Sort) -> tuple[Any, ...]:
-        rows = sorted_rows([trial_row(record) for record in _known(live).records], sort)
-        columns = filled_columns(rows, sort=sort)
-        return (
-            table_rows(rows, columns=columns),
-            note(len(rows)),
-            [name not in columns for name in COLUMNS],
-            [direction(name, sort=sort) for name in COLUMNS],
-            [label(name, sort=sort) for name in COLUMNS],
+def _dress(app: Dash) -> None:
+    """What needs no server: the colours of figures, and which view is shown."""
+    for name in GRAPHS:
+        app.clientside_callback(
+            ClientsideFunction("explorer", "dress"),
+            Output(name, "figure"),
+            Input(f"{name}-drawn", "data"),
+            Input("theme", "value"),
+            State(name, "figure"),
         )
-
-    @app.callback(
-        Output("sort", "data"),
-        Input({"type": "sort", "column": ALL}, "n_clicks"),
-        State("sort", "data"),
-        prevent_initial_call=True,
+    app.clientside_callback(
+        ClientsideFunction("explorer", "showTab"),
+        *(Output(f"tab-{name}", "hidden") for name in TABS),
+        Input("tab", "value"),
     )
-    def order(_clicks: list[int | None], sort: Sort) -> Sort:
-        _require_click()
-        return next_sort(sort, clicked=ctx.triggered_id["column"])
-
-
-def _select(app: Dash, live: Live) -> None:
-    # Clicks are taken off the graphs, so that a second click on the same point is a new one.
-    @app.callback(
-        Output("trial", "value"),
-        *(Output(name, "clickData") for name in POINTED),
-        *(Input(name, "clickData") for name in POINTED),
-        Input({"type": "row", "trial": ALL}, "n_clicks"),
-        prevent_initial_call=True,
-    )
-    def select(*clicks: Any) -> tuple[Any, ...]:
-        _require_click()
-        source = ctx.triggered_id
-        number = (
-            clicked_trial(_known(live), clicks[POINTED.index(source)])
-            if source in POINTED
-            else source["trial"]
-        )
-        return (no_update if number is None else number, *(None for _ in POINTED))
-
-    @app.callback(
-        Output("trial-panel", "children"),
-        Output("trial-curves-drawn", "data"),
-        Output("trial-curves-place", "hidden"),
-        Input("trial", "value"),
-        Input("version", "data"),
-    )
-    def show(number: int | None, _version: int) -> tuple[Any, Any, bool]:
-        analysis = _known(live)
-        record = find_trial(analysis.records, number)
-        if record is None:
-            missing = HINT if number is None else f"There is no trial {number}. {HINT}"
-            return html.P(missing), blank_figure(), True
-        curves = trial_curves_figure(analysis, record)
-        return trial_panel(record), curves or blank_figure(), curves is None
-
-
-def _known(live: Live) -> Analysis:
-    analysis = live.snapshot.analysis
-    if analysis is None:
-        raise PreventUpdate
-    return analysis
-
-
-def _require_click() -> None:
-    """Leave when nothing was clicked: new rows and heads report themselves as well."""
-    if not any(trigger["value"] for trigger in ctx.triggered):
-        raise PreventUpdate

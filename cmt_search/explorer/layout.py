@@ -4,75 +4,248 @@ from typing import Any
 
 from dash import dcc, html
 
+from cmt_search.analysis.figure_front import CATEGORIES
+from cmt_search.analysis.metrics import METRICS
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.live import Snapshot
-from cmt_search.explorer.metrics import METRICS
+from cmt_search.explorer.study import Studies
 from cmt_search.explorer.table_view import FIRST_SORT, trials_table
 from cmt_search.explorer.trial_view import HINT
+from cmt_search.explorer.view import FIELDS, NO_METRIC, OVERLAY_LABELS, SELECTED, TABS, THEMES
 from cmt_search.explorer.words import status
+from cmt_search.search.importance import EVALUATORS
 
-GRAPHS = ("front", "triangle", "curves", "trial-curves")
-GRAPH_CONFIG = {"displaylogo": False}
+GRAPHS = (
+    *("front", "parallel", "triangle", "curves", "trial-curves"),
+    *("progress", "importances", "timeline", "failures"),
+)
+NOTHING_SELECTED: dict[str, Any] = {"trials": None, "by": "", "ranges": {}}
+_CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": "hover"}
+_CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
 
-def page(*, title: str, refresh_seconds: float) -> Any:
+def page(studies: Studies, *, refresh_seconds: float) -> Any:
     """The page before any study is read."""
     return html.Div(
         [
+            dcc.Location(id="url", refresh=False),
             dcc.Interval(id="tick", interval=1000 * refresh_seconds),
             dcc.Store(id="version", data=0),
             dcc.Store(id="sort", data=FIRST_SORT),
-            html.Header(
-                [
-                    html.H1(title),
-                    html.P(status(Snapshot()), id="status", role="status"),
-                ]
-            ),
-            html.Div([html.Main(_views()), _trial()], className="columns"),
+            dcc.Store(id="table-page", data=0),
+            dcc.Store(id="selection", data=NOTHING_SELECTED),
+            dcc.Store(id="fields", data=_fields(studies)),
+            dcc.Store(id="address"),
+            dcc.Download(id="download"),
+            html.A("Skip to the trials", href="#trials", className="skip"),
+            _header(studies),
+            html.Div([html.Main(_views(studies)), _trial()], className="columns"),
         ],
         className="page",
     )
 
 
-def _views() -> list[Any]:
-    return [
-        html.Section(id="verdict", className="card verdict"),
-        _card("Front", _axis_controls(), _graph("front")),
-        _card("Triangle", _graph("triangle"), id="triangle-card", hidden=True),
-        _card("Learning curves", _graph("curves")),
-        _card("Trials", html.P(id="table-note", className="note"), trials_table(), id="trials"),
-    ]
+def _fields(studies: Studies) -> list[list[Any]]:
+    """Names in the address, with the values that it leaves out."""
+    first = {"run": next(iter(studies))}
+    return [[f.name, first.get(f.name, f.default)] for f in FIELDS] + [[SELECTED, None]]
 
 
-def _trial() -> Any:
-    return html.Aside(
+def _header(studies: Studies) -> Any:
+    names = list(studies)
+    run = dcc.Dropdown(
+        names, names[0], id="run", clearable=False, searchable=False, className="wide"
+    )
+    return html.Header(
         [
-            html.Label(
-                ["Trial ", dcc.Input(id="trial", type="number", min=0, step=1, debounce=True)]
+            html.Div(
+                [
+                    html.H1(names[0], id="title"),
+                    html.Div(_labelled("Run", run), hidden=len(names) == 1),
+                    _group("View", _radio(TABS, "front", id="tab")),
+                    _group("Colours", _radio({name: name for name in THEMES}, "auto", id="theme")),
+                ],
+                className="bar",
             ),
-            html.Div(html.P(HINT), id="trial-panel"),
-            html.Div(_graph("trial-curves"), id="trial-curves-place", hidden=True),
-        ],
-        className="card trial",
-        **{"aria-label": "One trial"},
+            html.P(status(Snapshot()), id="status", role="status"),
+        ]
     )
 
 
-def _axis_controls() -> Any:
-    options = [{"label": metric.short, "value": name} for name, metric in METRICS.items()]
-    scales = [{"label": "across", "value": "x"}, {"label": "up", "value": "y"}]
+def _views(studies: Studies) -> list[Any]:
+    return [
+        html.Section(id="verdict", className="card verdict"),
+        html.Div(_front(studies), id="tab-front"),
+        html.Div(_triangle(), id="tab-triangle", hidden=True),
+        html.Div(_progress(), id="tab-progress", hidden=True),
+    ]
+
+
+def _front(studies: Studies) -> list[Any]:
+    return [
+        _card("Front", _front_controls(studies), _graph("front")),
+        _card("Parallel coordinates", _graph("parallel")),
+        _card(
+            "Trials",
+            html.Div(
+                [
+                    _labelled(
+                        "Filter",
+                        dcc.Input(
+                            id="filter",
+                            value="",
+                            placeholder="words in name, state, reason",
+                            debounce=True,
+                        ),
+                    ),
+                    html.Button("Select these rows", id="select-rows"),
+                    html.Button("Clear the selection", id="clear"),
+                    html.Button("Selection as CSV", id="to-csv"),
+                    html.Span(id="selected-note", role="status", className="note"),
+                ],
+                className="controls",
+            ),
+            html.P(id="table-note", className="note"),
+            trials_table(),
+            html.Div(
+                [
+                    html.Button("Previous", id="previous-page"),
+                    html.Span(id="page-note", className="note"),
+                    html.Button("Next", id="next-page"),
+                ],
+                className="controls pager",
+            ),
+            id="trials",
+        ),
+    ]
+
+
+def _front_controls(studies: Studies) -> Any:
+    metrics = [{"label": metric.short, "value": name} for name, metric in METRICS.items()]
+    third = [{"label": "none (2-D)", "value": NO_METRIC}, *metrics]
+    axes = {"x": "across", "y": "up", "z": "deep"}
+    overlays = OVERLAY_LABELS | (
+        {f"run:{name}": f"run {name}" for name in studies} if len(studies) > 1 else {}
+    )
     return html.Div(
         [
-            _group("Across", dcc.RadioItems(options, "macs", id="x-metric", inline=True)),
-            _group("Up", dcc.RadioItems(options, "top1", id="y-metric", inline=True)),
-            _group("Log scale", dcc.Checklist(scales, ["x"], id="logs", inline=True)),
+            _labelled("Across", _dropdown("x-metric", metrics, None)),
+            _labelled("Up", _dropdown("y-metric", metrics, "top1")),
+            _labelled("Deep", _dropdown("z-metric", third, NO_METRIC)),
+            _group("Log scale", _checks(axes, ["x"], id="logs")),
+            _group("Flipped", _checks(axes, [], id="flips")),
+            _group(
+                "Shown",
+                _checks({**CATEGORIES, "bars": "error bars"}, list(CATEGORIES), id="shown"),
+            ),
+            _group("Laid over", _checks(overlays, [], id="overlays")),
         ],
         className="controls",
     )
 
 
+def _triangle() -> list[Any]:
+    share: dict[str, Any] = {"min": 0, "max": 1, "step": 0.01, "marks": {0: "0", 1: "1"}}
+    return [
+        html.Section(
+            [
+                html.H2("Triangle"),
+                html.P(id="triangle-missing", className="note"),
+                html.Div(
+                    [
+                        _slider(
+                            "Budget",
+                            dcc.Slider(0, 1, id="budget", step=0.01, allow_direct_input=False),
+                        ),
+                        _slider("Depth's share", dcc.Slider(id="depth-share", **share)),
+                        _slider("Width's share", dcc.Slider(id="width-share", **share)),
+                        html.P(id="chosen-note", className="note", role="status"),
+                    ],
+                    className="sliders",
+                ),
+                _graph("triangle"),
+                html.H3("The network of the chosen point"),
+                html.Div(id="solved"),
+            ],
+            className="card",
+            id="triangle-card",
+        )
+    ]
+
+
+def _progress() -> list[Any]:
+    metrics = [{"label": METRICS[name].short, "value": name} for name in METRICS]
+    return [
+        _card("Progress", _graph("progress")),
+        _card("Learning curves", _graph("curves")),
+        _card(
+            "Importances",
+            html.Div(
+                [
+                    _labelled("Of", _dropdown("importance-metric", metrics, "top1")),
+                    _group("By", _radio(dict(EVALUATORS), "ped-anova", id="importance-judge")),
+                ],
+                className="controls",
+            ),
+            html.P(id="importances-missing", className="note"),
+            html.Div(_graph("importances"), id="importances-place"),
+        ),
+        _card("Timeline", _graph("timeline")),
+        _card(
+            "Failures",
+            html.P(id="failures-missing", className="note"),
+            html.Div(_graph("failures"), id="failures-place"),
+        ),
+    ]
+
+
+def _trial() -> Any:
+    def number(name: str) -> Any:
+        return dcc.Input(id=name, type="number", min=0, step=1, debounce=True)
+
+    return html.Aside(
+        [
+            html.Div(
+                [
+                    html.Label(["Trial ", number("trial")]),
+                    html.Label(["against ", number("other")]),
+                    html.Button("Export as YAML", id="export-trial", disabled=True),
+                ],
+                className="controls",
+            ),
+            html.P(id="exported", role="status", className="note"),
+            html.Div(html.P(HINT), id="trial-panel"),
+            html.Div(_graph("trial-curves"), id="trial-curves-place", hidden=True),
+        ],
+        className="card trial",
+        **{"aria-label": "One trial, or two"},
+    )
+
+
 def _group(legend: str, control: Any) -> Any:
     return html.Fieldset([html.Legend(legend), control])
+
+
+def _labelled(label: str, control: Any) -> Any:
+    return html.Div([html.Label(label, htmlFor=control.id), control], className="labelled")
+
+
+def _slider(label: str, control: Any) -> Any:
+    return html.Div([html.Span(label, className="label"), control], className="slider")
+
+
+def _radio(labels: dict[Any, str], value: str, *, id: str) -> Any:  # noqa: A002
+    options = [{"label": label, "value": name} for name, label in labels.items()]
+    return dcc.RadioItems(options, value, id=id, inline=True)
+
+
+def _checks(labels: dict[str, str], value: list[str], *, id: str) -> Any:  # noqa: A002
+    options = [{"label": label, "value": name} for name, label in labels.items()]
+    return dcc.Checklist(options, value, id=id, inline=True)
+
+
+def _dropdown(name: str, options: list[dict[str, str]], value: str | None) -> Any:
+    return dcc.Dropdown(options, value, id=name, clearable=False, searchable=False)
 
 
 def _card(heading: str, *parts: Any, **properties: Any) -> Any:
@@ -81,5 +254,6 @@ def _card(heading: str, *parts: Any, **properties: Any) -> Any:
 
 def _graph(name: str) -> Any:
     assert name in GRAPHS
-    drawn = dcc.Store(id=f"{name}-drawn")  # what the server drew; the browser adds the user's zoom
-    return html.Div([drawn, dcc.Graph(id=name, figure=blank_figure(), config=GRAPH_CONFIG)])
+    drawn = dcc.Store(id=f"{name}-drawn")  # what the server drew; the browser adds zoom and theme
+    graph = dcc.Graph(id=name, figure=blank_figure(), config=_CONFIGS.get(name, _CONFIG))
+    return html.Div([drawn, graph])

@@ -9,6 +9,7 @@ from cmt_search.analysis import Analysis
 from cmt_search.errors import CmtSearchError
 
 Stamp = Callable[[], Hashable]
+_REST = 3  # times as long as it took to read, before it is read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,6 +30,7 @@ class Live:
         self._stamp = stamp
         self._seen: Hashable = None
         self._reading = threading.Lock()
+        self._rest_until = 0.0  # of the monotonic clock
         self._snapshot = Snapshot()
 
     @property
@@ -50,15 +52,21 @@ class Live:
 
     def _read(self) -> None:
         old = self._snapshot
+        if old.version and not old.problem and time.monotonic() < self._rest_until:
+            return
         # Taken before reading: what is written meanwhile is then seen next time.
         stamp = self._stamp() if self._stamp else None
         if self._stamp and old.version and not old.problem and stamp == self._seen:
             return
+        began = time.monotonic()
         try:
             analysis = self._load()
         except CmtSearchError as error:  # no study yet, or one that is being moved
             self._snapshot = replace(old, problem=str(error))
             return
+        took = time.monotonic() - began
+        # A large study that grows all the time must not keep a core busy with reading it.
+        self._rest_until = time.monotonic() + (_REST * took if took > 1 else 0)
         self._seen = stamp
         if old.analysis is not None and old.analysis.records == analysis.records:
             self._snapshot = replace(old, problem="")

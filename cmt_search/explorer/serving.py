@@ -1,4 +1,4 @@
-"""Serving the explorer to the browser of this machine, and to nobody else."""
+"""Serving the explorer: to the browser of this machine, and elsewhere to who has the token."""
 
 import socket
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from dash import Dash
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from cmt_search.errors import RunError
+from cmt_search.explorer.access import PARAMETER
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -23,14 +24,17 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    token: str | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until Ctrl-C; port 0 takes any free one. `on_ready` is called once with the URL.
 
+    The token is the one that the app was made with.
+
     Raises:
-        RunError: the host is not this machine, or the port is taken.
+        RunError: the host is not this machine and there is no token, or the port is taken.
     """
-    check_host(host, port=port)
+    check_host(host, port=port, token=token)
     with _bound(host, port) as listener:
         port = listener.getsockname()[1]
         # The socket is bound here because werkzeug ends the process where a port is taken.
@@ -44,30 +48,31 @@ def serve(
         )
         try:
             if on_ready is not None:
-                on_ready(f"http://{host}:{port}/")
+                on_ready(f"http://{host}:{port}/" + (f"?{PARAMETER}={token}" if token else ""))
             server.serve_forever()  # returns at Ctrl-C
         finally:
             server.server_close()
 
 
-def check_host(host: str, *, port: int = 0) -> None:
-    """Refuse to be seen from elsewhere: nothing asks yet who is looking.
+def check_host(host: str, *, port: int = 0, token: str | None = None) -> None:
+    """Refuse to be seen from elsewhere by everybody.
 
     Raises:
-        RunError: the host is not the loopback of this machine.
+        RunError: the host is not the loopback of this machine, and there is no token.
     """
-    if host in LOOPBACK:
+    if host in LOOPBACK or token:
         return
     port = port or 8050
     raise RunError(
-        f"host {host!r} would show the study to everybody who reaches this machine, and the "
-        f"explorer has no password; use 127.0.0.1 with --port {port}, and from elsewhere "
+        f"host {host!r} would show the study to everybody who reaches this machine; give a token, "
+        f"or use 127.0.0.1 with --port {port}, and from elsewhere "
         f"`ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
     )
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -1,6 +1,6 @@
 """The table of trials: values to sort by, and the same values as text."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, TypedDict
@@ -12,7 +12,7 @@ from cmt_search.analysis.wording import MISSING, macs_text, percent
 from cmt_search.search import TrialRecord
 
 Row = Mapping[str, Any]  # a value per column; None: not known
-SHOWN = 200  # rows that a browser draws at once without waiting
+SHOWN = 100  # rows of a page: what a browser draws without waiting
 
 
 class Sort(TypedDict):
@@ -111,12 +111,22 @@ def trials_table() -> Any:
         )
         for name in COLUMNS
     ]
-    return html.Table([html.Thead(html.Tr(heads)), html.Tbody(id="rows")])
+    tick = html.Th(html.Span("selected", className="hidden-text"), scope="col")
+    return html.Table([html.Thead(html.Tr([tick, *heads])), html.Tbody(id="rows")])
 
 
-def table_rows(rows: Sequence[Row], *, columns: Sequence[str]) -> list[Any]:
-    """The first rows as elements."""
-    return [_table_row(row, columns=columns) for row in rows[:SHOWN]]
+def matching(rows: Iterable[Row], words: str | None) -> list[Row]:
+    """The rows whose name, state or reason hold all words."""
+    wanted = (words or "").lower().split()
+    return [row for row in rows if all(word in _said(row) for word in wanted)]
+
+
+def table_rows(
+    rows: Sequence[Row], *, columns: Sequence[str], picked: Collection[int] = ()
+) -> list[Any]:
+    """Rows as elements; those picked are marked."""
+    chosen = set(picked)
+    return [_table_row(row, columns=columns, picked=row["trial"] in chosen) for row in rows]
 
 
 def direction(name: str, *, sort: Sort) -> str:
@@ -131,15 +141,35 @@ def label(name: str, *, sort: Sort) -> str:
     return name + _ARROWS[direction(name, sort=sort)]
 
 
-def note(count: int) -> str:
+def note() -> str:
     """What is to be known of the table."""
-    meaning = "Accuracy is the mean over seeds on the last rung that was measured."
-    if count <= SHOWN:
-        return meaning
-    return f"{meaning} The first {SHOWN} of {count} rows are shown; sort to see others."
+    return (
+        "Accuracy is the mean over seeds on the last rung that was measured. A tick selects a "
+        "trial in all views; a click anywhere in a row shows it."
+    )
 
 
-def _table_row(row: Row, *, columns: Sequence[str]) -> Any:
+def page_note(start: int, count: int, *, every: int) -> str:
+    """Which rows are shown, of how many."""
+    of = f"{count}" if count == every else f"{count} (of {every} trials)"
+    return f"rows {start + 1} to {min(start + SHOWN, count)} of {of}" if count else "no rows"
+
+
+def _said(row: Row) -> str:
+    return f"{row['trial']} {row['name']} {row['state']} {row['reason'] or ''}".lower()
+
+
+def _table_row(row: Row, *, columns: Sequence[str], picked: bool) -> Any:
+    number = row["trial"]
+    tick = html.Td(
+        html.Button(
+            "\N{BALLOT BOX WITH CHECK}" if picked else "\N{BALLOT BOX}",
+            id={"type": "pick", "trial": number},
+            className="plain tick",
+            title=f"{'drop' if picked else 'select'} trial {number}",
+            **{"aria-pressed": str(picked).lower()},
+        )
+    )
     cells = [
         html.Td(
             # A click on the button reaches the row as well: one handler for mouse and keyboard.
@@ -151,7 +181,8 @@ def _table_row(row: Row, *, columns: Sequence[str]) -> Any:
         for name in columns
         for text in [_text(name, row[name])]
     ]
-    return html.Tr(cells, id={"type": "row", "trial": row["trial"]}, className=row["state"])
+    state = f"{row['state']} picked" if picked else row["state"]
+    return html.Tr([tick, *cells], id={"type": "row", "trial": number}, className=state)
 
 
 def _text(name: str, value: Any) -> str:

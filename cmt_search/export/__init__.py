@@ -1,15 +1,38 @@
-"""Variants as files that timm and training scripts load, and back."""
+"""Variants, families and studies as files that other programs load, and back."""
 
 from cmt_search.export.family import read_family, write_family
-from cmt_search.export.files import load, load_variant, write_timm, write_yaml
+from cmt_search.export.formats import FORMATS, Format, export
+from cmt_search.export.package import write_package
+from cmt_search.export.reading import load, load_variant
+from cmt_search.export.registering import register, timm_name, variants_in
+from cmt_search.export.schema import SCHEMAS, write_schemas
+from cmt_search.export.source import Source, Weights
+from cmt_search.export.study import STUDY_FORMATS, export_study, load_study
+from cmt_search.export.training import kept_weights, retrain
 from cmt_search.export.variant import Variant
+from cmt_search.export.weights import load_weights
 
 __all__ = [
+    "FORMATS",
+    "SCHEMAS",
+    "STUDY_FORMATS",
+    "Format",
+    "Source",
     "Variant",
+    "Weights",
+    "export",
+    "export_study",
+    "kept_weights",
     "load",
+    "load_study",
     "load_variant",
+    "load_weights",
     "read_family",
+    "register",
+    "retrain",
+    "timm_name",
+    "variants_in",
     "write_family",
-    "write_timm",
-    "write_yaml",
+    "write_package",
+    "write_schemas",
 ]

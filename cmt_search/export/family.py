@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from cmt_search.arch import Arch
+from cmt_search.atomic import write_whole
 from cmt_search.errors import CmtSearchError, ExportError
 from cmt_search.export.variant import Variant
 from cmt_search.scaling import Family
@@ -26,7 +27,11 @@ def write_family(
 ) -> Path:
     """Write the members under `names` (by budget in MACs), and why budgets are `missing`.
 
-    Other rules' families are kept `beside` it for comparison; they are not read back.
+    Other rules' families are kept `beside` it for comparison; they are not read back. The keys of
+    the members come last: a file that was cut short has none.
+
+    Raises:
+        ExportError: the file cannot be written.
     """
     data = family.to_dict()
     data["members"] = [
@@ -40,10 +45,12 @@ def write_family(
         **data,
         "missing": dict(missing),
         "beside": [other.to_dict() for other in beside],
+        "keys": [member.arch.key for member in family.members],
     }
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(yaml.safe_dump(whole, sort_keys=False, width=100), encoding="utf-8")
-    return partial.replace(path)
+    try:
+        return write_whole(path, yaml.safe_dump(whole, sort_keys=False, width=100))
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
 
 
 def read_family(path: Path) -> tuple[Variant, ...]:
@@ -67,15 +74,28 @@ def read_family(path: Path) -> tuple[Variant, ...]:
     rows = data.get("members")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ExportError(f"{path}: members is no list of networks; write the family again")
-    origin = {key: data.get(key) for key in ("rule", "shares", "evidence")}
-    return tuple(_member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in rows)
+    for name in ("rule", "shares", "evidence", "keys"):
+        if name not in data:
+            raise ExportError(
+                f"{path}: {name} is missing, so the file was changed or cut short; "
+                "write the family again"
+            )
+    origin = {key: data[key] for key in ("rule", "shares", "evidence")}
+    members = tuple(_member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in rows)
+    if data["keys"] != [member.arch.key for member in members]:
+        raise ExportError(
+            f"{path}: keys={data['keys']!r} are not those of its members; write the family again"
+        )
+    return members
 
 
 def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) -> Variant:
     provenance = {**origin, "budget": row.get("budget"), "realised": row.get("realised_shares")}
     try:
         variant = Variant(name=row["name"], arch=Arch.from_dict(row["arch"]), provenance=provenance)
-    except (KeyError, CmtSearchError) as error:
+    except KeyError as error:
+        raise ExportError(f"{where}: {error.args[0]} is missing; write the family again") from error
+    except (CmtSearchError, TypeError) as error:
         raise ExportError(f"{where}: {error}; write the family again") from error
     variant.check(row, where=where)
     return variant

@@ -21,18 +21,21 @@ class Variant:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # plain values
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a file; key and cost stand in it so that a change is noticed."""
+        """The content of a file; key and cost stand in it so that a change is noticed.
+
+        The key comes last: a file that was cut short has none.
+        """
         measured = cost(self.arch)
         return {
             "format": FORMAT,
             "version": VERSION,
             "name": self.name,
-            "key": self.arch.key,
             "params": measured.params,
             "macs": measured.macs,
             "activations": measured.activations,
             "arch": self.arch.to_dict(),
             "provenance": dict(self.provenance),
+            "key": self.arch.key,
         }
 
     @classmethod
@@ -53,13 +56,21 @@ class Variant:
                 f"{where}: version={data.get('version')!r} is not {VERSION}; "
                 "read it with the cmt_search that wrote it, or export it again"
             )
-        for name in ("name", "arch"):
+        for name in ("name", "arch", "params", "macs", "activations", "provenance", "key"):
             if name not in data:
-                raise ExportError(f"{where}: {name} is missing; export the variant again")
+                raise ExportError(
+                    f"{where}: {name} is missing, so the file was changed or cut short; "
+                    "export the variant again"
+                )
+        if not isinstance(data["provenance"], Mapping):
+            raise ExportError(
+                f"{where}: provenance={data['provenance']!r} is no mapping; "
+                "export the variant again"
+            )
         variant = cls(
             name=str(data["name"]),
             arch=Arch.from_dict(data["arch"]),
-            provenance=data.get("provenance") or {},
+            provenance=dict(data["provenance"]),
         )
         variant.check(data, where=where)
         return variant

@@ -1,5 +1,6 @@
 """What a search calls to measure a network."""
 
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
@@ -43,9 +44,17 @@ class ProxyEvaluator:
         self._at = lru_cache(maxsize=2)(self._prepare)
 
     def __call__(
-        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
+        self,
+        arch: Arch,
+        *,
+        fidelity: Fidelity,
+        seed: int,
+        folder: Path | None = None,
+        micro_batch: int | None = None,
     ) -> Measurement:
         """Train `arch` and measure it; `folder` keeps the state between epochs.
+
+        `micro_batch` takes the place of the recipe's, where memory ran out before.
 
         Raises:
             DataError: the images cannot be read, or the network does not fit them.
@@ -55,7 +64,9 @@ class ProxyEvaluator:
         return train(
             arch,
             data=self._at(fidelity.image_size or arch.resolution),
-            recipe=self.recipe,
+            recipe=self.recipe
+            if micro_batch is None
+            else replace(self.recipe, micro_batch=micro_batch),
             fidelity=fidelity,
             seed=seed,
             device=self.device,

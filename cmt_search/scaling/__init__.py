@@ -1,5 +1,6 @@
 """Compound scaling rules as shares of compute, and the networks they give at a budget."""
 
+from cmt_search.scaling.at_budget import shape_at
 from cmt_search.scaling.describe import (
     RuleRow,
     describe_rule,
@@ -78,5 +79,6 @@ __all__ = [
     "realised_coordinates",
     "realised_shares",
     "realised_stage_ratio",
+    "shape_at",
     "shaped",
 ]

@@ -10,8 +10,11 @@ from cmt_search.search.job import (
     Listener,
     Outcome,
     Plan,
+    RungRepeated,
+    Stopping,
     TrialFinished,
 )
+from cmt_search.search.population import population
 from cmt_search.search.protocols import Sampler, Space
 from cmt_search.search.reading import read_trials
 from cmt_search.search.record import RungRecord, State, TrialRecord
@@ -33,13 +36,16 @@ __all__ = [
     "RunFolder",
     "RunInfo",
     "RungRecord",
+    "RungRepeated",
     "Sampler",
     "Space",
     "Specimen",
     "State",
+    "Stopping",
     "TrialFinished",
     "TrialRecord",
     "design",
+    "population",
     "read_trials",
     "run_search",
     "specimens",

@@ -5,7 +5,7 @@ only; what is nested is a JSON text. A measurement is one attribute: written who
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.arch import Arch
@@ -23,7 +23,14 @@ REPLICATE = "replicate"
 RUNGS_PASSED = "rungs_passed"  # after which the trial was let go on
 REASON = "reason"
 INFEASIBLE = "infeasible"  # true where no network meets the limits
+SAMPLER_MEMORY = "sampler_memory"  # what the sampler keeps of the trial, as JSON
+REPEATS = "repeats"  # number of the trial that this one takes the place of
+MICRO_BATCHES = "micro_batches"  # of the study: images per pass by rung, where memory ran out
+RESULTS = ("top1", "loss")  # of the last rung, to sort by in optuna-dashboard
 _MEASUREMENT = "measurement"
+
+Measured = dict[tuple[int, int], tuple[Measurement, bool]]
+"""By rung and place among the seeds: the measurement, and whether it was reused."""
 
 _STATES: dict[str, State] = {
     "RUNNING": "running",
@@ -55,6 +62,12 @@ def candidate_attributes(candidate: Candidate, *, replicate: int) -> dict[str, A
     }
 
 
+def without_results(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What was known of a trial when it was asked for."""
+    results = {REASON, RUNGS_PASSED, *RESULTS, *(key for key, *_ in _measurement_keys(attributes))}
+    return {key: value for key, value in attributes.items() if key not in results}
+
+
 def read_candidate(attributes: Mapping[str, Any]) -> Candidate:
     """Read what `candidate_attributes` wrote."""
     shares = [attributes.get(f"share_{n}") for n in DIMENSIONS]
@@ -65,9 +78,10 @@ def read_candidate(attributes: Mapping[str, Any]) -> Candidate:
     )
 
 
-def measurement_key(rung: int, *, place: int) -> str:
+def measurement_key(rung: int, *, place: int, micro_batch: int | None) -> str:
     """The attribute that holds the measurement of a rung with the `place`-th of its seeds."""
-    return f"{_MEASUREMENT}_{rung}_{place}"
+    key = f"{_MEASUREMENT}_{rung}_{place}"
+    return key if micro_batch is None else f"{key}_{micro_batch}"
 
 
 def measurement_text(measurement: Measurement, *, reused: bool) -> str:
@@ -83,28 +97,68 @@ def read_measurement(text: str) -> tuple[Measurement, bool]:
 
 
 def read_measurements(
-    attributes: Mapping[str, Any],
-) -> dict[tuple[int, int], tuple[Measurement, bool]]:
-    """All measurements of a trial by (rung, place), in order."""
-    found = {}
-    for key, text in attributes.items():
-        kind, *where = key.split("_")
-        if kind == _MEASUREMENT:
-            found[int(where[0]), int(where[1])] = read_measurement(text)
+    attributes: Mapping[str, Any], *, micro_batches: Mapping[int, int]
+) -> Measured:
+    """The measurements of a trial that count, in order: those with the rung's micro-batch."""
+    found = {
+        (rung, place): read_measurement(attributes[key])
+        for key, rung, place, micro_batch in _measurement_keys(attributes)
+        if micro_batch == micro_batches.get(rung)
+    }
     return dict(sorted(found.items()))
 
 
-def trial_record(trial: "FrozenTrial") -> TrialRecord:
-    """One trial of a study as plain values."""
-    attributes = trial.user_attrs
+def rungs_measured_otherwise(
+    attributes: Mapping[str, Any], *, micro_batches: Mapping[int, int]
+) -> set[int]:
+    """Rungs with a measurement that counts no more, and none in its place."""
+    keys = list(_measurement_keys(attributes))
+    now = {(rung, place) for _, rung, place, size in keys if size == micro_batches.get(rung)}
+    return {rung for _, rung, place, _ in keys if (rung, place) not in now}
+
+
+def read_micro_batches(attributes: Mapping[str, Any]) -> dict[int, int]:
+    """Images per pass by rung, from the study's attributes; rungs not in it have the recipe's."""
+    return {int(rung): size for rung, size in (attributes.get(MICRO_BATCHES) or {}).items()}
+
+
+def micro_batches_value(micro_batches: Mapping[int, int]) -> dict[str, int]:
+    """What `read_micro_batches` reads."""
+    return {str(rung): size for rung, size in sorted(micro_batches.items())}
+
+
+def _measurement_keys(
+    attributes: Mapping[str, Any],
+) -> Iterator[tuple[str, int, int, int | None]]:
+    """Key, rung, place and micro-batch of every measurement."""
+    for key in attributes:
+        kind, *where = key.split("_")
+        if kind == _MEASUREMENT:
+            rung, place, *size = map(int, where)
+            yield key, rung, place, size[0] if size else None
+
+
+def trial_record(
+    trial: "FrozenTrial", *, micro_batches: Mapping[int, int] | None = None, driven: bool = True
+) -> TrialRecord:
+    """One trial of a study as plain values; `driven`: some process is at work on the study."""
+    attributes, sizes = trial.user_attrs, micro_batches or {}
     state = state_of(trial.state)
+    if state == "running" and not driven:
+        state = "interrupted"
     candidate = read_candidate(attributes) if CANDIDATE in attributes else None
-    found = read_measurements(attributes)
+    found = read_measurements(attributes, micro_batches=sizes)
     rungs = []
     for i, rung in enumerate(candidate.rungs if candidate else ()):
         here = [pair for (at, _), pair in found.items() if at == i]
         measurements, reused = [m for m, _ in here], [r for _, r in here]
-        rungs.append(RungRecord(rung=rung, measurements=tuple(measurements), reused=tuple(reused)))
+        record = RungRecord(
+            rung=rung,
+            measurements=tuple(measurements),
+            reused=tuple(reused),
+            micro_batch=sizes.get(i),
+        )
+        rungs.append(record)
     return TrialRecord(
         number=trial.number,
         state=state,
@@ -115,7 +169,10 @@ def trial_record(trial: "FrozenTrial") -> TrialRecord:
         replicate=attributes.get(REPLICATE, 0),
         values=tuple(trial.values) if state == "complete" else (),
         reason=attributes.get(REASON),
+        repeats=attributes.get(REPEATS),
         seconds=sum(m.seconds for m, reused in found.values() if not reused),
+        started=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )
 
 
@@ -135,6 +192,7 @@ def _rung_to_dict(rung: Rung) -> dict[str, Any]:
         **_figures(rung),
         "budget": rung.budget,
         "realised": rung.realised.values if rung.realised else None,
+        **({} if rung.growth is None else {"growth": rung.growth}),
     }
 
 

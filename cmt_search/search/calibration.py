@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, Self
 
 from cmt_search.arch import Arch
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.design import design
+from cmt_search.search.population import population, sample_networks
 from cmt_search.search.protocols import Space
 from cmt_search.space.candidate import Candidate, Parameter, Rung
-
-_DRAWS = 16  # per network wanted, of a free search: enough to fill every stratum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,9 @@ class ListSampler:
 
     name: str = "design"
     lattice: int = 0
+    augmented: bool = False
     replicates: int = 1
+    population: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,10 @@ class CalibrationSpace:
         levels = [asdict(level) for level in self.levels]
         text = json.dumps([self.of, keys, levels, self.seeds, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def counted(self) -> Self:
+        """The same: the networks of a list are known."""
+        return self
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The place in the list."""
@@ -116,13 +120,14 @@ def specimens(space: Space, *, count: int) -> tuple[Specimen, ...]:
     """A stratified sample of the networks that a search could ask for.
 
     Of a rule search `count` for each budget, in the order of its design: centroid, the paper's
-    rule and the corners first. Of a free search `count` in all: Sobol points, one from each of as
-    many strata of MACs.
+    rule and the corners first; of a shape search as many, by Sobol points. Of a free search `count`
+    in all: Sobol points, one from each of as many strata of MACs.
 
     Raises:
         SpaceError: fewer than four networks are feasible.
     """
-    found = _of_rules(space, count=count) if space.kind == "rule" else _free(space, count=count)
+    chosen = {"rule": _of_rules, "shape": _shapes}.get(space.kind, _free)
+    found = chosen(space, count=count)
     if len(found) < 4:
         raise SpaceError(
             f"the space gives {len(found)} different networks to calibrate with, and 4 are needed; "
@@ -147,45 +152,17 @@ def _of_rules(space: Space, *, count: int) -> tuple[Specimen, ...]:
 
 
 def _free(space: Space, *, count: int) -> tuple[Specimen, ...]:
-    from scipy.stats import qmc
+    return tuple(
+        Specimen(name=point.name, rung=candidate.rungs[-1], shares=None)
+        for point, candidate in sample_networks(space, count=count)
+    )
 
-    parameters = space.parameters()
-    exponent = math.ceil(math.log2(_DRAWS * count))
-    draws = qmc.Sobol(len(parameters), rng=space.seed).random_base2(exponent)
+
+def _shapes(space: Space, *, count: int) -> tuple[Specimen, ...]:
+    """So many of each budget, each network once."""
+    budgets = next(p.steps or 1 for p in space.parameters() if p.stratum)
     found: dict[str, Specimen] = {}
-    for i, row in enumerate(draws.tolist()):
-        params = {p.name: _placed(p, u) for p, u in zip(parameters, row, strict=True)}
-        try:
-            rung = space.candidate(params, f"sobol {i}").rungs[-1]
-        except BudgetError:
-            continue
-        found.setdefault(rung.arch.key, Specimen(name=f"sobol {i}", rung=rung, shares=None))
-    return _spread(tuple(found.values()), count=count, size=lambda one: math.log(one.rung.macs))
-
-
-def _placed(parameter: Parameter, u: float) -> float | int:
-    """The value of a parameter at 0 <= u < 1."""
-    low, high = parameter.low, parameter.high
-    if parameter.log:
-        value = float(low * (high / low) ** u)
-    elif parameter.step is not None or parameter.integer:
-        step = parameter.step or 1
-        value = low + step * math.floor(u * (math.floor((high - low) / step + 1e-9) + 1))
-    else:
-        value = low + (high - low) * u
-    return round(value) if parameter.integer else value
-
-
-def _spread(
-    found: Sequence[Specimen], *, count: int, size: Callable[[Specimen], float]
-) -> tuple[Specimen, ...]:
-    """One from each stratum between the smallest and the largest; empty ones give none."""
-    sizes = [size(one) for one in found]
-    if not sizes:
-        return ()
-    low, high = min(sizes), max(sizes)
-    strata: dict[int, Specimen] = {}
-    for one, value in zip(found, sizes, strict=True):
-        place = int((value - low) / ((high - low) or 1) * count)
-        strata.setdefault(min(place, count - 1), one)
-    return tuple(strata[place] for place in sorted(strata))
+    for point in population(space, count=count * budgets):
+        rung = space.candidate(point.params, point.name).rungs[-1]
+        found.setdefault(rung.arch.key, Specimen(name=point.name, rung=rung, shares=None))
+    return tuple(sorted(found.values(), key=lambda one: one.rung.budget or 0.0))

@@ -1,5 +1,6 @@
-"""What a ledger hands out, what it tells while it works, and what is left at the end."""
+"""What a ledger hands out and gets back, what it tells meanwhile, and what is left at the end."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,11 +19,34 @@ class Job:
     seed: int
     arch: Arch
     fidelity: Fidelity
+    micro_batch: int | None = None  # images per pass, where memory asks for fewer than the recipe
 
     @property
-    def identity(self) -> tuple[str, Fidelity, int]:
+    def identity(self) -> "Identity":
         """What decides the measurement: jobs of equal identity are measured once."""
-        return (self.arch.key, self.fidelity, self.seed)
+        return (self.arch.key, self.fidelity, self.seed, self.micro_batch)
+
+    @property
+    def slug(self) -> str:
+        """The identity as the name of a folder."""
+        digest = hashlib.sha256(repr(self.identity).encode()).hexdigest()
+        return f"{self.arch.key}-{digest[:16]}"
+
+
+Identity = tuple[str, Fidelity, int, int | None]  # see Job.identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A job that gave no measurement, and what that says of trying it again.
+
+    error: something was raised. died: its worker did. hung: its time was up. memory: too little of
+    it. verdict: the training came to its end, and would come to the same one again.
+    """
+
+    reason: str
+    kind: Literal["error", "died", "hung", "memory", "verdict"] = "error"
+    micro_batch: int | None = None  # of memory: the one to repeat the rung with, if there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +75,7 @@ class JobFinished:
     measurement: Measurement | None
     reason: str | None
     plan: Plan
+    again: bool = False  # it failed, and will be handed out again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +90,35 @@ class TrialFinished:
     plan: Plan
 
 
-Event = JobStarted | JobFinished | TrialFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungRepeated:
+    """Memory ran out: a rung is trained again, by all its members, with fewer images per pass."""
+
+    rung: int  # index in the ladder
+    micro_batch: int
+    reason: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """The search was told to end; the running jobs are finished first."""
+
+    why: Literal["interrupted", "time limit"]
+
+
+Event = JobStarted | JobFinished | TrialFinished | RungRepeated | Stopping
 Listener = Callable[[Event], None]
+
+
+Ending = Literal["finished", "interrupted", "time limit", "everything fails"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one call of `run_search` ended."""
 
-    stopped: Literal["finished", "interrupted", "time limit"]
+    stopped: Ending
     complete: int  # trials of the study, from earlier calls too
     pruned: int
     failed: int  # without the infeasible ones
@@ -82,3 +127,4 @@ class Outcome:
     jobs: int  # trainings handed out and brought back in this call
     left: Plan
     notes: tuple[str, ...] = ()  # what a user should know, in sentences
+    gave_up: str | None = None  # why it stopped, where everything fails

@@ -1,6 +1,6 @@
-"""A trial on its way up the ladder, and the rule by which it is stopped."""
+"""A trial on its way up the ladder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -26,6 +26,7 @@ class Climb:
     number: int
     candidate: Candidate
     seeds: tuple[int, ...]  # training seeds of every rung
+    micro_batches: Mapping[int, int] = field(default_factory=dict)  # by rung; else the recipe's
     rungs_done: int = 0  # measured and passed
     reason: str | None = None  # why it ends early, once its running jobs are back
     _measured: dict[tuple[int, int], Measurement] = field(default_factory=dict)  # (rung, seed)
@@ -36,8 +37,9 @@ class Climb:
         return self.candidate.name
 
     def add(self, job: Job, measurement: Measurement) -> None:
-        """Take in what one of its jobs measured."""
-        self._measured[job.rung, job.seed] = measurement
+        """Take in what one of its jobs measured, unless its rung has another micro-batch by now."""
+        if job.micro_batch == self.micro_batches.get(job.rung):
+            self._measured[job.rung, job.seed] = measurement
 
     def missing(self) -> Iterator[Job]:
         """Jobs of the rung that it stands on, without those that were measured."""
@@ -56,7 +58,15 @@ class Climb:
             seed=self.seeds[place],
             arch=step.arch,
             fidelity=step.fidelity,
+            micro_batch=self.micro_batches.get(rung),
         )
+
+    @property
+    def ends_length(self) -> bool:
+        """Whether the rung passed last is the last of its training length, where halving decides:
+        a rule search does not stop between budgets."""
+        passed, coming = self.candidate.rungs[self.rungs_done - 1 : self.rungs_done + 1]
+        return passed.fidelity.epochs != coming.fidelity.epochs
 
     @property
     def rungs_measured(self) -> int:
@@ -90,23 +100,3 @@ class Climb:
 def _known(value: float | None, name: str) -> float:
     assert value is not None, f"a space whose objective is {name} measures it of every candidate"
     return value
-
-
-def climbs_on(
-    values: Sequence[float], *, others: Sequence[Sequence[float]], factor: int, signs: Sequence[int]
-) -> bool:
-    """Successive halving, decided on arrival: whether a trial goes on from a rung.
-
-    Of the n trials that reached the rung so far, this one among them, it goes on unless n/factor or
-    more are better than it in every objective. Fewer than `factor` trials decide nothing. With one
-    objective this is ASHA's stopping rule; with several nothing on the front is ever stopped.
-    Signs are +1 where more is better, else -1.
-    """
-    count = len(others) + 1
-    if count < factor:
-        return True
-    better = sum(
-        all(s * theirs > s * own for s, theirs, own in zip(signs, other, values, strict=True))
-        for other in others
-    )
-    return better < count / factor

@@ -12,7 +12,7 @@ class Sampler(Protocol):
 
     @property
     def name(self) -> str:
-        """One of "design", "random", "tpe"."""
+        """One of "design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"."""
         ...
 
     @property
@@ -21,8 +21,18 @@ class Sampler(Protocol):
         ...
 
     @property
+    def augmented(self) -> bool:
+        """Whether the lattice keeps to the feasible part, and has blends inside."""
+        ...
+
+    @property
     def replicates(self) -> int:
         """Measurements in all of the centroid and of the paper's rule."""
+        ...
+
+    @property
+    def population(self) -> int | None:
+        """Sobol points of a free or shape search before its model asks; None: as many as fit."""
         ...
 
 
@@ -30,8 +40,8 @@ class Space(Protocol):
     """A validated search space."""
 
     @property
-    def kind(self) -> Literal["rule", "pareto", "list"]:
-        """What a candidate is: a rule, a network, or one of the networks of a list."""
+    def kind(self) -> Literal["rule", "shape", "pareto", "list"]:
+        """What a candidate is: a rule, a shape at a budget, a network, or one of a list."""
         ...
 
     @property
@@ -68,6 +78,10 @@ class Space(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides what a trial is."""
+        ...
+
+    def counted(self) -> "Space":
+        """The same space, of whose networks nothing is measured before training."""
         ...
 
     def parameters(self) -> tuple[Parameter, ...]:

@@ -1,19 +1,21 @@
 """One call that drives a run: lock, study, executor, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.job import Listener, Outcome
+from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.job import Ending, Listener, Outcome, Stopping
 from cmt_search.search.protocols import Space
 from cmt_search.search.run_folder import RunFolder
-from cmt_search.search.stop import Stopper
+from cmt_search.search.stop import Stopper, Why
 
 if TYPE_CHECKING:
     from cmt_search.search.executors.executor import Executor
     from cmt_search.search.ledger import Ledger
 
+RETRIES = 1  # of a failing job, unless said otherwise
 MEASURED_ON = "measured_on"  # attribute of the study
 ExecutorName = Literal["inline", "ray"]
 
@@ -30,6 +32,9 @@ def run_search(
     gpus_per_trial: float = 0.0,
     trials: int | None = None,
     time_limit: float | None = None,
+    trial_time_limit: float | None = None,
+    retries: int = RETRIES,
+    retry_failed: bool = False,
     storage: str | None = None,
     on_event: Listener | None = None,
     measured_on: Mapping[str, Any] | None = None,
@@ -38,12 +43,14 @@ def run_search(
 
     The first SIGINT and the time limit (seconds) let running jobs finish; a second SIGINT raises
     KeyboardInterrupt and loses them. In both cases the next call goes on where this one stopped.
+    A job that fails, or takes longer than `trial_time_limit` seconds, is tried again `retries`
+    times before its trial fails; `retry_failed` tries trials again that failed in earlier calls.
     `trials` replaces the space's number, for later calls too. `measured_on` goes into the study:
     setting and machine of the latency and memory of its networks, where the space measures them.
 
     Raises:
-        RunError: another process drives the run, the space or the storage is not the run's, or Ray
-            has no room for a trial.
+        RunError: another process drives the run, the space or the storage is not the run's, its
+            folder or database cannot be written, or Ray has no room for a trial.
         DataError: the data do not fit the networks.
     """
     from optuna.logging import WARNING, set_verbosity
@@ -53,7 +60,9 @@ def run_search(
 
     run.check(space.fingerprint)
     url = run.storage_url(storage)
-    chosen = _executor(
+    if retries < 0:
+        raise RunError(f"retries={retries} is no number of retries; use 0 for none")
+    choose = _executor(
         run,
         executor,
         slots=slots,
@@ -63,6 +72,7 @@ def run_search(
     )
     set_verbosity(WARNING)
     with run.driving():
+        checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
             url,
             name=run.info().name,
@@ -73,10 +83,19 @@ def run_search(
         try:
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
-            ledger = Ledger(space, store, trials=trials, on_event=on_event)
-            stopper = Stopper(time_limit=time_limit)
+            ledger = Ledger(
+                space,
+                store,
+                trials=trials,
+                retries=retries,
+                retry_failed=retry_failed,
+                on_event=on_event,
+            )
+            stopper = Stopper(time_limit=time_limit, on_stop=_telling(on_event))
             with stopper.listening():
-                chosen.run(ledger, factory, stop=stopper)
+                choose(checkpoints, trial_time_limit).run(ledger, factory, stop=stopper)
+            if ledger.finished:
+                checkpoints.clear()
             return _outcome(ledger, stopper)
         finally:
             store.close()
@@ -90,7 +109,8 @@ def _executor(
     address: str | None,
     cpus_per_trial: float,
     gpus_per_trial: float,
-) -> "Executor":
+) -> "Callable[[Checkpoints, float | None], Executor]":
+    """What makes the executor, from a folder for checkpoints and the seconds of a job."""
     if slots is not None and slots < 1:
         raise RunError(f"slots={slots} runs nothing; use at least 1")
     if name == "inline":
@@ -98,7 +118,7 @@ def _executor(
             raise RunError("the inline executor has one slot on this machine; use --executor ray")
         from cmt_search.search.executors.inline import InlineExecutor
 
-        return InlineExecutor()
+        return lambda checkpoints, limit: InlineExecutor(checkpoints=checkpoints, limit=limit)
     from cmt_search.search.executors.ray_settings import prepare_ray
 
     prepare_ray(local=address is None)
@@ -106,13 +126,22 @@ def _executor(
     from cmt_search.search.executors.ray_tune import RayExecutor
 
     wish = Wish(slots=slots, address=address, cpus=cpus_per_trial, gpus=gpus_per_trial)
-    return RayExecutor(folder=run.path, wish=wish)
+    return lambda checkpoints, limit: RayExecutor(
+        folder=run.path, wish=wish, checkpoints=checkpoints, limit=limit
+    )
+
+
+def _telling(on_event: Listener | None) -> "Callable[[Why], None] | None":
+    return None if on_event is None else lambda why: on_event(Stopping(why=why))
 
 
 def _outcome(ledger: "Ledger", stopper: Stopper) -> Outcome:
     counts = ledger.counts
+    ending: Ending = stopper.why or "interrupted"
+    if ledger.gave_up is not None:
+        ending = "everything fails"
     return Outcome(
-        stopped="finished" if ledger.finished else stopper.why or "interrupted",
+        stopped="finished" if ledger.finished else ending,
         complete=counts["complete"],
         pruned=counts["pruned"],
         failed=counts["failed"],
@@ -121,4 +150,5 @@ def _outcome(ledger: "Ledger", stopper: Stopper) -> Outcome:
         jobs=ledger.jobs_done,
         left=ledger.plan(),
         notes=ledger.notes(),
+        gave_up=ledger.gave_up,
     )

@@ -1,5 +1,6 @@
 """A run's folder: what lies where, what made it, and who drives it."""
 
+import fcntl
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from cmt_search.search.provenance import hardware, versions
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)(?=@)")
 _MASK = "***"
+_PATIENCE = 0.5  # seconds for the lock: who asks for the driver holds it a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,7 @@ class RunFolder:
         Raises:
             RunError: another process drives it, or the folder cannot be written.
         """
-        lock = FileLock(self.lock, timeout=0)
+        lock = FileLock(self.lock, timeout=_PATIENCE)
         try:
             lock.acquire()
         except Timeout:
@@ -234,24 +236,35 @@ class RunFolder:
                 "may write, on a disk that knows locks"
             ) from error
         try:
-            driver = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
-            _write(self.driver_file, json.dumps(asdict(driver)) + "\n")
+            self._sign()
             yield
         finally:
             lock.release()
 
+    def _sign(self) -> None:
+        driver = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
+        try:
+            _write(self.driver_file, json.dumps(asdict(driver)) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"{self.driver_file} cannot be written ({error.strerror}); a run needs a folder "
+                "that it may write, on a disk with room"
+            ) from error
+
     def driver(self) -> Driver | None:
         """The process that drives the run now, if one does."""
-        if not self.lock.exists():
-            return None
-        lock = FileLock(self.lock, timeout=0)
         try:
-            lock.acquire()
-        except Timeout:
-            return self._last_driver()
+            handle = os.open(self.lock, os.O_RDONLY)  # who may only read may ask, too
         except OSError:
             return None
-        lock.release()
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of when it is closed
+        except BlockingIOError:
+            return self._last_driver()
+        except OSError:  # a disk that knows no locks
+            return None
+        finally:
+            os.close(handle)
         return None
 
     def _last_driver(self) -> Driver:

@@ -9,22 +9,27 @@ from types import FrameType
 from typing import Literal
 
 StopSignal = Callable[[], bool]
-Ending = Literal["finished", "interrupted", "time limit"]
+Why = Literal["interrupted", "time limit"]
 
 
 class Stopper:
     """Says when no more jobs may be handed out."""
 
-    def __init__(self, *, time_limit: float | None = None) -> None:
+    def __init__(
+        self, *, time_limit: float | None = None, on_stop: Callable[[Why], None] | None = None
+    ) -> None:
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._interrupted = False
+        self._on_stop = on_stop
 
     def __call__(self) -> bool:
         """Whether to stop."""
+        if self.why is not None:
+            self._tell(self.why)
         return self.why is not None
 
     @property
-    def why(self) -> Literal["interrupted", "time limit"] | None:
+    def why(self) -> Why | None:
         """The reason to stop, if there is one."""
         if self._interrupted:
             return "interrupted"
@@ -51,3 +56,10 @@ class Stopper:
         if self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
+        self._tell("interrupted")
+
+    def _tell(self, why: Why) -> None:
+        """Say once that the end has begun, as running jobs may take a while."""
+        if self._on_stop is not None:
+            tell, self._on_stop = self._on_stop, None
+            tell(why)

@@ -1,6 +1,7 @@
 """The study on disk: the one place that writes Optuna's storage."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmt_search.errors import RunError
+from cmt_search.search.refusals import check_whole, is_damage, refusal, refused_in_words
 from cmt_search.search.run_folder import mask_passwords
+
+_SQLITE = "sqlite:///"
 
 
 def sign(objective: str) -> int:
@@ -45,28 +49,29 @@ class StudyStore:
         Raises:
             RunError: the database cannot be used, or its study belongs to another search.
         """
+        if file := _sqlite_file(url):
+            check_whole(file, address=_address(file))
         try:
             storage = RDBStorage(url)
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError) as error:
-            raise RunError(
-                f"the study's storage {mask_passwords(url)} cannot be opened ({_first(error)}); "
-                "check the address, the server and that it may be written"
-            ) from error
-        if url.startswith("sqlite"):
-            _use_wal(storage)
-        identity = {"run_id": run_id, "fingerprint": fingerprint}
-        try:
-            study = storage.create_new_study(directions(objectives), name)
-            for key, value in identity.items():
-                storage.set_study_user_attr(study, key, value)
-        except DuplicatedStudyError:
-            study = storage.get_study_id_from_name(name)
-            _check(storage, study, name=name, identity=identity, objectives=objectives)
-        return cls(storage, study)
+            raise refusal(error, url=url, doing="opened") from error
+        with refused_in_words(url, doing="opened"):
+            if url.startswith("sqlite"):
+                _use_wal(storage)
+            identity = {"run_id": run_id, "fingerprint": fingerprint}
+            try:
+                study = storage.create_new_study(directions(objectives), name)
+                for key, value in identity.items():
+                    storage.set_study_user_attr(study, key, value)
+            except DuplicatedStudyError:
+                study = storage.get_study_id_from_name(name)
+                _check(storage, study, name=name, identity=identity, objectives=objectives)
+            return cls(storage, study)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number."""
-        found = self.storage.get_all_trials(self.study, deepcopy=False)
+        with self._refusing("read"):
+            found = self.storage.get_all_trials(self.study, deepcopy=False)
         self.ids.update({trial.number: trial._trial_id for trial in found})
         return sorted(found, key=lambda trial: trial.number)
 
@@ -85,42 +90,56 @@ class StudyStore:
             distributions=dict(distributions),
             user_attrs=dict(attributes),
         )
-        row = self.storage.create_new_trial(self.study, trial)
-        number = self.storage.get_trial_number_from_id(row)
+        with self._refusing("written"):
+            row = self.storage.create_new_trial(self.study, trial)
+            number = self.storage.get_trial_number_from_id(row)
         self.ids[number] = row
         return number
 
     def set(self, number: int, key: str, value: Any) -> None:
         """Set an attribute of a trial that is not finished."""
-        self.storage.set_trial_user_attr(self.ids[number], key, value)
+        with self._refusing("written"):
+            self.storage.set_trial_user_attr(self.ids[number], key, value)
 
     def report(self, number: int, *, rung: int, value: float) -> None:
         """What one objective was at a rung; draws curves in optuna-dashboard."""
-        self.storage.set_trial_intermediate_value(self.ids[number], rung, value)
+        with self._refusing("written"):
+            self.storage.set_trial_intermediate_value(self.ids[number], rung, value)
 
     def finish(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial."""
-        self.storage.set_trial_state_values(self.ids[number], state, values)
+        with self._refusing("written"):
+            self.storage.set_trial_state_values(self.ids[number], state, values)
+
+    def attributes(self) -> dict[str, Any]:
+        """The study's own."""
+        with self._refusing("read"):
+            found: dict[str, Any] = self.storage.get_study_user_attrs(self.study)
+            return found
 
     def get_attribute(self, key: str) -> Any:
         """An attribute of the study, or None."""
-        return self.storage.get_study_user_attrs(self.study).get(key)
+        return self.attributes().get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute of the study."""
-        self.storage.set_study_user_attr(self.study, key, value)
+        with self._refusing("written"):
+            self.storage.set_study_user_attr(self.study, key, value)
 
     def close(self) -> None:
         """Let go of the database."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
+    def _refusing(self, doing: str) -> AbstractContextManager[None]:
+        return refused_in_words(str(self.storage.engine.url), doing=doing)
 
-def read_study(url: str, *, name: str) -> list[FrozenTrial]:
-    """All trials of a study, by number, without writing a thing.
+
+def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any]]:
+    """All trials of a study, by number, and its attributes, without writing a thing.
 
     Raises:
-        RunError: there is no such study, or not yet.
+        RunError: there is no such study, or not yet; or it is damaged.
     """
     try:
         storage = RDBStorage(
@@ -129,28 +148,38 @@ def read_study(url: str, *, name: str) -> list[FrozenTrial]:
         try:
             study = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(study, deepcopy=False)
+            attributes: dict[str, Any] = storage.get_study_user_attrs(study)
         finally:
             storage.remove_session()
             storage.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, KeyError, ImportError) as error:
+        if is_damage(error):
+            raise refusal(error, url=url, doing="read") from error
         raise RunError(
             f"there is no study {name!r} in {mask_passwords(url)} yet ({_first(error)}); start the "
             "search with `cmt-search run`, or wait until it has begun"
         ) from error
-    return sorted(trials, key=lambda trial: trial.number)
+    return sorted(trials, key=lambda trial: trial.number), attributes
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite URL without options."""
+    plain = url.startswith(_SQLITE) and "?" not in url
+    return Path(url.removeprefix(_SQLITE)).resolve() if plain else None
 
 
 def _read_only(url: str) -> str:
     """The URL of a SQLite file such that opening it neither makes nor changes it."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or "?" in url:
-        return url
-    file = Path(url.removeprefix(prefix)).resolve()
-    address = file.as_uri().removeprefix("file://")
+    file = _sqlite_file(url)
+    return url if file is None else f"{_SQLITE}{_address(file)}&uri=true"
+
+
+def _address(file: Path) -> str:
+    """A URI by which SQLite reads a file, and neither makes nor changes it."""
     # beside a write-ahead log a reader needs the log; without one the file is the whole truth,
     # which is also how a study in a folder that may not be written can be read
     still = "" if file.with_name(file.name + "-wal").exists() else "&immutable=1"
-    return f"{prefix}file:{address}?mode=ro&uri=true{still}"
+    return f"{file.as_uri().replace('file://', 'file:')}?mode=ro{still}"
 
 
 def _use_wal(storage: RDBStorage) -> None:

@@ -1,5 +1,6 @@
 """What a search is handed: parameters to ask for, and the ladder that a choice of them means."""
 
+import math
 from dataclasses import dataclass
 
 from cmt_search.arch import Arch
@@ -17,6 +18,25 @@ class Parameter:
     step: float | None = None  # None: continuous
     log: bool = False
     integer: bool = False
+    stratum: bool = False  # trials are compared within one of its values only; all get their share
+
+    @property
+    def steps(self) -> int | None:
+        """How many values it has; None: a continuum, or a log scale."""
+        if self.log or (self.step is None and not self.integer):
+            return None
+        return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+
+    def at(self, u: float) -> float | int:
+        """Its value at 0 <= u < 1 of its range."""
+        low, high = self.low, self.high
+        if self.log:
+            value = float(low * (high / low) ** u)
+        elif self.steps is not None:
+            value = low + (self.step or 1) * math.floor(u * self.steps)
+        else:
+            value = low + (high - low) * u
+        return round(value) if self.integer else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +50,18 @@ class Rung:
     activations: int
     latency_ms: float | None = None  # as measured; None: nothing caps it or asks for it
     memory_mib: float | None = None  # likewise: weights and the peak of a forward pass
-    budget: float | None = None  # MACs asked for; rule searches
-    realised: Shares | None = None  # shares that the rounded network really has; rule searches
+    budget: float | None = None  # MACs asked for; rule and shape searches
+    realised: Shares | None = None  # shares that the rounded network really has; likewise
+    growth: float | None = None  # ln(MACs / base MACs); likewise
+
+    @property
+    def contributions(self) -> tuple[float, float, float] | None:
+        """What depth, width and side brought of the growth, what no dimension explains evenly."""
+        if self.realised is None or self.growth is None:
+            return None
+        depth, width, side = (share * self.growth for share in self.realised.values)
+        rest = (self.growth - depth - width - side) / 3
+        return depth + rest, width + rest, side + rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ def confirmation_space(
         SpaceError: it is no rule search, or the budget is one that the search has seen.
     """
     if space.kind != "rule":
-        raise SpaceError("only a rule search can be confirmed; this one is a pareto search")
+        raise SpaceError(f"only a rule search can be confirmed; this one is a {space.kind} search")
     if any(abs(macs / seen - 1) < 0.05 for seen in space.budget_macs):
         raise SpaceError(
             f"budget {macs:,.0f} MACs was part of the search, so it is not held out; "
@@ -32,7 +32,7 @@ def confirmation_space(
     data["budgets"] = [macs]
     data["seeds"] = seeds
     data["seed"] = space.seed + 500_000  # far from every seed that the search used
-    data["proxy"]["epochs"] = space.proxy.epochs * times
+    data["proxy"]["epochs"] = space.lengths[-1] * times
     data["proxy"]["dataset"]["split"] = "sealed"
     data["sampler"] = {
         "name": "design",
@@ -41,5 +41,6 @@ def confirmation_space(
         "rules": [name for name in rules if name in CATALOGUE],
         "points": points,
     }
-    data.pop("trials", None)
+    for key in ("trials", "ladder"):
+        data.pop(key, None)
     return validated(data, source="confirmation")

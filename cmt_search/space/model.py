@@ -1,7 +1,5 @@
 """The space file, validated: what may vary, around which base, measured how."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -13,42 +11,31 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
-from cmt_search.errors import ArchError, BudgetError
-from cmt_search.scaling import (
-    Budget,
-    Grid,
-    ScalingRule,
-    Shares,
-    SmoothFamily,
-    ideal_point,
-    named_rule,
-)
+from cmt_search.errors import BudgetError
+from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, ideal_point, named_rule
 from cmt_search.space.candidate import Candidate, Parameter
+from cmt_search.space.checks import check, check_caps
+from cmt_search.space.fingerprint import fingerprint_of
 from cmt_search.space.free import FreeSpace
 from cmt_search.space.gauge import UNITS, Gauge, Meter
+from cmt_search.space.ranges import FREE, SHAPE, budgets_by_path, ranges
 from cmt_search.space.rules import RuleSpace
 from cmt_search.space.sections import (
     Base,
     Budgets,
     Caps,
-    Knob,
     Knobs,
     Ladder,
     Latency,
     Proxy,
-    Range,
-    RatioRange,
     Sampler,
     Section,
 )
+from cmt_search.space.shapes import ShapeSpace
 
 PAPER = "cmt-paper"
-_FIRST_OF_RECIPE = {  # what recipes had from the start; the rest came later
-    *("batch", "lr", "weight_decay", "warmup_fraction", "label_smoothing"),
-    *("drop_path", "clip_grad", "pos_std", "residual_scale"),
-}
-_FIRST_OF_DATASET = frozenset({"name", "size", "split"})  # likewise; root does not count
-_PARETO_ONLY = ("stem_width", "neck_width", "mlp_ratio", "qk_ratio")
+Kind = Literal["rule", "shape", "pareto"]
+_KINDS = ("rule", "shape", "pareto")
 Objective = Literal[
     "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib", "seconds"
 ]
@@ -57,7 +44,7 @@ Objective = Literal[
 class SearchSpace(Section):
     """A search, decided: `candidate` says which networks a choice of parameters means."""
 
-    kind: Literal["rule", "pareto"]
+    kind: Kind
     base: Base
     knobs: Knobs = Knobs()
     budgets: Budgets = Budgets()
@@ -72,15 +59,16 @@ class SearchSpace(Section):
     seeds: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     _meters: dict[str, Meter] = PrivateAttr(default_factory=dict)  # by `metered`
+    _counted: bool = PrivateAttr(default=False)  # by `counted`
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
         """Defaults that depend on the kind of search."""
-        if not isinstance(data, Mapping) or data.get("kind") not in ("rule", "pareto"):
+        if not isinstance(data, Mapping) or data.get("kind") not in _KINDS:
             return data
-        rule = data["kind"] == "rule"
-        filled = {"objectives": ["top1"] if rule else ["top1", "macs"], **data}
+        rule, pareto = data["kind"] == "rule", data["kind"] == "pareto"
+        filled = {"objectives": ["top1", "macs"] if pareto else ["top1"], **data}
         sampler = filled.get("sampler")
         if sampler is None or isinstance(sampler, Mapping):
             named = {k: v for k, v in (sampler or {}).items() if (k, v) != ("name", None)}
@@ -89,8 +77,6 @@ class SearchSpace(Section):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        _check_stage_ratio(self)
-        check = _check_rule if self.kind == "rule" else _check_pareto
         check(self)
         return self
 
@@ -103,6 +89,11 @@ class SearchSpace(Section):
     def halving(self) -> int | None:
         """Factor of successive halving over the ladder; None: every trial climbs all of it."""
         return self.ladder.halving
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Epochs of the trainings, growing."""
+        return self.ladder.epochs or (self.proxy.epochs,)
 
     @property
     def grid(self) -> Grid:
@@ -123,18 +114,13 @@ class SearchSpace(Section):
     @property
     def budget_macs(self) -> tuple[float, ...]:
         """The budgets in MACs, growing."""
-        return tuple(sorted(_budgets_by_path(self).values()))
+        return tuple(sorted(budgets_by_path(self).values()))
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides what a trial is; more trials keep it."""
         apart = {"trials"} if self.measured else {"trials", "latency"}
-        data = self.model_dump(mode="json", exclude=apart)
-        caps = data["caps"].items()
-        data["caps"] = {k: v for k, v in caps if k not in UNITS or v is not None}  # came later
-        data["proxy"]["dataset"].pop("root")  # the same images may lie elsewhere
-        text = json.dumps(_without_unused(data, network=self.arch.to_dict()), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint_of(self.model_dump(mode="json", exclude=apart), base=self.arch)
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -146,6 +132,12 @@ class SearchSpace(Section):
         """The same space with functions from Arch to what `measured` names."""
         space = self.model_copy()
         space._meters = dict(meters)
+        return space
+
+    def counted(self) -> Self:
+        """The same space, of whose networks nothing is measured: no cap on latency or memory."""
+        space = self.model_copy()
+        space._counted = True
         return space
 
     def budget(self, macs: float, *, counted: bool = False) -> Budget:
@@ -161,11 +153,10 @@ class SearchSpace(Section):
 
     def rule(self, shares: Shares, *, name: str = "rule") -> ScalingRule:
         """The rule of these shares around this space's base, on its grid."""
-        ratio = self.knobs.stage_ratio
         return ScalingRule(
             base=self.arch,
             shares=shares,
-            stage_ratio=ratio if isinstance(ratio, float) else None,
+            stage_ratio=self._fixed_ratio,
             grid=self.grid,
             name=name,
         )
@@ -199,7 +190,7 @@ class SearchSpace(Section):
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
         """The parameters of a rule search that give these shares."""
         if self.kind != "rule":
-            raise BudgetError("a pareto search has no shares; use kind: rule")
+            raise BudgetError(f"a {self.kind} search has no shares; use kind: rule")
         return self._rule_space().params_of_shares(shares)
 
     def to_yaml(self) -> str:
@@ -216,192 +207,66 @@ class SearchSpace(Section):
             BudgetError: it breaks one.
         """
         if self.kind == "pareto":
-            _check_caps(self._free_space(), _ranges(self.knobs))
+            check_caps(self.free(), ranges=ranges(self.knobs, names=FREE))
 
-    def _points(self) -> RuleSpace | FreeSpace:
-        return self._rule_space() if self.kind == "rule" else self._free_space()
+    def free(self, *, counted: bool = False) -> FreeSpace:
+        """The candidates of a Pareto search; `counted`: whatever would be measured of them."""
+        caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
+        return FreeSpace(
+            base=self.arch,
+            ranges=ranges(self.knobs, names=FREE),
+            stage_ratio=self._fixed_ratio,
+            keep=self.knobs.keep,
+            caps={name: int(cap) for name, cap in caps.items()},
+            epochs=self.lengths,
+            data_fraction=self.proxy.data_fraction,
+            image_scale=self.proxy.image_scale,
+            gauge=self._gauge(counted=counted),
+        )
+
+    def shapes(self, *, counted: bool = False) -> ShapeSpace:
+        """The candidates of a shape search; `counted` likewise."""
+        counted = counted or self._counted
+        return ShapeSpace(
+            base=self.arch,
+            ranges=ranges(self.knobs, names=SHAPE),
+            budgets=tuple(self.budget(macs, counted=counted) for macs in self.budget_macs),
+            stage_ratio=self._fixed_ratio,
+            grid=self.grid,
+            epochs=self.lengths,
+            data_fraction=self.proxy.data_fraction,
+            image_scale=self.proxy.image_scale,
+            gauge=self._gauge(counted=counted),
+        )
+
+    def _points(self) -> RuleSpace | ShapeSpace | FreeSpace:
+        match self.kind:
+            case "rule":
+                return self._rule_space()
+            case "shape":
+                return self.shapes()
+            case "pareto":
+                return self.free()
 
     def _rule_space(self) -> RuleSpace:
+        counted = self._counted
         return RuleSpace(
             rule_of=self.rule,
-            budgets=tuple(self.budget(macs) for macs in self.budget_macs),
-            epochs=self.proxy.epochs,
+            budgets=tuple(self.budget(macs, counted=counted) for macs in self.budget_macs),
+            epochs=self.lengths,
             data_fraction=self.proxy.data_fraction,
             image_scale=self.proxy.image_scale,
             gauge=self._gauge(),
         )
 
-    def _gauge(self) -> Gauge:
+    def _gauge(self, *, counted: bool = False) -> Gauge:
+        if counted or self._counted:
+            return Gauge()
         caps = self.caps.model_dump(include=set(UNITS), exclude_none=True)
         return Gauge(wanted=self.measured, meters=self._meters, caps=caps)
 
-    def _free_space(self, *, counted: bool = False) -> FreeSpace:
-        """Its candidates; `counted`: whatever would be measured of them."""
+    @property
+    def _fixed_ratio(self) -> float | None:
+        """The stage ratio where it is not sampled."""
         ratio = self.knobs.stage_ratio
-        caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
-        return FreeSpace(
-            base=self.arch,
-            ranges=_ranges(self.knobs),
-            stage_ratio=ratio if isinstance(ratio, float) else None,
-            keep=self.knobs.keep,
-            caps={name: int(cap) for name, cap in caps.items()},
-            epochs=self.ladder.epochs or (self.proxy.epochs,),
-            data_fraction=self.proxy.data_fraction,
-            image_scale=self.proxy.image_scale,
-            gauge=Gauge() if counted else self._gauge(),
-        )
-
-
-def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both without options that came later and are not used, so that older runs may be resumed."""
-
-    def used(part: dict[str, Any], **unused: Any) -> dict[str, Any]:
-        return {k: v for k, v in part.items() if k not in unused or v != unused[k]}
-
-    base = {"position": None, "mlp_ratio": None, "qk_ratio": None, "kv_stride": None}
-    knobs = Knobs().model_dump(include={"keep", *_PARETO_ONLY})
-    plain, proxy = Proxy().model_dump(mode="json"), used(data["proxy"], image_scale=1.0)
-    for part, first in (("recipe", _FIRST_OF_RECIPE), ("dataset", _FIRST_OF_DATASET)):
-        later = {name: value for name, value in plain[part].items() if name not in first}
-        proxy[part] = used(proxy[part], **later)
-    stages = [used(stage, qk_ratio=1.0) for stage in network["stages"]]
-    parts = {"base": used(data["base"], **base), "knobs": used(data["knobs"], **knobs)}
-    return [
-        {**data, **parts, "proxy": proxy},
-        {**used(network, position="stage"), "stages": stages},
-    ]
-
-
-def _ranges(knobs: Knobs) -> tuple[Parameter, ...]:
-    """The knobs that a Pareto search samples."""
-    found = []
-    for name in ("depth", "width", "resolution", "stem_width", "neck_width"):
-        knob: Knob = getattr(knobs, name)
-        if knob.min is None and knob.max is None:
-            continue
-        if knob.min is None or knob.max is None:
-            missing = "min" if knob.min is None else "max"
-            raise ValueError(f"knobs.{name}.{missing}: is missing; a sampled range needs both ends")
-        high = knob.min + (knob.max - knob.min) // knob.step * knob.step
-        step = None if knob.log else knob.step
-        found.append(
-            Parameter(name=name, low=knob.min, high=high, step=step, log=knob.log, integer=True)
-        )
-    for name in ("stage_ratio", "mlp_ratio", "qk_ratio"):
-        ratio = getattr(knobs, name)
-        if isinstance(ratio, Range):
-            found.append(Parameter(name=name, low=ratio.min, high=ratio.max, step=ratio.step))
-    return tuple(found)
-
-
-def _budgets_by_path(space: SearchSpace) -> dict[str, float]:
-    """The budgets in MACs, in the order of the file, by their place in it."""
-    base, given = cost(space.arch).macs, space.budgets
-    times = {f"budgets.times_base[{i}]": round(t * base) for i, t in enumerate(given.times_base)}
-    return {f"budgets.macs[{i}]": macs for i, macs in enumerate(given.macs)} | times
-
-
-def _check_stage_ratio(space: SearchSpace) -> None:
-    ratio = space.knobs.stage_ratio
-    least = ratio.min if isinstance(ratio, RatioRange) else ratio
-    try:
-        SmoothFamily(base=space.arch, stage_ratio=least).depth_fractions()
-    except BudgetError as error:
-        raise ValueError(f"knobs.{error}") from None
-
-
-def _check_rule(space: SearchSpace) -> None:
-    if space.objectives != ("top1",):
-        raise ValueError("objectives: a rule search has the objective [top1]; remove the key")
-    if space.ladder != Ladder():
-        raise ValueError("ladder: a rule search climbs its budgets at proxy.epochs; remove the key")
-    if isinstance(space.knobs.stage_ratio, RatioRange):
-        raise ValueError("knobs.stage_ratio: is fixed in a rule search; write one number, or none")
-    if any(k.log for k in (space.knobs.depth, space.knobs.width, space.knobs.resolution)):
-        raise ValueError("knobs: a rule search samples shares, so log has no meaning; remove it")
-    for name in _PARETO_ONLY:
-        if getattr(space.knobs, name) != getattr(Knobs(), name):
-            raise ValueError(
-                f"knobs.{name}: a rule search takes it from the base; set base.{name} instead"
-            )
-    if space.caps.macs is not None:
-        raise ValueError("caps.macs: a rule search has budgets instead; remove the key")
-    if space.caps.memory_mib is not None:
-        raise ValueError("caps.memory_mib: is for pareto searches; cap activations or latency_ms")
-    if not space.budget_macs:
-        raise ValueError("budgets: is missing; write MACs like [1.5M, 3M], or {times_base: [3, 6]}")
-    _check_budgets(space)
-
-
-def _check_budgets(space: SearchSpace) -> None:
-    base = cost(space.arch).macs
-    if len(set(space.budget_macs)) != len(space.budget_macs):
-        raise ValueError("budgets: names each budget once; remove the repeated one")
-    for where, macs in _budgets_by_path(space).items():
-        if macs <= base * (1 + space.tolerance) or not math.isfinite(macs):
-            raise ValueError(
-                f"{where}: {macs:,.0f} MACs is not above the base's {base:,}, and a rule "
-                "grows the base; use a larger budget or a smaller base"
-            )
-        refusals = []
-        for name, shares in space.named_shares().items():
-            try:
-                space.rule(shares).member(space.budget(macs, counted=True))
-                break
-            except BudgetError as error:
-                refusals.append(f"{name}: {error}")
-        else:
-            raise ValueError(
-                f"{where}: {macs:,.0f} MACs is beyond reach of every named rule; {refusals[0]}"
-            )
-
-
-def _check_pareto(space: SearchSpace) -> None:
-    if not space.objectives or len(set(space.objectives)) != len(space.objectives):
-        raise ValueError("objectives: names each objective once; write [top1, macs]")
-    if space.budget_macs:
-        raise ValueError("budgets: a pareto search has none; cap the cost with caps.macs instead")
-    if space.sampler.name == "design":
-        raise ValueError("sampler.name: design is for rule searches; use tpe or random")
-    if space.trials is None:
-        raise ValueError("trials: is missing; a pareto search needs to know when to stop, say 100")
-    if space.ladder.halving is not None and len(space.ladder.epochs) < 2:
-        raise ValueError("ladder.halving: needs two rungs or more; write epochs like [1, 3, 9]")
-    if space.ladder.halving is not None and len(space.objectives) > 1:
-        raise ValueError(
-            "ladder.halving: compares one objective; write objectives: [top1], or remove halving"
-        )
-    ranges = _ranges(space.knobs)
-    if not ranges:
-        raise ValueError("knobs: none has a range, so there is nothing to search; give min and max")
-    free = space._free_space(counted=True)
-    _check_ends(free, ranges)
-    try:
-        _check_caps(free, ranges)
-    except BudgetError as error:
-        raise ValueError(str(error)) from None
-
-
-def _check_ends(space: FreeSpace, ranges: tuple[Parameter, ...]) -> None:
-    """Between networks there are only networks: every size grows with every knob."""
-    for ends in ({p.name: p.low for p in ranges}, {p.name: p.high for p in ranges}):
-        try:
-            space.candidate(ends)
-        except BudgetError:
-            continue  # a network, if one that breaks a cap
-        except ArchError as error:
-            raise ValueError(f"knobs: {error}") from None
-
-
-def _check_caps(space: FreeSpace, ranges: tuple[Parameter, ...]) -> None:
-    """Cost grows with every knob but the stage ratio, at one of whose ends it is the least."""
-    lows = {p.name: p.low for p in ranges}
-    highs = {p.name: p.high for p in ranges if p.name == "stage_ratio"}
-    refusals = []
-    for corner in (lows, lows | highs):
-        try:
-            space.candidate(corner)
-        except BudgetError as error:
-            refusals.append(error)
-    if len(refusals) == 2:
-        raise BudgetError(f"{refusals[0]}; this is the smallest network of the knobs")
+        return ratio if isinstance(ratio, float) else None

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.evaluation import Fidelity, image_size
-from cmt_search.scaling import Budget, ScalingRule, Shares
+from cmt_search.scaling import Budget, Member, ScalingRule, Shares
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 from cmt_search.space.gauge import Gauge
 
@@ -19,7 +21,7 @@ class RuleSpace:
 
     rule_of: Callable[[Shares], ScalingRule]
     budgets: tuple[Budget, ...]
-    epochs: int
+    epochs: tuple[int, ...]  # growing; all budgets are climbed at one length before the next
     data_fraction: float
     image_scale: float = 1.0  # of each network's resolution, to train at
     gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
@@ -46,29 +48,37 @@ class RuleSpace:
         self.gauge.check()
         shares = self._shares(params)
         rule = self.rule_of(shares)
-        rungs = []
-        for budget in self.budgets:
-            try:
-                member = rule.member(budget, latency=self.gauge.meters.get("latency_ms"))
-            except BudgetError as error:
-                raise BudgetError(f"at {budget.macs:,.0f} MACs {error}") from error
-            rungs.append(
-                Rung(
-                    arch=member.arch,
-                    fidelity=Fidelity(
-                        epochs=self.epochs,
-                        data_fraction=self.data_fraction,
-                        image_size=image_size(member.arch.resolution, scale=self.image_scale),
-                    ),
-                    macs=member.cost.macs,
-                    params=member.cost.params,
-                    activations=member.cost.activations,
-                    latency_ms=member.latency_ms,
-                    budget=budget.macs,
-                    realised=member.realised,
-                )
+        members = [self._member(rule, budget=budget) for budget in self.budgets]
+        base = cost(rule.base).macs
+        rungs = [
+            Rung(
+                arch=member.arch,
+                fidelity=Fidelity(
+                    epochs=epochs,
+                    data_fraction=self.data_fraction,
+                    image_size=image_size(member.arch.resolution, scale=self.image_scale),
+                ),
+                macs=member.cost.macs,
+                params=member.cost.params,
+                activations=member.cost.activations,
+                latency_ms=member.latency_ms,
+                budget=member.budget.macs,
+                realised=member.realised,
+                growth=math.log(member.cost.macs / base),
             )
+            for epochs in self.epochs
+            for member in members
+        ]
         return Candidate(name=name or "sampled", rungs=tuple(rungs), shares=shares)
+
+    def _member(self, rule: ScalingRule, *, budget: Budget) -> Member:
+        latency = self.gauge.meters.get("latency_ms")
+        try:
+            if budget.latency_ms is None:
+                return _counted_member(rule, budget)
+            return rule.member(budget, latency=latency)
+        except BudgetError as error:
+            raise BudgetError(f"at {budget.macs:,.0f} MACs {error}") from error
 
     def _shares(self, params: Mapping[str, float | int]) -> Shares:
         first, second = (float(params[name]) for name in _STICKS)
@@ -76,3 +86,9 @@ class RuleSpace:
         depth = round(1 - math.sqrt(first), 9)
         width = round((1 - depth) * second, 9)
         return Shares(depth=depth, width=width, resolution=round(1 - depth - width, 9))
+
+
+@lru_cache(maxsize=256)
+def _counted_member(rule: ScalingRule, budget: Budget) -> Member:
+    """Solved once: a design is solved to see what is feasible, to be shown, and to be asked for."""
+    return rule.member(budget)

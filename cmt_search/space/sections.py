@@ -117,9 +117,13 @@ class RatioRange(Range):
     max: float = Field(ge=0, le=1)
 
 
+PARETO_ONLY = ("stem_width", "neck_width", "mlp_ratio", "qk_ratio")  # of the knobs
+
+
 class Knobs(Section):
     """What may vary. In a rule search the ranges bound the members; in a Pareto search they are
-    sampled, and what is left out stays the base's."""
+    sampled, and what is left out stays the base's. In a shape search depth, side and stage ratio
+    are sampled, and the range of width bounds what is solved."""
 
     depth: Knob = Knob()  # total blocks
     width: Knob = Knob()  # channels of the first stage; a rule's step counts multiples, see `keep`
@@ -154,7 +158,7 @@ class Budgets(Section):
 class Caps(Section):
     """Hard limits on the cost of any network."""
 
-    macs: Quantity | None = None  # Pareto searches; a rule search has budgets
+    macs: Quantity | None = None  # Pareto searches; the others have budgets
     params: Quantity | None = None
     activations: Quantity | None = None
     latency_ms: float | None = Field(default=None, gt=0)  # measured, see `latency`
@@ -202,10 +206,13 @@ class Proxy(Section):
 
 
 class Ladder(Section):
-    """Growing training lengths of a Pareto search, and what stops on the way."""
+    """Growing training lengths, each trained from scratch, and what stops on the way.
 
-    epochs: tuple[int, ...] = ()  # empty: one rung of proxy.epochs
-    halving: int | None = Field(default=None, ge=2)  # keep the best 1/halving at each rung
+    A rule search has them for halving only: it is decided where a length ends, after all budgets.
+    """
+
+    epochs: tuple[int, ...] = ()  # empty: one length of proxy.epochs
+    halving: int | None = Field(default=None, ge=2)  # keep the best 1/halving at each length
 
     @field_validator("epochs")
     @classmethod
@@ -237,12 +244,17 @@ class Point(Section):
         return Shares(depth=self.depth, width=self.width, resolution=self.resolution)
 
 
+SamplerName = Literal["design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"]
+
+
 class Sampler(Section):
     """How candidates are chosen."""
 
-    name: Literal["design", "tpe", "random"] = "tpe"  # a rule search begins with design
+    name: SamplerName = "tpe"  # a rule search begins with its design, whatever comes after it
     lattice: int = Field(default=3, ge=0, le=12)  # order m of the simplex lattice: shares k/m
+    augmented: bool = True  # the lattice: within the feasible part, with blends inside
     replicates: int = Field(default=3, ge=1)  # measurements of the centroid and the paper's rule
+    population: int | None = Field(default=None, ge=0)  # Sobol points before a model asks
     rules: tuple[str, ...] = tuple(NAMED_RULES)
     points: tuple[Point, ...] = ()  # further rules
 

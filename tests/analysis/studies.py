@@ -172,3 +172,40 @@ def with_images(records: Sequence[TrialRecord], *, images: int) -> tuple[TrialRe
         )
         for trial in records
     )
+
+
+def free_study(count: int, *, seed: int = 0) -> tuple[TrialRecord, ...]:
+    """A Pareto search of so many trials: some stopped early, some failed."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for number in range(count):
+        depth, width = int(rng.integers(2, 12)), 8 * int(rng.integers(2, 40))
+        macs = 2_000 * depth * width + 17 * number
+        top1 = 0.9 - 3 / math.log(macs) ** 0.5 + float(rng.normal(0, 0.02)) + 0.4
+        stage = Stage(depth=depth, width=width, heads=1)
+        arch = Arch(resolution=32, stem_width=8, stages=(stage,), neck_width=64 + number)
+        steps = [
+            replace(rung(macs=macs, epochs=epochs), arch=arch, params=20 * width**2 + number)
+            for epochs in (1, 4)
+        ]
+        kind = rng.choice(["complete", "pruned", "failed"], p=[0.7, 0.25, 0.05])
+        measured = {"complete": 2, "pruned": 1, "failed": 0}[str(kind)]
+        rungs = [
+            (step, [measurement(top1 - 0.1 * (1 - i), epochs=step.fidelity.epochs)])
+            if i < measured
+            else (step, [])
+            for i, step in enumerate(steps)
+        ]
+        one = record(number, *rungs, state=str(kind), name="sampled")
+        reason = f"loss is NaN in epoch {number % 9}" if kind == "failed" else None
+        begun = 1.7e9 + 30.0 * (number // 4)
+        trials.append(
+            replace(
+                one,
+                params={"depth": depth, "width": width},
+                reason=reason,
+                started=begun,
+                ended=begun + 25.0,
+            )
+        )
+    return tuple(trials)

@@ -184,7 +184,7 @@ def test_trials_and_presets_export_too(
     [
         (["--variant", "x"], r"--variant 'x' is unknown; use all, "),
         (["--variant", "trial-99"], r"trial 99 is not in .*, which has 0 to \d+"),
-        (["--format", "onnx"], r"--format 'onnx' is unknown; use yaml and timm"),
+        (["--format", "gguf"], r"--format 'gguf' is unknown; use yaml, timm"),
     ],
 )
 def test_what_cannot_be_exported_is_explained(

@@ -1,13 +1,17 @@
+import io
 import json
 import re
 from typing import Any
 
+import pandas as pd
 import pytest
 from dash import Dash
 
+from cmt_search.analysis import COLUMNS as TRAININGS
 from cmt_search.analysis import Analysis
-from cmt_search.explorer import create_app
-from cmt_search.explorer.layout import GRAPHS
+from cmt_search.analysis.figure_front import CATEGORIES
+from cmt_search.explorer import Study, create_app
+from cmt_search.explorer.layout import GRAPHS, NOTHING_SELECTED
 from cmt_search.explorer.table_view import COLUMNS, FIRST_SORT
 from tests.explorer.conftest import analysed
 
@@ -31,15 +35,15 @@ def study(records: tuple) -> Growing:
 
 @pytest.fixture
 def app(study: Growing) -> Dash:
-    return create_app(study.load, title="a run", stamp=lambda: study.count)
+    return create_app(Study(name="a run", load=study.load, stamp=lambda: study.count))
 
 
 def call(app: Dash, output: str, inputs: dict[str, Any], *, changed: str = "", **state: Any) -> Any:
     """Run the callback that fills `output`, as a browser would; None: nothing changes."""
     client = app.server.test_client()
     specs = client.get("/_dash-dependencies").get_json()
-    spec = next(s for s in specs if output in s["output"])
-    names = re.findall(r"\{[^}]*\}\.[\w-]+|[\w-]+\.\w+", spec["output"])
+    spec = next(s for s in specs if output in s["output"] and not s["clientside_function"])
+    names = spec["output"].strip(".").split("...")
     body = {
         "output": spec["output"],
         "outputs": [_outputs(name) for name in names],
@@ -58,7 +62,7 @@ def _outputs(name: str) -> Any:
     place, prop = name.rsplit(".", 1)
     if not place.startswith("{"):
         return {"id": place, "property": prop}
-    kind = json.loads(place.replace('["ALL"]', '"ALL"'))["type"]
+    kind = json.loads(place)["type"]
     return [{"id": head, "property": prop} for head in HEADS if head["type"] == kind]
 
 
@@ -72,8 +76,15 @@ def follow(app: Dash, version: int = 0) -> Any:
     return call(app, "version.data", {"tick": 1}, version=version)
 
 
+VIEW = {
+    **{"version": 1, "tab": "front", "x_metric": "macs", "y_metric": "top1", "z_metric": "none"},
+    **{"logs": ["x"], "flips": [], "shown": list(CATEGORIES), "overlays": []},
+    "selection": NOTHING_SELECTED,
+}
+
+
 def front(app: Dash, **changes: Any) -> Any:
-    values = {"version": 1, "x_metric": "macs", "y_metric": "top1", "logs": ["x"], **changes}
+    values = {**VIEW, **changes}
     drawn = call(app, "front-drawn.data", values)
     return drawn and drawn["front-drawn"]["data"]
 
@@ -111,7 +122,7 @@ def test_every_control_has_a_label(app: Dash) -> None:
     layout = json.dumps(app.server.test_client().get("/_dash-layout").get_json())
     for legend in ("Across", "Up", "Log scale", "Trial "):
         assert f'"{legend}"' in layout
-    assert layout.count('"Fieldset"') == layout.count('"Legend"') == 3
+    assert layout.count('"Fieldset"') == layout.count('"Legend"') == 7
 
 
 def test_every_callback_reaches_what_is_on_the_page(app: Dash) -> None:
@@ -152,26 +163,39 @@ def test_the_controls_choose_metrics_and_scales(app: Dash) -> None:
     follow(app)
     axis = front(app, x_metric="params", y_metric="loss", logs=["y"])["layout"]
     assert axis["xaxis"]["title"]["text"] == "parameters"
-    assert axis["yaxis"]["title"]["text"] == "validation cross-entropy (nats), log scale"
+    assert axis["yaxis"]["title"]["text"] == "validation cross-entropy (nats) (log scale)"
 
 
 def test_the_triangle_appears_with_a_verdict(app: Dash, study: Growing) -> None:
     follow(app)
-    drawn = call(app, "triangle-drawn.data", {"version": 1})
-    assert drawn["triangle-card"]["hidden"] is True
-    assert "No verdict" in json.dumps(drawn["verdict"])
+    drawn = call(app, "triangle-drawn.data", {"version": 1, "tab": "triangle"})
+    assert "No verdict" in json.dumps(drawn["triangle-missing"])
     study.count = len(study.records)
     follow(app)
-    drawn = call(app, "triangle-drawn.data", {"version": 2})
-    assert drawn["triangle-card"]["hidden"] is False
+    given = {"version": 2, "tab": "triangle", "depth_share": 0.5, "width_share": 0.4}
+    drawn = call(app, "triangle-drawn.data", given)
+    assert drawn["triangle-missing"]["children"] == ""
     assert drawn["triangle-drawn"]["data"]["data"][0]["type"] == "scatterternary"
-    assert "Resolved" in json.dumps(drawn["verdict"])
+    assert names(drawn["triangle-drawn"]["data"])[-1] == "chosen point"
+    assert drawn["chosen-note"]["children"].startswith(
+        "Chosen: depth 0.50, width 0.40, resolution 0.10 at 6 MMACs."
+    )
+    assert "Resolved" in json.dumps(call(app, "verdict.children", {"version": 2}))
+
+
+def test_the_progress_is_drawn_with_failures_by_reason(app: Dash, study: Growing) -> None:
+    study.count = len(study.records)
+    follow(app)
+    drawn = call(app, "progress-drawn.data", {"version": 1, "tab": "progress"})
+    assert drawn["failures-place"]["hidden"] is False
+    assert "1 trial failed, for 1 reason" in json.dumps(drawn["failures-drawn"])
+    assert not call(app, "progress-drawn.data", {"version": 1, "tab": "front"})
 
 
 def test_a_clicked_point_selects_its_trial_and_can_be_clicked_again(app: Dash) -> None:
     follow(app)
     click = {"points": [{"customdata": ["lattice 2", 2, 16]}]}
-    chosen = call(app, "trial.value", {"front": click}, changed="front.clickData")
+    chosen = call(app, "trial.value@", {"front": click}, changed="front.clickData")
     assert chosen["trial"]["value"] == 2
     assert chosen["front"]["clickData"] is None
 
@@ -181,9 +205,9 @@ def test_rows_that_are_drawn_select_nothing_until_they_are_clicked(app: Dash) ->
     row = {"id": {"type": "row", "trial": 3}, "property": "n_clicks"}
     pattern, changed = '{"trial":["ALL"],"type":"row"}', '{"trial":3,"type":"row"}.n_clicks'
     new = {pattern: [{**row, "value": None}]}
-    assert call(app, "trial.value", new, changed=changed) is None
+    assert not call(app, "trial.value@", new, changed=changed)
     clicked = {pattern: [{**row, "value": 1}]}
-    assert call(app, "trial.value", clicked, changed=changed)["trial"]["value"] == 3
+    assert call(app, "trial.value@", clicked, changed=changed)["trial"]["value"] == 3
 
 
 def test_the_selected_trial_is_shown_with_its_curves(app: Dash) -> None:
@@ -207,11 +231,92 @@ def test_the_table_follows_the_order_that_was_clicked(app: Dash) -> None:
         sort=FIRST_SORT,
     )["sort"]["data"]
     assert sort == {"column": "top-1", "descending": True}
-    table = call(app, "rows.children", {"version": 1, "sort": sort})
-    place = list(COLUMNS).index("top-1")
+    table = tabulate(app, sort=sort)
+    place = list(COLUMNS).index("top-1") + 1  # after the ticks
     cells = [row["props"]["children"] for row in table["rows"]["children"]]
     shown = [float(row[place]["props"]["children"].rstrip("%")) for row in cells]
     assert shown == sorted(shown, reverse=True)
     head = table['{"column":"top-1","type":"head"}']
     assert (head["hidden"], head["aria-sort"]) == (False, "descending")
     assert table['{"column":"reason","type":"head"}']["hidden"] is True
+
+
+def tabulate(app: Dash, **changes: Any) -> Any:
+    given = {"version": 1, "sort": FIRST_SORT, "table_page": 0, "filter": "", **changes}
+    return call(app, "rows.children", {"selection": NOTHING_SELECTED, **given})
+
+
+def select(app: Dash, *, changed: str, selection: Any = NOTHING_SELECTED, **inputs: Any) -> Any:
+    state = {"selection": selection, "filter": inputs.pop("words", "")}
+    found = call(app, "selection.data@", inputs, changed=changed, **state)
+    return found["selection"]["data"] if found else None
+
+
+def test_a_brush_on_the_front_filters_table_and_lines_and_can_be_taken_back(app: Dash) -> None:
+    follow(app)
+    points = [{"customdata": ["a", 2, 16]}, {"customdata": ["b", 3, 16]}]
+    drawn = {"points": points, "range": {"x": [0, 1]}}
+    chosen = select(app, changed="front.selectedData", front=drawn)
+    assert (chosen["trials"], chosen["by"]) == ([2, 3], "front")
+    table = tabulate(app, selection=chosen)
+    assert [row["props"]["id"]["trial"] for row in table["rows"]["children"]] == [2, 3]
+    assert table["selected-note"]["children"] == "2 of 4 trials selected"
+    lines = call(app, "parallel-drawn.data", {"version": 1, "tab": "front", "selection": chosen})
+    assert lines["parallel-drawn"]["data"]["layout"]["title"]["text"] == "2 trials, a line each"
+    assert select(app, changed="front.selectedData", selection=chosen, front=None) == (
+        NOTHING_SELECTED
+    )
+    anew = {"points": []}  # what plotly says when a figure is drawn again
+    assert select(app, changed="front.selectedData", selection=chosen, front=anew) is None
+
+
+def test_a_brush_on_an_axis_selects_the_trials_within(app: Dash, study: Growing) -> None:
+    follow(app)
+    top1 = [100 * r.rungs[-1].measurements[0].top1 for r in study.records[:4]]
+    change = [{"dimensions[5].constraintrange": [[min(top1) - 5, sum(top1) / 4]]}, [0]]
+    chosen = select(app, changed="parallel.restyleData", parallel=change)
+    assert chosen["by"] == "parallel"
+    assert list(chosen["ranges"]) == ["top1"]
+    assert 0 < len(chosen["trials"]) < 4
+    gone = [{"dimensions[5].constraintrange": None}, [0]]
+    back = select(app, changed="parallel.restyleData", selection=chosen, parallel=gone)
+    assert back == NOTHING_SELECTED
+
+
+def test_rows_can_be_ticked_one_by_one_or_all_that_match(app: Dash) -> None:
+    follow(app)
+    pattern, changed = '{"trial":["ALL"],"type":"pick"}', '{"trial":3,"type":"pick"}.n_clicks'
+    tick = {pattern: [{"id": {"type": "pick", "trial": 3}, "property": "n_clicks", "value": 1}]}
+    chosen = select(app, changed=changed, **tick)
+    assert (chosen["trials"], chosen["by"]) == ([3], "table")
+    assert len(tabulate(app, selection=chosen)["rows"]["children"]) == 4  # the others stay
+    assert select(app, changed=changed, selection=chosen, **tick) == NOTHING_SELECTED
+    every = select(app, changed="select-rows.n_clicks", words="lattice complete")
+    assert every["trials"] == [0, 1, 2, 3]
+
+
+def test_the_selection_is_downloaded_with_the_numbers_of_the_study(app: Dash) -> None:
+    follow(app)
+    given = call(
+        app,
+        "download.data",
+        {"to_csv": 1},
+        changed="to-csv.n_clicks",
+        selection={**NOTHING_SELECTED, "trials": [2]},
+    )
+    table = pd.read_csv(io.StringIO(given["download"]["data"]["content"]))
+    assert set(table["trial"]) == {2}
+    assert list(table) == [column.name for column in TRAININGS]
+
+
+def test_with_a_token_nobody_else_is_answered(study: Growing) -> None:
+    app = create_app(Study(name="a run", load=study.load), token="secret")
+    client = app.server.test_client()
+    assert client.get("/").status_code == 403
+    assert client.get("/?token=guess").status_code == 403
+    opened = client.get("/?token=secret&x=params")
+    assert (opened.status_code, opened.location) == (302, "/?x=params")
+    cookie = opened.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert client.get("/").status_code == 200  # by the cookie

@@ -19,12 +19,12 @@ def app() -> Dash:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "example.org", "::"])
-def test_a_host_that_others_reach_is_refused(app: Dash, host: str) -> None:
+def test_a_host_that_others_reach_is_refused_without_a_token(app: Dash, host: str) -> None:
     with pytest.raises(RunError) as error:
         serve(app, host=host, port=8123)
     assert str(error.value) == (
-        f"host '{host}' would show the study to everybody who reaches this machine, and the "
-        "explorer has no password; use 127.0.0.1 with --port 8123, and from elsewhere "
+        f"host '{host}' would show the study to everybody who reaches this machine; give a token, "
+        "or use 127.0.0.1 with --port 8123, and from elsewhere "
         "`ssh -L 8123:127.0.0.1:8123 THIS_MACHINE`"
     )
 

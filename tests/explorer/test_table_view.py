@@ -1,18 +1,16 @@
-from dataclasses import replace
-
 import pytest
 
 from cmt_search.analysis import Analysis
 from cmt_search.analysis.wording import MISSING
 from cmt_search.explorer.table_view import (
     FIRST_SORT,
-    SHOWN,
     Sort,
     direction,
     filled_columns,
     label,
+    matching,
     next_sort,
-    note,
+    page_note,
     sorted_rows,
     table_rows,
     trial_row,
@@ -85,16 +83,23 @@ def test_columns_that_say_nothing_are_left_out(rows: list) -> None:
 
 
 def test_a_row_can_be_reached_by_keyboard_and_names_its_trial(rows: list) -> None:
-    row = table_rows(rows, columns=["trial", "name", "top-1", "reason"])[-1]
-    assert row.id == {"type": "row", "trial": rows[-1]["trial"]}
-    number, _name, top1, reason = (cell.children for cell in row.children)
-    assert number.children == str(rows[-1]["trial"])
-    assert type(number).__name__ == "Button"
+    columns, last = ["trial", "name", "top-1", "reason"], rows[-1]["trial"]
+    row = table_rows(rows, columns=columns, picked=[last])[-1]
+    assert row.id == {"type": "row", "trial": last}
+    tick, number, _name, top1, reason = (cell.children for cell in row.children)
+    assert number.children == str(last)
+    assert type(number).__name__ == type(tick).__name__ == "Button"
+    assert (tick.id, getattr(tick, "aria-pressed")) == ({"type": "pick", "trial": last}, "true")
     assert (top1, reason) == (MISSING, "loss is NaN in epoch 2; lower the learning rate")
 
 
-def test_a_long_table_says_that_it_is_cut(rows: list) -> None:
-    many = [trial_row(replace(record(0), number=i)) for i in range(SHOWN + 1)]
-    assert len(table_rows(many, columns=["trial"])) == SHOWN
-    assert f"The first {SHOWN} of {SHOWN + 1} rows are shown" in note(len(many))
-    assert "rows are shown" not in note(len(rows))
+def test_words_find_rows_by_name_state_and_reason(rows: list) -> None:
+    assert [row["state"] for row in matching(rows, "nan FAILED")] == ["failed"]
+    assert len(matching(rows, "")) == len(matching(rows, None)) == len(rows)
+    assert matching(rows, "nothing like it") == []
+
+
+def test_a_page_says_which_rows_it_shows() -> None:
+    assert page_note(100, 130, every=130) == "rows 101 to 130 of 130"
+    assert page_note(0, 3, every=130) == "rows 1 to 3 of 3 (of 130 trials)"
+    assert page_note(0, 0, every=130) == "no rows"

@@ -7,11 +7,13 @@ from plotly.utils import PlotlyJSONEncoder
 from cmt_search.analysis import Analysis
 from cmt_search.analysis.wording import MISSING
 from cmt_search.cost import cost
+from cmt_search.explorer.drawing import network_drawing, stage_rows
 from cmt_search.explorer.trial_view import (
+    comparison,
+    comparison_rows,
     facts,
     find_trial,
     measurement_rows,
-    stage_rows,
     trial_panel,
 )
 from cmt_search.presets import PRESETS
@@ -81,3 +83,31 @@ def test_a_trial_that_never_became_a_network_says_so() -> None:
 def test_a_number_that_no_trial_has_finds_none(analysis: Analysis, number: int | None) -> None:
     assert find_trial(analysis.records, number) is None
     assert find_trial(analysis.records, 3) is analysis.records[3]
+
+
+def test_a_network_is_drawn_as_wide_as_its_shares_of_the_macs() -> None:
+    arch = PRESETS["cmt_s"]
+    whole, drawing = cost(arch), network_drawing(arch)
+    grown = [float(part.style["flexGrow"]) for part in drawing.children]
+    assert grown[1:-1] == pytest.approx([r.macs / whole.macs for r in whole.rows][1:-1], abs=1e-4)
+    assert "stage3: 16 x 256 channels at 14 px" in getattr(drawing, "aria-label")
+
+
+def test_two_trials_are_compared_and_what_differs_is_marked() -> None:
+    one = record(0, (rung(macs=1000), [measurement(0.5)]), name="a")
+    other = record(1, (rung(macs=2000), [measurement(0.5)]), name="b")
+    rows = {name: (left, right) for name, left, right in comparison_rows(one, other)}
+    assert rows["MACs"] == ("1,000", "2,000")
+    assert rows["depths"] == ("2", "2")
+    assert "reason" not in rows  # neither failed
+    shown = text_of(comparison(one, other))
+    marked = sum(left != right for left, right in rows.values())
+    assert shown.count('"differs"') == shown.count("\N{NOT EQUAL TO}") == marked
+    assert f"{marked} of {len(rows)} rows differ" in shown
+
+
+def test_the_commands_that_train_it_again_are_shown() -> None:
+    trial = record(0, (rung(), [measurement(0.5)]))
+    assert "cmt-search train x.yaml" in text_of(
+        trial_panel(trial, commands=["cmt-search train x.yaml"])
+    )

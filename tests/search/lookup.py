@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,13 +30,15 @@ class FakeSampler:
     name: str = "design"
     lattice: int = 2
     replicates: int = 2
+    augmented: bool = False
+    population: int | None = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FakeSpace:
     """A rule search: two parameters, coarse networks that coincide now and then."""
 
-    kind: Literal["rule", "pareto"] = "rule"
+    kind: Literal["rule", "shape", "pareto"] = "rule"
     objectives: tuple[str, ...] = ("top1",)
     trials: int | None = None
     seeds: int = 1
@@ -46,6 +49,9 @@ class FakeSpace:
     epochs: tuple[int, ...] = (1, 2)  # of the rungs
     grid: int = 8  # networks per parameter; few make twins
     infeasible_above: float = 2.0  # depth's share
+
+    def counted(self) -> "FakeSpace":
+        return self
 
     def parameters(self) -> tuple[Parameter, ...]:
         return tuple(Parameter(name=name, low=0, high=1) for name in ("depth", "width"))
@@ -104,13 +110,25 @@ class LookupEvaluator:
     dies: int | None = None
     dies_once: int | None = None
     misfits: int | None = None
+    hangs: int | None = None
+    deaf: bool = False  # when it hangs, also to signals
+    keeps: bool = False  # a mark in the folder for checkpoints
 
     def __call__(
         self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
     ) -> Measurement:
         blocks = arch.stages[0].depth
         self._note("begin", arch, fidelity, seed)
+        if self.keeps and folder is not None:
+            if (folder / "mark").exists():
+                self._note("found", arch, fidelity, seed)
+            folder.mkdir(exist_ok=True)
+            (folder / "mark").touch()
         time.sleep(self.wait)
+        if blocks == self.hangs:
+            if self.deaf:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            time.sleep(600)
         if blocks == self.raises:
             raise ZeroDivisionError("the lookup broke")
         if blocks == self.misfits:
@@ -146,6 +164,9 @@ class LookupFactory:
     dies: int | None = None
     dies_once: int | None = None
     misfits: int | None = None
+    hangs: int | None = None
+    deaf: bool = False
+    keeps: bool = False
     broken: bool = False
 
     def __call__(self) -> LookupEvaluator:
@@ -161,6 +182,9 @@ class LookupFactory:
             dies=self.dies,
             dies_once=self.dies_once,
             misfits=self.misfits,
+            hangs=self.hangs,
+            deaf=self.deaf,
+            keeps=self.keeps,
         )
 
 

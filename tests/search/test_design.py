@@ -5,6 +5,7 @@ import pytest
 
 from cmt_search.scaling.shares import Shares
 from cmt_search.search import design
+from cmt_search.search.design import designed
 from tests.search import lookup
 from tests.search.lookup import FakeSampler, FakeSpace
 
@@ -115,3 +116,47 @@ def test_a_design_is_the_same_every_time() -> None:
 
 def test_a_free_search_has_no_design() -> None:
     assert design(replace(space(3), kind="pareto")) == ()
+
+
+def augmented(lattice: int, **changes: float) -> FakeSpace:
+    sampler = FakeSampler(lattice=lattice, replicates=4, augmented=True)
+    return FakeSpace(sampler=sampler, **changes)
+
+
+def test_an_augmented_lattice_has_the_midpoints_between_centroid_and_corners() -> None:
+    plain = {p.name for p in design(space(2))}
+    found = {p.name: p.shares.values for p in design(augmented(2))}
+    assert set(found) - plain == {"blend depth", "blend width", "blend resolution"}
+    for name, corner in zip(("depth", "width", "resolution"), range(3), strict=True):
+        middle = [(1 / 3 + (i == corner)) / 2 for i in range(3)]
+        assert found[f"blend {name}"] == pytest.approx(middle)
+    replicates = [p.replicate for p in design(augmented(2)) if p.name == "cmt-paper"]
+    assert replicates == [0, 1, 2, 3]
+
+
+def test_a_lattice_point_beyond_is_pulled_in_until_it_is_feasible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named({"cmt-paper": lookup.NAMED["cmt-paper"]}, monkeypatch)
+    found = designed(augmented(2, infeasible_above=0.7))
+    assert [shares.values for shares in found.beyond] == [(1, 0, 0)]
+    pulled = next(p for p in found.points if p.name == "lattice 2-0-0, pulled in")
+    step = pytest.approx(1 - pulled.shares.depth, abs=1e-6)
+    assert pulled.shares.depth <= 0.7 < pulled.shares.depth + 2 / 3 / 8
+    assert pulled.shares.width + pulled.shares.resolution == step
+    assert all(p.params["depth"] <= 0.7 for p in found.points)
+
+
+def test_a_point_that_would_be_pulled_onto_a_named_rule_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near = Shares(depth=0.667, width=0.167, resolution=0.166)
+    named({"cmt-paper": lookup.NAMED["cmt-paper"], "mine": near}, monkeypatch)
+    names = [p.name for p in design(augmented(1, infeasible_above=0.7))]
+    assert "mine" in names
+    assert "lattice 1-0-0, pulled in" not in names
+
+
+def test_a_named_rule_beyond_stays_in_the_design_and_says_why_later() -> None:
+    names = [p.name for p in design(augmented(2, infeasible_above=0.7))]
+    assert "depth-only" in names

@@ -1,9 +1,13 @@
 """Both executors on the same searches. Ray is started once, for all tests here."""
 
 import os
+import random
+import re
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,17 +102,94 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
     factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=PAPER)
-    executor = RayExecutor(folder=run.path, wish=Wish(slots=1), retries=1)
+    executor = RayExecutor(folder=run.path, wish=Wish(slots=1))
     executor.run(Ledger(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
     assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
     reason = str(trials["depth-only"].reason)
-    assert reason.startswith("worker died 2 times: ")
+    assert reason.startswith("the worker died: ")
     assert "actor" in reason.lower()
+    assert reason.endswith("(tried 3 times)")
     began = Counter(line[1] for line in read_log(log) if line[0] == "begin")
     tries = {name: began[trial.rungs[0].rung.arch.key] for name, trial in trials.items()}
-    assert tries == {"cmt-paper": 2, "dwr": 1, "depth-only": 2}
+    assert tries == {"cmt-paper": 2, "dwr": 1, "depth-only": 3}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
+    chance, killed = random.Random(3), list[int]()
+
+    def kill_some() -> None:
+        while not ended.wait(chance.uniform(0.5, 2.0)):
+            workers = [line[4] for line in read_log(log) if line[0] == "begin"]
+            if workers and len(killed) < 4:
+                with suppress(ProcessLookupError):
+                    os.kill(workers[-1], signal.SIGKILL)
+                    killed.append(workers[-1])
+
+    ended = threading.Event()
+    killer = threading.Thread(target=kill_some)
+    killer.start()
+    try:
+        factory = LookupFactory(log=log, wait=0.3)
+        outcome = run_search(run, space, factory, executor="ray", slots=2)
+    finally:
+        ended.set()
+        killer.join()
+    assert (outcome.stopped, outcome.failed) == ("finished", 0)
+    assert killed
+    trials = read_trials(run.path)
+    assert {t.state for t in trials} == {"complete"}
+    trained = Counter(
+        (r.rung.arch.key, r.rung.fidelity.epochs, m.seed)
+        for t in trials
+        for r in t.rungs
+        for m, reused in zip(r.measurements, r.reused, strict=True)
+        if not reused
+    )
+    assert set(trained.values()) == {1}
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_hanging_training_is_stopped_and_its_worker_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    from cmt_search.search.executors.ray_cluster import Wish
+    from cmt_search.search.executors.ray_tune import RayExecutor
+
+    run = new(tmp_path / "r")
+    space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
+    store = StudyStore.open(
+        run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
+    )
+    executor = RayExecutor(folder=run.path, wish=Wish(slots=1), limit=1.0)
+    factory = LookupFactory(hangs=DEPTH_ONLY, deaf=deaf)
+    executor.run(Ledger(space, store), factory, stop=lambda: False)
+    trials = {t.name: t for t in read_trials(run.path)}
+    states = {name: trial.state for name, trial in trials.items()}
+    assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
+    reason = str(trials["depth-only"].reason)
+    if deaf:  # to signals, as a call that never returns from C is
+        assert re.match(r"hung: its process was ended \d+ s after it began, past .* of 1 s", reason)
+    else:
+        assert reason.startswith("Overdue: stopped after 1 s, the limit for a trial's training, in")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_killed_worker_leaves_its_checkpoint_to_the_next(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
+    factory = LookupFactory(log=log, dies_once=PAPER, keeps=True)
+    outcome = run_search(run, space, factory, executor="ray", slots=1)
+    assert (outcome.stopped, outcome.complete) == ("finished", 3)
+    found = [line for line in read_log(log) if line[0] == "found"]
+    paper = next(t for t in read_trials(run.path) if t.name == "cmt-paper")
+    assert [line[1] for line in found] == [paper.rungs[0].rung.arch.key]
+    assert not run.checkpoints.exists()
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -12,7 +12,7 @@ from tests.space.broken import RULE, says
 def test_all_errors_are_told_at_once() -> None:
     says(
         "kind: sideways\nbase: {preset: cmt_pico}\nseeds: 0\ntrial: 3",
-        "kind: 'sideways' is not possible; use 'rule' or 'pareto'",
+        "kind: 'sideways' is not possible; use 'rule', 'shape' or 'pareto'",
         "seeds: 0 is not possible; write greater than or equal to 1",
         "trial: is unknown; did you mean trials?",
     )

@@ -72,7 +72,8 @@ def test_an_unknown_key_is_named_with_what_may_have_been_meant(line: str, messag
         ),
         (
             "sampler: {name: tpee}",
-            "sampler.name: 'tpee' is not possible; use 'design', 'tpe' or 'random'",
+            "sampler.name: 'tpee' is not possible; use 'design', 'gp', 'tpe', "
+            "'sobol', 'random', 'grid', 'nsga2', 'nsga3' or 'cmaes'",
         ),
         (
             "sampler: {lattice: 13}",
@@ -257,7 +258,13 @@ def test_an_impossible_proxy_is_refused(line: str, message: str) -> None:
         ),
         (
             "ladder: {epochs: [1, 2]}",
-            "ladder: a rule search climbs its budgets at proxy.epochs; remove the key",
+            "ladder.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
+            "add ladder.halving to stop rules after the shorter trainings",
+        ),
+        (
+            "sampler: {name: nsga2}",
+            "sampler.name: nsga2 is for shape and pareto searches; use one of design, gp, tpe, "
+            "random",
         ),
         (
             "knobs: {stage_ratio: {min: 0, max: 1}}",
@@ -305,8 +312,8 @@ def test_what_a_rule_search_has_no_use_for_is_refused(line: str, message: str) -
             "ladder.halving: 1 is not possible; write greater than or equal to 2",
         ),
         (
-            "ladder: {halving: 3, epochs: [1, 3]}",
-            "ladder.halving: compares one objective; write objectives: [top1], or remove halving",
+            "sampler: {name: cmaes}",
+            "sampler.name: cmaes has one objective; use nsga2, or objectives: [top1]",
         ),
         (
             "ladder: {epochs: [3, 1]}",

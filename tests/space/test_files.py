@@ -11,8 +11,10 @@ FOLDER = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
-def test_the_three_files_to_start_with_are_there() -> None:
-    assert {"quickstart.yaml", "cmt_rule.yaml", "cmt_pareto.yaml"} <= {f.name for f in FILES}
+def test_a_file_of_each_kind_to_start_with_is_there() -> None:
+    names = {"quickstart.yaml", "cmt_rule.yaml", "cmt_shape.yaml", "cmt_pareto.yaml"}
+    assert names <= {f.name for f in FILES}
+    assert {load_space(f).kind for f in FILES} == {"rule", "shape", "pareto"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.name))

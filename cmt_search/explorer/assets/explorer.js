@@ -1,22 +1,106 @@
-// Dash (4.4, plotly/dash#3882) writes the user's zoom into a graph's figure, where plotly takes it for the author's own and
-// `uirevision` no longer keeps it. So a new figure of the same view takes it over here.
-window.dash_clientside = Object.assign({}, window.dash_clientside, {
-  explorer: {
-    keepView: (drawn, shown) => {
-      if (!drawn) return window.dash_clientside.no_update;
-      const [next, now] = [drawn.layout, (shown && shown.layout) || {}];
-      if (!next.uirevision || next.uirevision !== now.uirevision) return drawn;
-      const layout = { ...next };
-      for (const axis of ["xaxis", "yaxis"]) {
-        const { range, autorange } = now[axis] || {};
-        if (range && autorange === false) layout[axis] = { ...next[axis], range, autorange };
+// What needs no server: zoom that outlives new data, colours of the theme, and the address.
+(() => {
+  // Light colours of the figures, and what stands for them on a dark page.
+  const DARK = {
+    "white": "#161b22", "#1f2933": "#e6edf3", "#52606d": "#a3adb8", "#e4e7eb": "#30363d",
+    "#cbd2d9": "#3d444d", "#0072b2": "#4aa8e0", "#5d3a9b": "#b69cf0", "#4b5563": "#a3adb8",
+    "#8c6d31": "#d4b26a", "#9aa5b1": "#6e7883", "rgba(0, 0, 0, 0.10)": "rgba(255, 255, 255, 0.15)",
+    "rgba(0, 114, 178, 0.13)": "rgba(74, 168, 224, 0.22)",
+  };
+  const DATA = new Set(["x", "y", "z", "a", "b", "c", "customdata", "text", "hovertext", "values", "template"]);
+  const AXIS = { gridcolor: "#30363d", zerolinecolor: "#3d444d", linecolor: "#3d444d" };
+
+  const recoloured = (part) => {
+    if (typeof part === "string") return DARK[part.toLowerCase()] || part;
+    if (Array.isArray(part)) return part.length > 60 ? part : part.map(recoloured);
+    if (part === null || typeof part !== "object" || part.bdata) return part;
+    return Object.fromEntries(Object.entries(part).map(
+      ([key, value]) => [key, DATA.has(key) && typeof value !== "string" ? value : recoloured(value)]));
+  };
+
+  const darkened = (figure) => {
+    const made = { data: recoloured(figure.data), layout: recoloured(figure.layout) };
+    const layout = made.layout;
+    for (const name of Object.keys(layout)) {
+      if (/^[xy]axis\d*$/.test(name)) layout[name] = { ...AXIS, ...layout[name] };
+    }
+    for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...AXIS, ...layout[axis] };
+    if (layout.scene) {
+      for (const axis of ["xaxis", "yaxis", "zaxis"]) {
+        layout.scene[axis] = { ...layout.scene[axis], gridcolor: "#3d444d", backgroundcolor: "#161b22" };
       }
-      for (const axis of ["aaxis", "baxis", "caxis"]) {
-        const min = ((now.ternary || {})[axis] || {}).min;
-        if (min === undefined) continue;
-        layout.ternary = { ...layout.ternary, [axis]: { ...next.ternary[axis], min } };
-      }
-      return { ...drawn, layout };
+    }
+    for (const trace of made.data) {
+      if (trace.marker && trace.marker.colorbar) trace.marker.colorbar.tickcolor = "#a3adb8";
+    }
+    return made;
+  };
+
+  // Dash (4.4, plotly/dash#3882) writes the user's zoom into a graph's figure, where plotly takes it for the author's own and
+  // `uirevision` no longer keeps it. So a new figure of the same view takes it over here.
+  const kept = (drawn, shown) => {
+    const [next, now] = [drawn.layout, (shown && shown.layout) || {}];
+    if (!next.uirevision || next.uirevision !== now.uirevision) return drawn;
+    const layout = { ...next };
+    for (const axis of ["xaxis", "yaxis"]) {
+      const { range, autorange } = now[axis] || {};
+      if (range && autorange === false) layout[axis] = { ...next[axis], range, autorange };
+    }
+    for (const axis of ["aaxis", "baxis", "caxis"]) {
+      const min = ((now.ternary || {})[axis] || {}).min;
+      if (min === undefined) continue;
+      layout.ternary = { ...layout.ternary, [axis]: { ...next.ternary[axis], min } };
+    }
+    if (now.scene && now.scene.camera && layout.scene) layout.scene = { ...layout.scene, camera: now.scene.camera };
+    if (now.dragmode) layout.dragmode = now.dragmode;
+    if (now.selections && next.selectionrevision === "front") layout.selections = now.selections;
+    return { ...drawn, layout };
+  };
+
+  const isDark = (theme) =>
+    theme === "dark" || (theme === "auto" && window.matchMedia("(prefers-color-scheme: dark)").matches);
+
+  // 1,2,3,7 as 1-3,7.
+  const ranges = (numbers) => {
+    const parts = [];
+    let first = null, last = null;
+    const close = () => first !== null && parts.push(first === last ? `${first}` : `${first}-${last}`);
+    for (const number of [...numbers].sort((a, b) => a - b)) {
+      if (last !== null && number === last + 1) { last = number; continue; }
+      close();
+      first = last = number;
+    }
+    close();
+    return parts.join(",");
+  };
+
+  const LONGEST = 1800;  // characters of an address that every browser and chat takes
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, {
+    explorer: {
+      dress: (drawn, theme, shown) => {
+        document.documentElement.dataset.theme = isDark(theme) ? "dark" : "light";
+        if (!drawn) return window.dash_clientside.no_update;
+        const figure = kept(drawn, shown);
+        return isDark(theme) ? darkened(figure) : figure;
+      },
+      showTab: (tab) => ["front", "triangle", "progress"].map((name) => name !== tab),
+      writeAddress: (selection, ...rest) => {
+        const fields = rest.pop();
+        const values = [...rest, selection && selection.trials ? ranges(selection.trials) : null];
+        const parts = [];
+        fields.forEach(([name, initial], i) => {
+          const value = values[i];
+          if (value === null || value === undefined || JSON.stringify(value) === JSON.stringify(initial)) return;
+          const text = Array.isArray(value) ? value.join(",") : `${value}`;
+          if (text.length < LONGEST) parts.push(`${name}=${encodeURIComponent(text).replaceAll("%2C", ",")}`);
+        });
+        const search = parts.length ? `?${parts.join("&")}` : "";
+        if (search !== window.location.search) {
+          window.history.replaceState(window.history.state, "", window.location.pathname + search + window.location.hash);
+        }
+        return search;
+      },
     },
-  },
-});
+  });
+})();

@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from cmt_search.evaluation import EvaluatorFactory, Measurement
-from cmt_search.search.executors.attempt import Failure
-from cmt_search.search.job import Job
+from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.job import Failure, Job
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
 
@@ -17,9 +17,15 @@ class Executor(Protocol):
         ...
 
 
-def settle(ledger: Ledger, job: Job, answer: Measurement | Failure) -> None:
-    """Give a job's answer to the ledger."""
-    if isinstance(answer, Failure):
-        ledger.fail(job, answer.reason)
-    else:
+def settle(
+    ledger: Ledger, job: Job, answer: Measurement | Failure, *, checkpoints: Checkpoints | None
+) -> None:
+    """Give a job's answer to the ledger, and drop the state that nobody will go on from."""
+    if not isinstance(answer, Failure):
         ledger.record(job, answer)
+        goes_on = False
+    else:
+        # What raised may raise again on the state that it left; who was killed did nothing wrong.
+        goes_on = ledger.fail(job, answer) and answer.kind in ("died", "hung")
+    if checkpoints is not None and not goes_on:
+        checkpoints.drop(job)

@@ -1,7 +1,8 @@
 """Jobs run by Ray Tune, on this machine or on a cluster: one Tune trial is one job.
 
 Tune decides nothing: it has no metric, its scheduler is first in, first out, and its own state is a
-cache in a temporary folder. A worker that dies costs the job it had, which Tune starts over.
+cache in a temporary folder. A worker that dies costs the job it had, which the ledger hands out
+again.
 Call `prepare_ray` before this module is imported.
 """
 
@@ -17,60 +18,21 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cmt_search.evaluation import EvaluatorFactory, Measurement
-from cmt_search.search.executors.attempt import Failure
-from cmt_search.search.executors.executor import settle
+from cmt_search.evaluation import EvaluatorFactory
+from cmt_search.search.checkpoints import Checkpoints
 from cmt_search.search.executors.ray_cluster import Wish, connected
+from cmt_search.search.executors.ray_desk import Desk
 from cmt_search.search.executors.ray_worker import Fatal, JobRunner
-from cmt_search.search.job import Job
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
 
 _CACHE = ".tune-"
-_REASON_LINES = 3  # of Tune's error file that a study keeps
-
-
-class _Desk:
-    """The driver's end: between Tune's hooks and the ledger."""
-
-    def __init__(self, ledger: Ledger, *, stop: StopSignal) -> None:
-        self._ledger = ledger
-        self._stop = stop
-        self._running: dict[str, Job] = {}  # by Tune's id
-        self.error: Exception | None = None  # Tune swallows what its hooks raise
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more will be handed out."""
-        return self.error is not None or self._stop() or self._ledger.finished
-
-    def hand_out(self, trial_id: str) -> Job | None:
-        """The job of the next Tune trial, if there is one now."""
-        try:
-            job = self._ledger.next_job()
-        except Exception as error:  # noqa: BLE001  # raised again after the run
-            self.error = error
-            return None
-        if job is not None:
-            self._running[trial_id] = job
-        return job
-
-    def bring_back(self, trial_id: str, answer: Measurement | Failure | Fatal) -> None:
-        """Give a job's answer to the ledger."""
-        job = self._running.pop(trial_id)
-        if isinstance(answer, Fatal):
-            self.error = self.error or answer.error
-            return
-        try:
-            settle(self._ledger, job, answer)
-        except Exception as error:  # noqa: BLE001  # raised again after the run
-            self.error = self.error or error
 
 
 class _Feed(Searcher):
     """Gives Tune its trials."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
 
@@ -113,16 +75,18 @@ class _Patient(FIFOScheduler):
 class _Return(tune.Callback):
     """Takes from Tune what its trials gave."""
 
-    def __init__(self, desk: _Desk, *, retries: int) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._retries = retries
+
+    def on_trial_start(self, trial: Any, **_others: Any) -> None:
+        self._desk.began(trial.trial_id)
 
     def on_trial_complete(self, trial: Any, **_others: Any) -> None:
-        self._desk.bring_back(trial.trial_id, trial.last_result["answer"])
+        answer = trial.last_result["answer"]
+        self._desk.bring_back(trial.trial_id, answer.error if isinstance(answer, Fatal) else answer)
 
     def on_trial_error(self, trial: Any, **_others: Any) -> None:
-        reason = f"worker died {self._retries + 1} times: {_last_error(trial.error_file)}"
-        self._desk.bring_back(trial.trial_id, Failure(reason=reason))
+        self._desk.mourn(trial.trial_id, error_file=trial.error_file)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -134,7 +98,8 @@ class RayExecutor:
 
     folder: Path  # for Tune's cache
     wish: Wish
-    retries: int = 2  # of a job whose worker died
+    checkpoints: Checkpoints | None = None
+    limit: float | None = None  # seconds of a job
 
     def run(self, ledger: Ledger, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
         """Run jobs until there are none, or until `stop` says so.
@@ -145,9 +110,11 @@ class RayExecutor:
         if ledger.finished:  # ten seconds saved
             return
         with connected(wish=self.wish) as room, self._cache() as cache:
-            desk = _Desk(ledger, stop=stop)
+            desk = Desk(ledger, stop=stop, checkpoints=self.checkpoints, limit=self.limit)
             trainable = tune.with_resources(
-                tune.with_parameters(JobRunner, factory=factory),
+                tune.with_parameters(
+                    JobRunner, factory=factory, checkpoints=self.checkpoints, limit=self.limit
+                ),
                 {"cpu": self.wish.cpus, "gpu": self.wish.gpus},
             )
             tune.Tuner(
@@ -164,9 +131,9 @@ class RayExecutor:
                 run_config=tune.RunConfig(
                     name="jobs",
                     storage_path=str(cache),
-                    failure_config=tune.FailureConfig(max_failures=self.retries),
+                    failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    callbacks=[_Return(desk, retries=self.retries)],
+                    callbacks=[_Return(desk)],
                     verbose=0,
                 ),
             ).fit()
@@ -187,13 +154,3 @@ class RayExecutor:
 def _trial_name(trial: Any) -> str:
     """Short: Tune would write the whole job into a folder's name."""
     return str(trial.trial_id)
-
-
-def _last_error(file: str | None) -> str:
-    """The end of what Tune wrote about a failure."""
-    try:
-        lines = Path(file).read_text(errors="replace").split("\n") if file else []
-    except OSError:
-        lines = []
-    told = [line.strip() for line in lines if line.strip()]
-    return " ".join(told[-_REASON_LINES:]) or "no reason was left"

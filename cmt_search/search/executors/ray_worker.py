@@ -7,8 +7,10 @@ from ray import tune
 
 from cmt_search.errors import CmtSearchError
 from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
-from cmt_search.search.executors.attempt import Failure, attempt, describe
-from cmt_search.search.job import Job
+from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.executors.attempt import attempt, describe
+from cmt_search.search.executors.patience import or_die
+from cmt_search.search.job import Failure, Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +23,18 @@ class Fatal:
 class JobRunner(tune.Trainable):
     """One worker process: makes the evaluator once and keeps it from job to job."""
 
-    def setup(self, config: dict[str, Any], factory: EvaluatorFactory | None = None) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        factory: EvaluatorFactory | None = None,
+        checkpoints: Checkpoints | None = None,
+        limit: float | None = None,
+    ) -> None:
         """Called once per process."""
         self._job: Job = config["job"]
         self._factory = factory
+        self._checkpoints = checkpoints
+        self._limit = limit
         self._evaluator: Evaluator | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -41,7 +51,9 @@ class JobRunner(tune.Trainable):
             if self._evaluator is None:
                 assert self._factory is not None
                 self._evaluator = self._factory()
-            return attempt(self._evaluator, self._job)
+            folder = None if self._checkpoints is None else self._checkpoints.of(self._job)
+            with or_die(self._limit):
+                return attempt(self._evaluator, self._job, folder=folder, limit=self._limit)
         except CmtSearchError as error:
             return Fatal(error=error)
         except Exception as error:  # noqa: BLE001  # raised in the driver

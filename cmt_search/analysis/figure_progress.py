@@ -1,0 +1,294 @@
+"""How a search went: what it reached by when, who worked on what, and what failed."""
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cmt_search.analysis.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    ordered_colours,
+    styled,
+)
+from cmt_search.analysis.front import MAXIMISED
+from cmt_search.analysis.study import Analysis
+from cmt_search.analysis.wording import duration, macs_text, percent
+
+_STEPS = 250  # points of the hypervolume's curve at most
+_STATE_COLOURS = {
+    "complete": BLUE,
+    "pruned": ORANGE,
+    "failed": VERMILLION,
+    "running": SKY,
+    "interrupted": GREY,
+}
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProgressData:
+    """What was reached after how many trials, and after how many device-hours."""
+
+    volume: pd.DataFrame  # trials, hours, value
+    best: dict[str, pd.DataFrame]  # by budget, or "all": trials, hours, value (0..1)
+    hours: float  # of training in all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimelineData:
+    """Trials in time; as many lanes as ran at once."""
+
+    spans: pd.DataFrame  # trial, name, state, lane, start, end (hours from the first start)
+
+    @property
+    def lanes(self) -> int:
+        """How many trials ran at once at most."""
+        return int(self.spans["lane"].max()) + 1 if len(self.spans) else 0
+
+
+def progress_data(analysis: Analysis) -> ProgressData:
+    """Compute the progress; a network counts from the first trial that measured it."""
+    seconds = np.cumsum([record.seconds for record in analysis.records])
+    place = {record.number: i for i, record in enumerate(analysis.records)}
+    table = analysis.front.networks.dropna(subset=["trial"])
+    order = table["trial"].map(place)
+    table = table.assign(trials=order + 1, hours=[seconds[i] / 3600 for i in order])
+    table = table.sort_values("trials", ignore_index=True)
+    groups = (
+        {macs_text(float(budget)): rows for budget, rows in table.groupby("budget")}  # type: ignore[arg-type]
+        if table["budget"].notna().any()
+        else {"all": table}
+    )
+    return ProgressData(
+        volume=_volumes(analysis, table),
+        best={
+            name: rows.assign(value=rows["top1"].cummax())[["trials", "hours", "value"]]
+            for name, rows in groups.items()
+        },
+        hours=float(seconds[-1]) / 3600 if len(seconds) else 0.0,
+    )
+
+
+def draw_progress(data: ProgressData) -> go.Figure:
+    """Draw hypervolume and best so far, against trials and device-hours."""
+    figure = make_subplots(
+        rows=2,
+        cols=2,
+        shared_yaxes=True,
+        shared_xaxes=True,
+        vertical_spacing=0.08,
+        horizontal_spacing=0.04,
+    )
+    colours = ordered_colours(len(data.best)) if len(data.best) > 1 else [GREEN]
+    for column, against in enumerate(("trials", "hours"), start=1):
+        figure.add_scatter(
+            x=data.volume[against],
+            y=data.volume["value"],
+            mode="lines",
+            row=1,
+            col=column,
+            line={"color": BLUE, "width": 2, "shape": "hv"},
+            name="hypervolume",
+            showlegend=column == 1,
+            legendgroup="hypervolume",
+            hovertemplate="%{y:.4~g}<extra>hypervolume</extra>",
+        )
+        for (name, rows), colour in zip(data.best.items(), colours, strict=True):
+            label = "best so far" if name == "all" else f"best at {name}"
+            figure.add_scatter(
+                x=rows[against],
+                y=100 * rows["value"],
+                mode="lines",
+                row=2,
+                col=column,
+                line={"color": colour, "width": 2, "shape": "hv"},
+                name=label,
+                showlegend=column == 1,
+                legendgroup=label,
+                hovertemplate=f"%{{y:.2f}}%<extra>{label}</extra>",
+            )
+    figure.update_xaxes(title="trials", row=2, col=1)
+    figure.update_xaxes(title="device-hours of training", row=2, col=2)
+    figure.update_yaxes(title="hypervolume", row=1, col=1)
+    figure.update_yaxes(title="best top-1 so far (%)", row=2, col=1)
+    return styled(
+        figure,
+        title=_progress_title(data),
+        subtitle=f"{duration(3600 * data.hours)} of training; networks at full fidelity only",
+        height=560,
+    )
+
+
+def timeline_data(analysis: Analysis) -> TimelineData:
+    """Compute which trials ran when; a trial that goes on ends with the newest time known."""
+    timed = [r for r in analysis.records if r.started is not None and r.rungs]
+    columns = ["trial", "name", "state", "lane", "start", "end"]
+    if not timed:
+        return TimelineData(spans=pd.DataFrame(columns=columns))
+    first = min(r.started or 0.0 for r in timed)
+    newest = max(max(r.ended or 0.0, (r.started or 0.0) + r.seconds) for r in timed)
+    rows, busy, free, lanes = [], list[tuple[float, int]](), list[int](), 0
+    for record in sorted(timed, key=lambda r: r.started or 0.0):
+        start, end = record.started or 0.0, record.ended or newest
+        while busy and busy[0][0] <= start:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        if free:
+            lane = heapq.heappop(free)
+        else:
+            lane, lanes = lanes, lanes + 1
+        heapq.heappush(busy, (end, lane))
+        hours = ((start - first) / 3600, (end - first) / 3600)
+        rows.append((record.number, record.name, record.state, lane, *hours))
+    return TimelineData(spans=pd.DataFrame(rows, columns=columns))
+
+
+def draw_timeline(data: TimelineData) -> go.Figure:
+    """Draw the timeline: a bar per trial, a lane for each that ran at once."""
+    figure = go.Figure()
+    spans = data.spans
+    scale, unit = (1.0, "hours") if len(spans) and spans["end"].max() > 2 else (60.0, "minutes")
+    for state, colour in _STATE_COLOURS.items():
+        rows = spans[spans["state"] == state]
+        if rows.empty:
+            continue
+        figure.add_scatter(
+            x=[
+                x
+                for s, e in zip(scale * rows["start"], scale * rows["end"], strict=True)
+                for x in (s, e, None)
+            ],
+            y=[y for lane in rows["lane"] for y in (lane + 1, lane + 1, None)],
+            text=[
+                t
+                for trial, name in zip(rows["trial"], rows["name"], strict=True)
+                for t in [f"{name} (trial {trial})"] * 3
+            ],
+            mode="lines+markers",
+            marker={"symbol": "line-ns", "size": 9, "line": {"width": 1.5, "color": colour}},
+            line={"color": colour, "width": 7},
+            opacity=0.8,
+            name=f"{state} ({len(rows)})",
+            hovertemplate=f"%{{text}}<br>at %{{x:.2f}} {unit}<extra></extra>",
+        )
+    figure.update_xaxes(title=f"{unit} since the first trial began")
+    figure.update_yaxes(title="trial at once", dtick=max(1, data.lanes // 8), rangemode="tozero")
+    title = (
+        f"At most {_count(data.lanes, 'trial')} ran at once"
+        if data.lanes
+        else "No trial has begun yet"
+    )
+    return styled(
+        figure,
+        title=title,
+        subtitle="A bar per trial, from asking for it to its end",
+        height=min(620, 250 + 22 * max(data.lanes, 1)),
+    )
+
+
+def failures_data(analysis: Analysis) -> Counter[str]:
+    """How many trials failed for which reason; numbers in it are read as the same."""
+    kinds: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for record in analysis.records:
+        if record.state == "failed":
+            reason = (record.reason or "unknown").splitlines()[0]
+            counts[kinds.setdefault(_NUMBER.sub("#", reason), reason)] += 1
+    return counts
+
+
+def draw_failures(counts: Mapping[str, int]) -> go.Figure:
+    """Draw the failures by reason."""
+    ranked = sorted(counts.items(), key=lambda item: item[1])[-12:]
+    figure = go.Figure()
+    figure.add_bar(
+        x=[count for _, count in ranked],
+        y=[_short(reason, place=i) for i, (reason, _) in enumerate(ranked)],
+        orientation="h",
+        marker={"color": VERMILLION},
+        text=[count for _, count in ranked],
+        hovertext=[reason for reason, _ in ranked],
+        hovertemplate="%{hovertext}: %{x}<extra></extra>",
+    )
+    figure.update_xaxes(
+        title="trials", rangemode="tozero", dtick=1 if max(counts.values(), default=0) < 8 else None
+    )
+    figure.update_yaxes(automargin=True)
+    total = sum(counts.values())
+    trials, reasons = _count(total, "trial"), _count(len(counts), "reason")
+    title = f"{trials} failed, for {reasons}" if total else "No trial failed"
+    return styled(figure, title=title, height=200 + 34 * max(len(ranked), 1))
+
+
+def draw_importances(parts: Mapping[str, float], *, metric: str, how: str) -> go.Figure:
+    """Draw importances of parameters for a metric, largest on top."""
+    ranked = sorted(parts.items(), key=lambda item: item[1])
+    figure = go.Figure()
+    figure.add_bar(
+        x=[100 * part for _, part in ranked],
+        y=[_parameter(name) for name, _ in ranked],
+        orientation="h",
+        marker={"color": BLUE},
+        text=[percent(part) for _, part in ranked],
+        hovertemplate="%{y}: %{x:.1f}%<extra></extra>",
+    )
+    figure.update_xaxes(title="importance (%)", range=[0, 108])
+    figure.update_yaxes(automargin=True)
+    title = f"{_parameter(ranked[-1][0])} decides most of {metric}" if ranked else "Not known yet"
+    return styled(figure, title=title, subtitle=how, height=200 + 34 * max(len(ranked), 1))
+
+
+def _volumes(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
+    """Of the networks known after some of the trials, evenly spaced."""
+    names = list(analysis.front.metrics)
+    known = table.dropna(subset=names)
+    maximise = [MAXIMISED[name] for name in names]
+    after = np.unique(known["trials"].to_numpy(dtype=int))
+    steps = (
+        after[np.unique(np.linspace(0, len(after) - 1, _STEPS).astype(int))] if len(after) else []
+    )
+    rows, front, done = [], np.zeros((0, len(names))), 0
+    trials, hours = known["trials"].to_numpy(dtype=int), known["hours"].to_numpy(dtype=float)
+    points = known[names].to_numpy(dtype=float)
+    for step in steps:
+        until = int(np.searchsorted(trials, step, side="right"))
+        front = np.vstack([front, points[done:until]])
+        front = front[moocore.is_nondominated(front, maximise=maximise)]
+        done = until
+        volume = moocore.hypervolume(front, ref=list(analysis.front.reference), maximise=maximise)
+        rows.append((int(step), hours[until - 1], float(volume)))
+    return pd.DataFrame(rows, columns=["trials", "hours", "value"])
+
+
+def _progress_title(data: ProgressData) -> str:
+    if data.volume.empty:
+        return "No network is measured at full fidelity yet"
+    final = float(data.volume["value"].iloc[-1])
+    near = data.volume[data.volume["value"] >= 0.99 * final].iloc[0]
+    total = int(data.volume["trials"].iloc[-1])
+    return f"99% of today's hypervolume was there after {int(near['trials'])} of {total} trials"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _short(reason: str, *, place: int) -> str:
+    text = reason if len(reason) <= 60 else reason[:59] + "\N{HORIZONTAL ELLIPSIS}"
+    return text + "\u200b" * place  # bars of equal labels would fall together
+
+
+def _parameter(name: str) -> str:
+    known = {"stick_depth": "depth's share", "stick_width": "width against resolution"}
+    return known.get(name, name.replace("_", " "))

@@ -1,0 +1,127 @@
+"""What export exports: the variants that a run, a preset or a file holds, and their weights."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmt_search.errors import ExportError
+from cmt_search.presets import PRESETS
+
+if TYPE_CHECKING:
+    from cmt_search.export import Source, Variant
+    from cmt_search.proxy.training import Training
+
+_RETRAIN = "retrain"
+
+
+def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
+    """The variants of this name; `all` are the members of the family.
+
+    `run` is the folder of a run, a preset, or a file or folder that was exported before.
+
+    Raises:
+        RunError: the folder holds no run.
+        ExportError: there is no variant of this name.
+    """
+    from cmt_search.export import read_family
+    from cmt_search.search import RunFolder
+
+    if str(run) in PRESETS and not run.exists():
+        return (_preset(str(run)),)
+    if run.is_file() or (run / "config.json").exists() or (run / "train.json").exists():
+        return _named(_in_file(run), name=name)
+    folder = RunFolder.open(run)
+    if name in PRESETS:
+        return (_preset(name),)
+    if match := re.fullmatch(r"trial-(\d+)", name):
+        return (_trial(folder.path, number=int(match[1])),)
+    return _named(read_family(folder.family), name=name, more=("trial-N", *PRESETS))
+
+
+def with_weights(
+    variant: "Variant", *, run: Path, weights: str | None, device: str | None, quiet: bool
+) -> "Source":
+    """The variant with the weights that were asked for, if any.
+
+    Raises:
+        CmtSearchError: there are none of this network, or they cannot be trained here.
+    """
+    from cmt_search.export import Source, kept_weights, retrain
+
+    if weights is None:
+        return Source(variant=variant)
+    if weights != _RETRAIN:
+        return kept_weights(variant, folder=Path(weights))
+    from cmt_search.cli.wiring import space_of
+    from cmt_search.search import RunFolder, read_trials
+
+    folder = RunFolder.open(run)
+
+    def tell(training: "Training") -> None:
+        last = training.curve[-1]
+        sys.stderr.write(
+            f"{variant.name}: epoch {last.epoch}, loss {last.loss:.4f}, top1 {last.top1:.2%}, "
+            f"{training.seconds:.0f} s\n"
+        )
+
+    return retrain(
+        variant,
+        space=space_of(folder),
+        records=read_trials(run),
+        device=device,
+        on_epoch=None if quiet else tell,
+    )
+
+
+def _preset(name: str) -> "Variant":
+    from cmt_search.export import Variant
+
+    return Variant(name=name, arch=PRESETS[name], provenance={"preset": name})
+
+
+def _in_file(path: Path) -> "tuple[Variant, ...]":
+    from cmt_search.export import variants_in
+
+    return variants_in(path)
+
+
+def _named(
+    variants: "tuple[Variant, ...]", *, name: str, more: tuple[str, ...] = ()
+) -> "tuple[Variant, ...]":
+    if name == "all":
+        return variants
+    for variant in variants:
+        if variant.name == name:
+            return (variant,)
+    known = ", ".join(("all", *(v.name for v in variants), *more))
+    raise ExportError(f"--variant {name!r} is unknown; use {known}")
+
+
+def _trial(run: Path, *, number: int) -> "Variant":
+    """The network on the last rung of a trial."""
+    from cmt_search.export import Variant
+    from cmt_search.search import read_trials
+
+    records = {record.number: record for record in read_trials(run)}
+    if number not in records or not records[number].rungs:
+        raise ExportError(f"trial {number} is not in {run}, which has 0 to {len(records) - 1}")
+    record = records[number]
+    top1 = [m.top1 for m in record.rungs[-1].measurements]
+    return Variant(
+        name=f"trial-{number}",
+        arch=record.rungs[-1].rung.arch,
+        provenance={
+            "run": run.name,
+            "trial": number,
+            "rule": record.name,
+            "shares": _shares(record.shares),
+            "proxy_top1": top1,
+        },
+    )
+
+
+def _shares(shares: tuple[float, float, float] | None) -> dict[str, float] | None:
+    from cmt_search.scaling.shares import DIMENSIONS
+
+    return None if shares is None else dict(zip(DIMENSIONS, shares, strict=True))

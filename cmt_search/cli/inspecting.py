@@ -1,0 +1,101 @@
+"""A run as the explorer takes it: read, solved, exported, and trained again."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmt_search.cli.wiring import analysis_of, space_of
+from cmt_search.errors import RunError
+from cmt_search.search import RunFolder, TrialRecord
+
+if TYPE_CHECKING:
+    from cmt_search.explorer import Study
+    from cmt_search.scaling import Member, Shares
+    from cmt_search.space import SearchSpace
+
+_BEYOND = 4  # times the largest budget: how far the explorer solves rules
+
+
+def studies_of(runs: Sequence[Path]) -> "tuple[Study, ...]":
+    """The runs, each under a name of its own.
+
+    Raises:
+        RunError: a folder holds no run, or one is given twice.
+    """
+    folders = [RunFolder.open(path) for path in runs]
+    if len({folder.path.resolve() for folder in folders}) < len(folders):
+        raise RunError("a run is given twice; name each once")
+    names = [folder.info().name for folder in folders]
+    return tuple(
+        _study(folder, name=name if names.count(name) == 1 else str(folder.path))
+        for folder, name in zip(folders, names, strict=True)
+    )
+
+
+def _study(folder: RunFolder, *, name: str) -> "Study":
+    from cmt_search.cost import cost
+    from cmt_search.explorer import Study
+
+    space = space_of(folder)
+    rules = space.kind == "rule"
+    largest = space.budget_macs[-1] if rules else 0.0
+    return Study(
+        name=name,
+        load=lambda: analysis_of(folder.path),
+        stamp=lambda: _stamp(folder),
+        parameters=space.parameters(),
+        solve=_solver(space) if rules else None,
+        macs=(1.2 * cost(space.arch).macs, _BEYOND * largest) if rules else None,
+        export=lambda record: _export(folder, record),
+        commands=lambda record: _commands(folder, record),
+    )
+
+
+def _stamp(folder: RunFolder) -> tuple[int, ...]:
+    """Changes whenever the study does, and when its driver comes or goes."""
+    files = (folder.study, folder.study.with_name(folder.study.name + "-wal"))
+    changed = tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in files)
+    return (*changed, int(folder.driver() is not None))
+
+
+def _solver(space: "SearchSpace") -> "Callable[[Shares, float], Member]":
+    def solve(shares: "Shares", macs: float) -> "Member":
+        # A cap on latency would need measuring, which a page cannot wait for.
+        return space.rule(shares).member(space.budget(macs, counted=True))
+
+    return solve
+
+
+def _export(folder: RunFolder, record: TrialRecord) -> Path:
+    from cmt_search.export import Source, Variant, export
+
+    rung = record.rungs[-1]
+    variant = Variant(
+        name=f"trial-{record.number}",
+        arch=rung.rung.arch,
+        provenance={
+            "run": folder.info().name,
+            "trial": record.number,
+            "rule": record.name,
+            "proxy_top1": [m.top1 for m in rung.measurements],
+        },
+    )
+    return export(Source(variant=variant), format="yaml", folder=folder.exports, force=True)
+
+
+def _commands(folder: RunFolder, record: TrialRecord) -> tuple[str, ...]:
+    """Commands that train the trial's last network as the run did."""
+    rung = record.rungs[-1]
+    file = folder.exports / f"trial-{record.number}.yaml"
+    seeds = [m.seed for m in rung.measurements] or [0]
+    train = shlex.join(
+        [
+            *("cmt-search", "train", str(file), "--recipe", str(folder.space)),
+            *("--epochs", str(rung.rung.fidelity.epochs), "--seed", str(seeds[0])),
+        ]
+    )
+    variant = ("--variant", f"trial-{record.number}", "--format", "yaml")
+    export = shlex.join(["cmt-search", "export", str(folder.path), *variant])
+    more = (f"# other seeds: {', '.join(map(str, seeds[1:]))}",) if len(seeds) > 1 else ()
+    return (export, train, *more)

@@ -1,0 +1,159 @@
+"""The triangle with the network of a chosen point, and the progress of the search."""
+
+import math
+from typing import Any
+
+from dash import Dash, Input, Output, State, no_update
+
+from cmt_search.analysis.wording import macs_text
+from cmt_search.explorer.figures import (
+    blank_figure,
+    curves_figure,
+    failures_figure,
+    importances_figure,
+    progress_figure,
+    timeline_figure,
+    triangle_figure,
+)
+from cmt_search.explorer.room import Room
+from cmt_search.explorer.triangle_view import chosen_shares, clicked_shares, solved_panel
+
+_NO_TRIANGLE = "This study has no map of the triangle: {}"
+
+
+def connect(app: Dash, room: Room) -> None:
+    """Give triangle and progress their behaviour."""
+    _choose(app, room)
+    _draw_triangle(app, room)
+    _draw_progress(app, room)
+
+
+def _choose(app: Dash, room: Room) -> None:
+    @app.callback(
+        Output("budget", "min"),
+        Output("budget", "max"),
+        Output("budget", "marks"),
+        Input("run", "value"),
+    )
+    def fit(run: str | None) -> tuple[float, float, dict[float, str]]:
+        least, most = (math.log10(macs) for macs in room.study(run).macs or (1e6, 1e7))
+        steps = [least + (most - least) * i / 5 for i in range(6)]
+        return least, most, {round(step, 4): macs_text(10**step) for step in steps}
+
+    @app.callback(
+        Output("depth-share", "value", allow_duplicate=True),
+        Output("width-share", "value", allow_duplicate=True),
+        Output("budget", "value", allow_duplicate=True),
+        Input("triangle", "clickData"),
+        Input("tab", "value"),
+        Input("version", "data"),
+        Input("run", "value"),
+        State("depth-share", "value"),
+        State("width-share", "value"),
+        State("budget", "value"),
+        prevent_initial_call="initial_duplicate",
+    )
+    def choose(
+        click: Any,
+        tab: str,
+        _version: int,
+        run: str | None,
+        depth: float | None,
+        width: float | None,
+        budget: float | None,
+    ) -> tuple[Any, Any, Any]:
+        analysis = room.snapshot(run).analysis
+        if tab != "triangle" or analysis is None or analysis.verdict is None:
+            return no_update, no_update, no_update
+        shares = clicked_shares(click)
+        if shares is None and (depth is None or width is None):
+            shares = analysis.verdict.best
+        asked = round(math.log10(analysis.verdict.budget), 4) if budget is None else no_update
+        if shares is None:
+            return no_update, no_update, asked
+        return round(shares.depth, 2), round(shares.width, 2), asked
+
+
+def _draw_triangle(app: Dash, room: Room) -> None:
+    @app.callback(
+        Output("triangle-drawn", "data"),
+        Output("triangle-missing", "children"),
+        Output("solved", "children"),
+        Output("chosen-note", "children"),
+        Input("version", "data"),
+        Input("run", "value"),
+        Input("tab", "value"),
+        Input("budget", "value"),
+        Input("depth-share", "value"),
+        Input("width-share", "value"),
+    )
+    def draw(
+        _version: int,
+        run: str | None,
+        tab: str,
+        budget: float | None,
+        depth: float | None,
+        width: float | None,
+    ) -> tuple[Any, ...]:
+        analysis = room.known(run)
+        if tab != "triangle":
+            return no_update, no_update, no_update, no_update
+        if analysis.verdict is None:
+            return blank_figure(), _NO_TRIANGLE.format(analysis.no_verdict), None, ""
+        chosen = chosen_shares(depth, width) or analysis.verdict.best
+        macs = 10**budget if budget is not None else analysis.verdict.budget
+        said = (
+            f"Chosen: depth {chosen.depth:.2f}, width {chosen.width:.2f}, resolution "
+            f"{chosen.resolution:.2f} at {macs_text(macs)}. Click the map or move the sliders: a "
+            "marker cannot be dragged on it."
+        )
+        figure = triangle_figure(analysis, budget=macs, chosen=chosen)
+        return figure, "", solved_panel(room.study(run), chosen, macs=macs), said
+
+
+def _draw_progress(app: Dash, room: Room) -> None:
+    @app.callback(
+        Output("progress-drawn", "data"),
+        Output("curves-drawn", "data"),
+        Output("timeline-drawn", "data"),
+        Output("failures-drawn", "data"),
+        Output("failures-missing", "children"),
+        Output("failures-place", "hidden"),
+        Input("version", "data"),
+        Input("run", "value"),
+        Input("tab", "value"),
+    )
+    def draw(_version: int, run: str | None, tab: str) -> tuple[Any, ...]:
+        analysis = room.known(run)
+        if tab != "progress":
+            return (no_update,) * 6
+        failures = failures_figure(analysis)
+        return (
+            progress_figure(analysis),
+            curves_figure(analysis),
+            timeline_figure(analysis),
+            failures or blank_figure(),
+            "" if failures else "No trial failed.",
+            failures is None,
+        )
+
+    @app.callback(
+        Output("importances-drawn", "data"),
+        Output("importances-missing", "children"),
+        Output("importances-place", "hidden"),
+        Input("version", "data"),
+        Input("run", "value"),
+        Input("tab", "value"),
+        Input("importance-metric", "value"),
+        Input("importance-judge", "value"),
+    )
+    def weigh(_version: int, run: str | None, tab: str, metric: str, judge: str) -> tuple[Any, ...]:
+        analysis = room.known(run)
+        if tab != "progress":
+            return no_update, no_update, no_update
+        found = importances_figure(
+            analysis, parameters=room.study(run).parameters, metric=metric, judge=judge
+        )
+        if isinstance(found, str):
+            return blank_figure(), found, True
+        return found, "", False

@@ -1,0 +1,50 @@
+"""The studies that a page shows, and what is known of them now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dash.exceptions import PreventUpdate
+
+from cmt_search.analysis import Analysis
+from cmt_search.explorer.live import Live, Snapshot
+from cmt_search.explorer.study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """All studies by name; the first is shown where none is asked for."""
+
+    studies: Mapping[str, Study]
+    lives: Mapping[str, Live]
+    refresh_seconds: float
+
+    def study(self, run: str | None) -> Study:
+        """The study of this name, or the first."""
+        return self.studies.get(run or "") or next(iter(self.studies.values()))
+
+    def snapshot(self, run: str | None) -> Snapshot:
+        """What is known of it, without waiting."""
+        return self.lives[self.study(run).name].snapshot
+
+    def known(self, run: str | None) -> Analysis:
+        """Its analysis; while there is none the page stays as it is."""
+        analysis = self.snapshot(run).analysis
+        if analysis is None:
+            raise PreventUpdate
+        return analysis
+
+    def others(self, run: str | None) -> dict[str, Analysis]:
+        """What is known of the other studies."""
+        own = self.study(run).name
+        found = {name: live.snapshot.analysis for name, live in self.lives.items() if name != own}
+        return {name: analysis for name, analysis in found.items() if analysis is not None}
+
+    def refresh(self) -> int:
+        """Read what has changed; the version of all."""
+        return sum(live.refresh().version for live in self.lives.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study was read, or cannot be."""
+        snapshots = [live.snapshot for live in self.lives.values()]
+        return all(s.analysis is not None or s.problem for s in snapshots)

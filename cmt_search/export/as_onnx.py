@@ -1,0 +1,145 @@
+"""A variant as ONNX: image size fixed, any batch; its description travels in the metadata."""
+
+import hashlib
+import json
+import logging
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_search.errors import ExportError
+from cmt_search.export.rebuilding import Rebuilt
+from cmt_search.export.source import Source
+from cmt_search.export.text import variant_in
+from cmt_search.export.variant import Variant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OPSET = 18
+_VARIANT, _GRAPH, _ORIGIN = "cmt_search.variant", "cmt_search.graph_sha256", "cmt_search.weights"
+
+
+def files(name: str) -> tuple[str, ...]:
+    """What `write` may write."""
+    return (f"{name}.onnx",)
+
+
+def write(source: Source, folder: Path) -> None:
+    """Write `NAME.onnx`: input `images` (batch, channels, side, side), output `logits`.
+
+    Raises:
+        ExportError: the extra `onnx` is not installed.
+    """
+    onnx = _library("onnx")
+    _library("onnxruntime")
+    _library("onnxscript")
+    path = folder / f"{source.variant.name}.onnx"
+    _export(source, path)
+    model = onnx.load(path)
+    told = {
+        _VARIANT: json.dumps(source.variant.to_dict()),
+        _GRAPH: _digest(model),
+        _ORIGIN: source.origin,
+    }
+    if source.weights is not None:
+        images = {"mean": source.weights.mean, "std": source.weights.std}
+        told["cmt_search.images"] = json.dumps(images)
+    onnx.helper.set_model_props(model, told)
+    onnx.save(model, path)
+
+
+def read(path: Path) -> Variant:
+    """The variant in the metadata.
+
+    Raises:
+        ExportError: it is none of ours, or was changed; the field is named.
+    """
+    onnx = _library("onnx")
+    broken = _library("google.protobuf.message").DecodeError
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (OSError, broken) as error:
+        raise ExportError(
+            f"{path}: cannot be read ({error}); it is cut short or no ONNX file: "
+            "export the variant again"
+        ) from None
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    for name in (_VARIANT, _GRAPH):
+        if name not in props:
+            raise ExportError(
+                f"{path}: metadata {name} is missing, so it is cut short or not from "
+                "`cmt-search export`; export the variant again"
+            )
+    if props[_GRAPH] != _digest(model):
+        raise ExportError(
+            f"{path}: graph is not the one that {_GRAPH} tells of: the file was changed; "
+            "restore it, or export the variant again"
+        )
+    try:
+        data = json.loads(props[_VARIANT])
+    except ValueError as error:
+        raise ExportError(f"{path}: metadata {_VARIANT} is broken ({error})") from None
+    return variant_in(data, file=path)
+
+
+def rebuild(path: Path, _source: Source) -> Rebuilt:
+    """The network as ONNX Runtime runs it, once onnx's checker has passed it."""
+    _library("onnx").checker.check_model(str(path), full_check=True)
+    runtime = _library("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def logits(images: "Tensor") -> "Tensor":
+        """Of a batch of one and of the rest as another: the batch is free."""
+        import torch
+
+        parts = (images[:1].numpy(), images[1:].numpy())
+        found = [session.run(None, {"images": part})[0] for part in parts]
+        return torch.cat([torch.tensor(part) for part in found])
+
+    return Rebuilt(logits=logits)
+
+
+def _export(source: Source, path: Path) -> None:
+    """torch's exporter talks on standard output and warns of what is no concern here."""
+    import torch
+
+    batch = torch.export.Dim("batch")
+    images = source.images
+    level = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            torch.onnx.export(
+                torch.export.export(source.model, (images,), dynamic_shapes=({0: batch},)),
+                (images,),
+                path,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["logits"],
+                external_data=False,
+                optimize=False,  # ONNX Runtime does it as it loads; this takes as long again
+                verbose=False,
+            )
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _digest(model: Any) -> str:
+    graph: bytes = model.graph.SerializeToString(deterministic=True)
+    return hashlib.sha256(graph).hexdigest()
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ExportError(
+            f"ONNX needs {name}, which is not installed ({error}); "
+            "run pip install 'cmt-search[onnx]'"
+        ) from None

@@ -1,0 +1,90 @@
+"""A folder that `timm.create_model("local-dir:FOLDER")` builds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
+from cmt_search.export.source import Source
+from cmt_search.export.text import read_mapping, variant_in
+from cmt_search.export.variant import Variant
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def files(name: str) -> tuple[str, ...]:
+    """What `write` may write; weights first, so that no config stands there without them."""
+    return (f"{name}/{WEIGHTS}", f"{name}/{CONFIG}")
+
+
+def write(source: Source, folder: Path) -> None:
+    """Write the config, and the weights if there are trained ones."""
+    write_folder(source, folder / source.variant.name, weights=source.weights is not None)
+
+
+def write_folder(source: Source, target: Path, *, weights: bool) -> None:
+    """Write the config into `target` and, on demand, the weights that the network has."""
+    target.mkdir()
+    config = timm_config(source)
+    if weights:
+        data = source.state_bytes()
+        (target / WEIGHTS).write_bytes(data)
+        config["cmt_search"]["weights"] = source.weights_note(WEIGHTS, data)
+    (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Variant:
+    """The variant in such a folder, or in its config.json.
+
+    Raises:
+        ExportError: the field is named.
+    """
+    file = path / CONFIG if path.is_dir() else path
+    return variant_in(read_mapping(file), file=file)
+
+
+def rebuild(path: Path, source: Source) -> Rebuilt:
+    """The network as timm builds it; with the folder's weights where it has some."""
+    import timm
+
+    import cmt_search.builder  # noqa: F401 - registers the networks
+
+    kept = (path / WEIGHTS).exists()
+    module = timm.create_model(f"local-dir:{path}", pretrained=kept)
+    if not kept:
+        module.load_state_dict(source.model.state_dict())
+    return rebuilt_module(module)
+
+
+def timm_config(source: Source) -> dict[str, Any]:
+    """timm's layout. The key `pretrained_cfg` must be there, or timm drops `model_args`."""
+    arch = source.variant.arch
+    return {
+        "architecture": "cmt",
+        "num_classes": arch.num_classes,
+        "num_features": arch.neck_width,
+        "model_args": {"arch": arch.to_dict()},
+        "pretrained_cfg": {
+            "num_classes": arch.num_classes,
+            "input_size": [arch.in_chans, arch.resolution, arch.resolution],
+            "fixed_input_size": True,
+            "interpolation": "bicubic",
+            "first_conv": "stem.0.conv",
+            "classifier": "head",
+            **_images_of(source),
+        },
+        "cmt_search": source.variant.to_dict(),
+    }
+
+
+def _images_of(source: Source) -> dict[str, Any]:
+    """How images are to come: as the weights were trained, else as is usual for ImageNet."""
+    chans, weights = source.variant.arch.in_chans, source.weights
+    if weights is None:
+        half = {"mean": [0.5] * chans, "std": [0.5] * chans}
+        return {"crop_pct": 0.9, **(_IMAGENET if chans == 3 else half)}
+    names = {"label_names": list(weights.classes)} if weights.classes else {}
+    # The proxy sees whole validation images, resized.
+    return {"crop_pct": 1.0, "mean": list(weights.mean), "std": list(weights.std), **names}

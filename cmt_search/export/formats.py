@@ -1,0 +1,116 @@
+"""The formats of a variant, by name: how each is written, checked and read."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from cmt_search.errors import ExportError
+from cmt_search.export import as_hf, as_onnx, as_python, as_timm, as_yaml
+from cmt_search.export.rebuilding import Rebuilt, check_rebuilt
+from cmt_search.export.source import Source
+from cmt_search.export.staging import publish
+from cmt_search.export.variant import Variant
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One way to write a variant."""
+
+    name: str
+    what: str  # for people
+    path: Callable[[str], str]  # of a variant's name: the file or folder that `read` takes
+    files: Callable[[str], tuple[str, ...]]  # all that it may write, relative to the folder
+    write: Callable[[Source, Path], None]  # into an empty folder
+    read: Callable[[Path], Variant]
+    rebuild: Callable[[Path, Source], Rebuilt]
+    keeps_weights: bool = True
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "yaml": Format(
+            name="yaml",
+            what="description for people and programs",
+            path=lambda name: f"{name}.yaml",
+            files=as_yaml.files,
+            write=as_yaml.write,
+            read=as_yaml.read,
+            rebuild=as_yaml.rebuild,
+            keeps_weights=False,
+        ),
+        "timm": Format(
+            name="timm",
+            what="folder that timm builds",
+            path=lambda name: name,
+            files=as_timm.files,
+            write=as_timm.write,
+            read=as_timm.read,
+            rebuild=as_timm.rebuild,
+        ),
+        "hf": Format(
+            name="hf",
+            what="folder for the Hugging Face Hub, with a model card",
+            path=as_hf.folder_name,
+            files=as_hf.files,
+            write=as_hf.write,
+            read=as_hf.read,
+            rebuild=as_hf.rebuild,
+        ),
+        "onnx": Format(
+            name="onnx",
+            what="graph for ONNX Runtime",
+            path=lambda name: f"{name}.onnx",
+            files=as_onnx.files,
+            write=as_onnx.write,
+            read=as_onnx.read,
+            rebuild=as_onnx.rebuild,
+        ),
+        "python": Format(
+            name="python",
+            what="module that needs torch alone",
+            path=lambda name: f"{as_python.module_name(name)}.py",
+            files=as_python.files,
+            write=as_python.write,
+            read=as_python.read,
+            rebuild=as_python.rebuild,
+        ),
+    }
+)
+
+
+def export(source: Source, *, format: str, folder: Path | str, force: bool = False) -> Path:  # noqa: A002
+    """Write a variant, build it again from what was written, compare, and only then publish it.
+
+    Raises:
+        ExportError: the format or the name is none; something else lies there and `force` is not
+            given; the written file gives another network.
+    """
+    how, name, target = format_named(format), source.variant.name, Path(folder)
+    if not _NAME.fullmatch(name):
+        raise ExportError(
+            f"variant name {name!r} is no file name; use letters, digits, '.', '_' and '-'"
+        )
+
+    def write(staged: Path) -> None:
+        how.write(source, staged)
+        path = staged / how.path(name)
+        what = f"{name} as {how.name}"
+        check_rebuilt(how.rebuild(path, source), read=how.read(path), source=source, what=what)
+
+    publish(how.files(name), folder=target, force=force, write=write)
+    return target / how.path(name)
+
+
+def format_named(name: str) -> Format:
+    """A format.
+
+    Raises:
+        ExportError: there is none of this name.
+    """
+    if name not in FORMATS:
+        raise ExportError(f"format {name!r} is unknown; use {', '.join(FORMATS)}")
+    return FORMATS[name]

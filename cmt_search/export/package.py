@@ -1,0 +1,103 @@
+"""A small installable package that registers exported variants with timm."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cmt_search.errors import ExportError
+from cmt_search.export import as_timm, as_yaml
+from cmt_search.export.formats import export
+from cmt_search.export.registering import timm_name
+from cmt_search.export.source import Source
+from cmt_search.export.staging import publish
+
+_PROJECT = """\
+[build-system]
+requires = ["setuptools>=68"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{project}"
+version = "0.1.0"
+description = "Registers {count} exported by cmt_search with timm"
+requires-python = ">=3.11"
+dependencies = ["cmt-search", "timm"]
+
+[tool.setuptools]
+packages = ["{module}"]
+
+[tool.setuptools.package-data]
+"{module}" = ["*.yaml", "*/config.json", "*/model.safetensors"]
+"""
+_MODULE = '''\
+"""Importing this registers its networks with timm: {names}."""
+
+from pathlib import Path
+
+from cmt_search import register
+
+_HERE = Path(__file__).parent
+NAMES = register(*(_HERE / name for name in {paths!r}))
+'''
+_README = """\
+# {project}
+
+```console
+$ pip install .
+```
+
+```python
+import timm
+import {module}  # registers {names}
+
+model = timm.create_model("{first}")
+```
+"""
+
+
+def write_package(sources: Sequence[Source], *, folder: Path, force: bool = False) -> Path:
+    """Write a package, named as the folder is, that registers the variants when it is imported.
+
+    Variants with weights bring them along, for `pretrained=True`.
+
+    Raises:
+        ExportError: the folder's name is none for a module, two variants have one name, or
+            something else lies there and `force` is not given.
+    """
+    module = re.sub(r"\W", "_", folder.resolve().name, flags=re.ASCII)
+    if not module.isidentifier():
+        raise ExportError(f"{folder}: {module!r} is no name of a module; begin it with a letter")
+    names = [timm_name(source.variant.name) for source in sources]
+    if len(set(names)) < len(names):
+        raise ExportError(f"{folder}: two variants would have one name in timm: {', '.join(names)}")
+    files = ["pyproject.toml", "README.md", f"{module}/__init__.py"]
+    for source in sources:
+        files += [f"{module}/{file}" for file in _files(source)]
+
+    def write(staged: Path) -> None:
+        inner = staged / module
+        paths = [
+            export(
+                source, format="timm" if source.weights is not None else "yaml", folder=inner
+            ).name
+            for source in sources
+        ]
+        told = {
+            "project": module.replace("_", "-"),
+            "module": module,
+            "names": ", ".join(names),
+            "paths": tuple(paths),
+            "first": names[0],
+            "count": f"{len(names)} networks",
+        }
+        (inner / "__init__.py").write_text(_MODULE.format(**told), encoding="utf-8")
+        (staged / "pyproject.toml").write_text(_PROJECT.format(**told), encoding="utf-8")
+        (staged / "README.md").write_text(_README.format(**told), encoding="utf-8")
+
+    publish(files, folder=folder, force=force, write=write)
+    return folder
+
+
+def _files(source: Source) -> tuple[str, ...]:
+    name = source.variant.name
+    return (*as_yaml.files(name), *as_timm.files(name))

@@ -1,0 +1,118 @@
+"""Exported variants under names of their own in timm."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmt_search.errors import ExportError
+from cmt_search.export import as_timm
+from cmt_search.export.family import FORMAT as FAMILY
+from cmt_search.export.family import read_family
+from cmt_search.export.reading import load_variant
+from cmt_search.export.text import read_mapping
+from cmt_search.export.variant import Variant
+
+
+def register(*paths: Path | str, prefix: str = "") -> tuple[str, ...]:
+    """Register every member of families, and exported variants, with timm; returns their names.
+
+    `timm.create_model(NAME)` builds them from then on, and with `pretrained=True` those that come
+    from folders with weights. A name is the variant's behind `prefix`, in lower case, with `_` for
+    what timm's names cannot hold: best-1.5G is best_1_5g.
+
+    Raises:
+        ExportError: a file is no export, two variants have one name, or timm has it already for
+            another network.
+    """
+    found: dict[str, tuple[Variant, Path]] = {}
+    for path in map(Path, paths):
+        for variant in variants_in(path):
+            name = timm_name(variant.name, prefix=prefix)
+            if name in found:
+                raise ExportError(
+                    f"{path}: {variant.name} and {found[name][0].name} would both be {name} in "
+                    "timm; register them with different prefixes"
+                )
+            found[name] = (variant, path)
+    for name, (variant, _) in found.items():
+        _check_free(name, variant)
+    for name, (variant, path) in found.items():
+        _register(name, variant, folder=path if path.is_dir() else None)
+    return tuple(found)
+
+
+def variants_in(path: Path) -> tuple[Variant, ...]:
+    """The members of a family file, or the one variant of any other export.
+
+    Raises:
+        ExportError: it is neither.
+    """
+    if path.suffix in (".yaml", ".yml") and _is_family(path):
+        return read_family(path)
+    return (load_variant(path),)
+
+
+def timm_name(name: str, *, prefix: str = "") -> str:
+    """The name in timm's registry.
+
+    Raises:
+        ExportError: nothing of it is left.
+    """
+    plain = re.sub(r"[^0-9a-zA-Z]+", "_", prefix + name).strip("_").lower()
+    if not plain or plain[0].isdigit():
+        raise ExportError(
+            f"{prefix + name!r} gives no name that timm takes; begin it with a letter, by a prefix"
+        )
+    return plain
+
+
+def _is_family(path: Path) -> bool:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False  # whoever reads it next says what is wrong
+    return isinstance(data, dict) and data.get("format") == FAMILY
+
+
+def _check_free(name: str, variant: Variant) -> None:
+    import timm
+
+    import cmt_search.builder  # noqa: F401 - its names are taken, too
+
+    if timm.is_model(name):
+        held = getattr(timm.model_entrypoint(name), "arch", None)
+        if held != variant.arch:
+            raise ExportError(
+                f"timm has another network under {name!r}; register {variant.name} with a prefix"
+            )
+
+
+def _register(name: str, variant: Variant, *, folder: Path | None) -> None:
+    """Give timm a function of this name; it knows networks by the functions that build them."""
+    import timm
+
+    from cmt_search.builder.registry import cmt
+
+    config = _config(folder)
+
+    def build(pretrained: bool = False, **options: Any) -> Any:
+        given = options.pop("pretrained_cfg", None) or config
+        return cmt(pretrained, arch=variant.arch, pretrained_cfg=given, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"{variant.name}, exported by cmt_search; network {variant.arch.key}."
+    build.arch = variant.arch  # type: ignore[attr-defined]
+    if not timm.is_model(name):  # a second time would warn
+        timm.models.register_model(build)
+
+
+def _config(folder: Path | None) -> Mapping[str, Any] | None:
+    """What timm is to know of images and weights, where the export is a folder."""
+    if folder is None:
+        return None
+    config: dict[str, Any] = read_mapping(folder / as_timm.CONFIG)["pretrained_cfg"]
+    weights = folder / as_timm.WEIGHTS
+    return config | ({"file": str(weights)} if weights.exists() else {})

@@ -1,0 +1,96 @@
+"""State dicts out of exported files, checked against the network that they are of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_search.arch import Arch
+from cmt_search.errors import ArchError, ExportError
+from cmt_search.export import as_python, as_timm
+from cmt_search.export.reading import load_variant
+from cmt_search.export.source import sha256_of
+from cmt_search.export.text import read_mapping
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MODULE, _CHECKPOINT = ".py", ".pt"
+_HINT = "export the variant again with --weights"
+
+
+def load_weights(path: Path | str) -> "dict[str, Tensor]":
+    """The state dict of an exported network.
+
+    Takes a folder for timm or the Hub, a folder of `cmt-search train`, the model.safetensors of
+    either, or an exported Python module or the .pt file beside it.
+
+    Raises:
+        ExportError: there are no weights, they were changed, or are not those of the network; the
+            file and the field are named.
+    """
+    told, weights = _files(Path(path))
+    if not weights.is_file():
+        raise ExportError(f"{weights}: does not exist, so {path} holds no weights; {_HINT}")
+    _check_digest(_note(told), file=weights, told=told)
+    return _fitting(_read(weights), arch=load_variant(told).arch, file=weights)
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """What describes the network, and where its weights are."""
+    if path.suffix in (_MODULE, _CHECKPOINT):
+        return path.with_suffix(_MODULE), path.with_suffix(_CHECKPOINT)
+    if path.is_dir() or path.suffix == ".safetensors":
+        folder = path if path.is_dir() else path.parent
+        config = folder / as_timm.CONFIG
+        told = config if config.exists() else folder / "train.json"
+        return told, folder / as_timm.WEIGHTS if path.is_dir() else path
+    raise ExportError(
+        f"{path}: holds no weights; give a timm folder, a folder of `cmt-search train`, or an "
+        "exported Python module"
+    )
+
+
+def _note(told: Path) -> Mapping[str, Any]:
+    """What a description says of its weights; nothing of `cmt-search train`'s."""
+    if told.suffix == _MODULE:
+        load_variant(told)  # it must be one of ours, and whole
+        found = as_python.constants(told.read_text(encoding="utf-8"), where=told).get("WEIGHTS")
+    else:
+        found = read_mapping(told).get("cmt_search", {}).get("weights")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _check_digest(note: Mapping[str, Any], *, file: Path, told: Path) -> None:
+    if "sha256" in note and sha256_of(file) != note["sha256"]:
+        raise ExportError(
+            f"{told}: weights.sha256={note['sha256']!r} is not the digest of {file.name}: one of "
+            "them was changed or cut short; restore it, or export the variant again"
+        )
+
+
+def _read(file: Path) -> "dict[str, Tensor]":
+    from cmt_search.builder.checkpoint_file import read_checkpoint
+
+    try:
+        state: dict[str, Tensor] = read_checkpoint(file)
+    except ArchError as error:
+        raise ExportError(str(error)) from error
+    return state
+
+
+def _fitting(state: "Mapping[str, Tensor]", *, arch: Arch, file: Path) -> "dict[str, Tensor]":
+    """The tensors in the network's order, once names and shapes are the network's."""
+    import torch
+
+    from cmt_search.builder import build
+
+    with torch.device("meta"):
+        own = build(arch).state_dict()
+    for name in (*own, *state):
+        if name not in state or name not in own:
+            how = "is missing" if name not in state else "is not of the network"
+            raise ExportError(f"{file}: {name} {how}; {_HINT}")
+        given, wanted = tuple(state[name].shape), tuple(own[name].shape)
+        if given != wanted:
+            raise ExportError(f"{file}: {name} has shape {given}, the network {wanted}; {_HINT}")
+    return {name: state[name] for name in own}

@@ -1,0 +1,51 @@
+"""Successive halving, decided on arrival: whether a trial goes on from a rung."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_BEYOND = 0.1  # of each objective's range: how far behind the worst the reference point lies
+
+
+def climbs_on(
+    values: Sequence[float], *, others: Sequence[Sequence[float]], factor: int, signs: Sequence[int]
+) -> bool:
+    """Whether a trial is in the best 1/factor of those that reached the rung, itself among them.
+
+    It goes on unless n/factor or more of the n are better; fewer than `factor` trials decide
+    nothing. With one objective this is ASHA's stopping rule. With several, the better one is on the
+    earlier front of non-dominated sorting, or on the same front and adds more hypervolume to it.
+    Whoever measured the same is not better. Signs are +1 where more is better, else -1.
+    Source: Li et al. 2020, arXiv:1810.05934 (ASHA); Schmucker et al. 2021, arXiv:2106.12639.
+    """
+    count = len(others) + 1
+    if count < factor:
+        return True
+    losses = -np.array([values, *others], dtype=float) * np.array(signs)
+    better = _better_than_first(losses)
+    return better < count / factor
+
+
+def _better_than_first(losses: Floats) -> int:
+    """How many rows come before the first one. Shape: (n, objectives), all to be made small."""
+    if losses.shape[1] == 1:
+        return int(np.sum(losses[1:, 0] < losses[0, 0]))
+    from moocore import hv_contributions, pareto_rank
+
+    points, place = np.unique(losses, axis=0, return_inverse=True)  # twins would add nothing
+    place = place.ravel()
+    rank = pareto_rank(points)
+    own = rank == rank[place[0]]
+    ahead = rank < rank[place[0]]
+    if own.sum() > 1:
+        spread = np.ptp(points, axis=0)
+        scaled = (points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)
+        added = np.zeros(len(points))
+        added[own] = hv_contributions(scaled[own], ref=[1 + _BEYOND] * points.shape[1])
+        # rounded, so that the last bit of symmetric points decides nothing
+        added = np.round(added, 12)
+        ahead |= own & (added > added[place[0]])
+    return int(ahead[place].sum())

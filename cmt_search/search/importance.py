@@ -1,0 +1,74 @@
+"""How much each parameter of a search decides of a metric, by Optuna's evaluators."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from cmt_search.errors import AnalysisError
+from cmt_search.search.record import TrialRecord
+from cmt_search.space.candidate import Parameter
+
+Evaluator = Literal["ped-anova", "fanova"]
+EVALUATORS: Mapping[Evaluator, str] = {
+    "ped-anova": "PED-ANOVA: what sets the best tenth apart",
+    "fanova": "fANOVA: variance explained",
+}
+_FEWEST = 8  # trials, below which every answer is noise
+
+
+def importances(
+    records: Sequence[TrialRecord],
+    *,
+    parameters: Sequence[Parameter],
+    values: Mapping[int, float],
+    maximise: bool = True,
+    evaluator: Evaluator = "ped-anova",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Parts of one by parameter, largest first; `values` holds the metric by trial number.
+
+    Raises:
+        AnalysisError: too few trials have a value, or all have the same.
+    """
+    import optuna  # a second that nobody else need wait for
+    from optuna.importance import (
+        BaseImportanceEvaluator,
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
+    from optuna.storages import InMemoryStorage
+    from optuna.study import StudyDirection
+    from optuna.trial import create_trial
+
+    from cmt_search.search.asking import distributions
+
+    ranges = {
+        p.name: d for p, d in zip(parameters, distributions(parameters).values(), strict=True)
+    }
+    usable = [r for r in records if r.number in values and set(r.params) == set(ranges)]
+    if len(usable) < _FEWEST or len({values[r.number] for r in usable}) < 2:
+        raise AnalysisError(
+            f"importances need {_FEWEST} measured trials that differ, and {len(usable)} are there; "
+            "wait for more"
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = InMemoryStorage()
+    direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+    storage.create_new_study([direction], "importances")
+    study = optuna.Study("importances", storage)
+    study.add_trials(
+        create_trial(params=dict(r.params), distributions=ranges, value=values[r.number])
+        for r in usable
+    )
+    judge: BaseImportanceEvaluator = PedAnovaImportanceEvaluator()
+    if evaluator == "fanova":
+        try:
+            judge = FanovaImportanceEvaluator(seed=seed)
+        except ImportError as error:
+            raise AnalysisError(
+                "fANOVA needs scikit-learn; install it with `pip install scikit-learn`, or use "
+                "PED-ANOVA"
+            ) from error
+    return {
+        name: float(part) for name, part in get_param_importances(study, evaluator=judge).items()
+    }

@@ -1,0 +1,193 @@
+"""`export`: what it takes, what it prints, and what it refuses."""
+
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+
+import cmt_search
+from cmt_search.arch import Arch, Stage
+from cmt_search.cli import invoke
+from cmt_search.export import write_family
+from cmt_search.presets import PRESETS
+from cmt_search.scaling import Family, named_rule
+from cmt_search.search import read_trials
+
+# One-epoch trainings of the smallest network that the space allows, on a hundred images.
+SPACE = """
+kind: pareto
+base:
+  arch:
+    resolution: 8
+    stem_width: 4
+    stem_stride: 1
+    stages: [{depth: 1, width: 8, heads: 1, kv_stride: 2}]
+    neck_width: 16
+    in_chans: 1
+    num_classes: 10
+knobs: {width: {min: 4, max: 8}, resolution: {min: 8, max: 10}}
+objectives: [top1, params]
+trials: 2
+proxy:
+  epochs: 1
+  data_fraction: 0.02
+  recipe: {batch: 32, lr: 0.005}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose networks were really trained."""
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "space.yaml").write_text(SPACE)
+    words = ["--runs", str(folder), "--name", "tiny", "--executor", "inline", "--device", "cpu"]
+    assert invoke(["run", str(folder / "space.yaml"), *words, "--json"]) == 0
+    return folder / "tiny"
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_trial_is_retrained_to_the_number_that_was_measured(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    words = ["--variant", "trial-1", "--format", "timm,hf", "--weights", "retrain"]
+    assert invoke(["export", str(run), *words, "--to", str(tmp_path), "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    assert "Top1 and loss are exactly those that the search measured." in shown.out
+    assert "trial-1: epoch 1, loss" in shown.err
+    config = json.loads((tmp_path / "trial-1" / "config.json").read_text())
+    record = read_trials(run)[1]
+    measured = record.rungs[-1].measurements[0]
+    assert config["cmt_search"]["weights"]["training"]["top1"] == measured.top1
+    model = timm.create_model(f"local-dir:{tmp_path / 'trial-1-hf'}", pretrained=True)
+    kept = cmt_search.load_weights(tmp_path / "trial-1")
+    assert all(torch.equal(kept[k], v) for k, v in model.state_dict().items())
+
+
+def test_without_a_run_a_preset_exports_and_a_file_turns_into_other_formats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["export", "cmt_pico", "--format", "yaml", "--json"]) == 0
+    paths = said(capsys)["exported"]["cmt_pico"]
+    assert paths == {"yaml": "exports/cmt_pico.yaml"}
+    assert invoke(["export", paths["yaml"], "--format", "python", "--to", ".", "--json"]) == 0
+    assert said(capsys)["exported"] == {"cmt_pico": {"python": "cmt_pico.py"}}
+    assert cmt_search.load("cmt_pico.py") == PRESETS["cmt_pico"]
+
+
+def test_the_study_exports_in_every_format(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert invoke(["export", str(run), "--study", str(tmp_path), "--json"]) == 0
+    paths = said(capsys)["study"]
+    assert list(paths) == ["csv", "parquet", "optuna"]
+    tables = [cmt_search.load_study(path) for path in paths.values()]
+    assert all(table.equals(tables[0]) for table in tables)
+
+
+def test_a_package_of_a_trial_is_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--variant", "trial-0", "--register", str(tmp_path / "pkg"), "--json"]
+    capsys.readouterr()
+    assert invoke(["export", str(run), *words]) == 0
+    result = said(capsys)
+    assert result["package"] == {"folder": str(tmp_path / "pkg"), "names": ["trial_0"]}
+    assert result["exported"] == {"trial-0": {}}
+    assert not (run / "exports" / "trial-0.yaml").exists()
+
+
+SCRIPT = """
+import argparse, json, timm
+parser = argparse.ArgumentParser()
+parser.add_argument("--model")
+parser.add_argument("--input-size", nargs=3, type=int)
+parser.add_argument("--num-classes", type=int)
+parser.add_argument("--data-dir")
+args = parser.parse_args()
+chans, height, width = args.input_size
+model = timm.create_model(args.model, in_chans=chans, num_classes=args.num_classes)
+print(json.dumps([model.arch.key, args.data_dir]))
+"""
+
+
+def test_the_printed_command_starts_timm_s_script_with_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arch = replace(PRESETS["cmt_pico"], in_chans=2, num_classes=7)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(arch.to_dict()))
+    words = ["--format", "timm", "--to", str(tmp_path), "--json"]
+    assert invoke(["export", str(tmp_path / "mine.yaml"), *words]) == 0
+    command = shlex.split(said(capsys)["train"])
+    assert command[0] == "python"
+    assert " ".join(command[-8:]) == "--input-size 2 14 14 --num-classes 7 --data-dir IMAGES"
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text(SCRIPT)  # with the options of timm's that are printed
+    monkeypatch.setattr(sys, "argv", ["-c", *command[3:]])
+    exec(command[2], {})
+    assert said(capsys) == [arch.key, "IMAGES"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "gguf"], "--format 'gguf' is unknown; use yaml, timm, hf, onnx, python or"),
+        (["--format", "csv"], "--format 'csv' is of a study; add --study DIR"),
+        (
+            ["--format", "yaml", "--weights", "retrain"],
+            "--weights: yaml keeps none; add one of",
+        ),
+        (["--study", "x", "--format", "yaml"], "--format 'yaml' is no format of a study; use csv"),
+        (["--variant", "trial-9"], "trial 9 is not in "),
+        (["--variant", "best"], "family.yaml does not exist; write it with `cmt-search family`"),
+        (["--variant", "trial-0", "--weights", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_exported_is_explained(
+    words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["export", str(run), *words, "--to", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwriting_needs_force(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arch = Arch(
+        resolution=8, stem_width=4, stages=(Stage(depth=1, width=8, heads=1),), num_classes=2
+    )
+    (tmp_path / "trial-0.yaml").write_text(yaml.safe_dump(arch.to_dict()))
+    words = ["export", str(run), "--variant", "trial-0", "--format", "yaml", "--to", str(tmp_path)]
+    assert invoke(words) == 2
+    told = capsys.readouterr().err
+    assert "trial-0.yaml exists and holds something else; add --force to overwrite it" in told
+    assert cmt_search.load(tmp_path / "trial-0.yaml") == arch
+    assert invoke([*words, "--force"]) == 0
+    assert cmt_search.load(tmp_path / "trial-0.yaml") != arch
+
+
+def test_one_training_is_of_one_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Path
+) -> None:
+    family = Family.of(named_rule("dwr", base=PRESETS["cmt_pico"]), budgets=[1.5e6, 3e6])
+    names = {m.budget.macs: f"m{i}" for i, m in enumerate(family.members)}
+    path = tmp_path / "family.yaml"
+    write_family(family, path=path, names=names, evidence={}, missing={})
+    assert invoke(["export", str(path), "--weights", str(run)]) == 2
+    assert "is one training; name its --variant, of m0, m1" in capsys.readouterr().err
+    words = ["--variant", "m1", "--format", "yaml", "--to", str(tmp_path)]
+    assert invoke(["export", str(path), *words]) == 0
+    assert cmt_search.load(tmp_path / "m1.yaml") == family.members[1].arch

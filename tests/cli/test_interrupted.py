@@ -1,0 +1,223 @@
+"""A run that was stopped or killed: how it is shown, and how it goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmt_search.analysis import analyse
+from cmt_search.analysis.finding import progress
+from cmt_search.arch import Arch
+from cmt_search.cli import invoke
+from cmt_search.cost import cost
+from cmt_search.evaluation import Measurement, OutOfMemory
+from cmt_search.search import RunFolder, read_trials
+from tests.cli.test_mistakes import grows
+
+SPACE = """
+kind: pareto
+base: {preset: cmt_pico, in_chans: 1}
+knobs: {width: {min: 6, max: 16}, resolution: {min: 14, max: 28}}
+objectives: [top1, params]
+trials: 6
+"""
+Start = Callable[..., int]
+
+
+class Killed(BaseException):
+    """The process, as it were."""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    (tmp_path / "space.yaml").write_text(SPACE)
+
+    def run(evaluate: Any, *arguments: str) -> int:
+        monkeypatch.setattr(
+            "cmt_search.cli.wiring.factory_of", lambda space, *, device: lambda: evaluate
+        )
+        if not arguments or arguments[0].startswith("--"):
+            command = ["run", str(tmp_path / "space.yaml"), "--runs", str(tmp_path)]
+            arguments = (*command, "--name", "tiny", *arguments)
+        return invoke([*arguments, "--executor", "inline"])
+
+    return run
+
+
+def killed_after(count: int) -> Any:
+    done: list[Arch] = []
+
+    def evaluate(arch: Arch, **known: Any) -> Measurement:
+        if len(done) == count:
+            raise Killed
+        done.append(arch)
+        return grows(arch, **known)
+
+    return evaluate
+
+
+@pytest.fixture
+def killed(start: Start, tmp_path: Path) -> Path:
+    """A run whose driver was killed at its fourth training."""
+    with pytest.raises(Killed):
+        start(killed_after(3))
+    return tmp_path / "tiny"
+
+
+def test_a_killed_run_is_shown_as_interrupted_with_the_command_to_resume(
+    killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["status", str(killed), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["trials"] == {"complete": 3, "interrupted": 1}
+    assert (state["left"], state["driver"]) == (3, None)
+    assert state["resume"] == f"cmt-search resume {killed}"
+    assert invoke(["status", str(killed)]) == 0
+    text = capsys.readouterr().out
+    assert "3 complete, 1 interrupted" in text
+    assert "interrupted: 3 trials left, and no process drives it" in text
+    assert f"go on: cmt-search resume {killed}\n" in text
+
+
+def test_report_and_explorer_say_so_too(killed: Path) -> None:
+    said = progress(analyse(read_trials(killed), metrics=("params", "top1")))
+    assert "3 complete, 1 interrupted" in said
+    assert said.endswith("no process drives the run; go on with `cmt-search resume RUN`.")
+    assert invoke(["report", str(killed)]) == 0
+    assert "Interrupted: no process drives the run" in (killed / "report.html").read_text()
+
+
+def test_a_run_that_is_driven_is_not_interrupted(
+    killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunFolder.open(killed).driving():
+        assert invoke(["status", str(killed), "--json"]) == 0
+        state = json.loads(capsys.readouterr().out)
+        assert state["trials"] == {"complete": 3, "running": 1}
+        assert state["resume"] is None
+        assert "Interrupted" not in progress(
+            analyse(read_trials(killed), metrics=("params", "top1"))
+        )
+
+
+def test_it_goes_on_and_is_complete(
+    killed: Path, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(grows, "resume", str(killed), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["trials"]["complete"] == 6
+    assert invoke(["status", str(killed), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert (state["trials"], state["left"], state["resume"]) == ({"complete": 6}, 0, None)
+
+
+def test_a_time_limit_says_how_to_go_on(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(grows, "--time-limit", "0.000001s") == 0
+    text = capsys.readouterr()
+    assert "the time is up: the running trainings are finished; Ctrl-C stops at once" in text.err
+    assert "time limit; 0 trials complete" in text.out
+    assert f"6 trials are left: cmt-search resume {tmp_path / 'tiny'}" in text.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("min: 6", "min: 8", "was begun with another search space (fingerprint "),
+        ("kind: pareto", "kind: [", "space.yaml"),
+    ],
+)
+def test_a_space_file_edited_under_a_run_is_refused_and_nothing_is_changed(
+    killed: Path,
+    start: Start,
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    before, file = read_trials(killed), killed / "space.yaml"
+    whole = file.read_text()
+    assert old in whole
+    file.write_text(whole.replace(old, new))
+    assert start(grows, "resume", str(killed)) == 2
+    assert message in capsys.readouterr().err
+    assert read_trials(killed) == before
+    file.write_text(whole)
+    assert start(grows, "resume", str(killed)) == 0
+
+
+def test_a_truncated_study_is_refused_by_every_command(
+    killed: Path, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = killed / "study.db"
+    cut = study.read_bytes()[: study.stat().st_size // 2]
+    study.write_bytes(cut)
+    for command in (["status"], ["report"]):
+        assert invoke([*command, str(killed)]) == 2
+        assert "it is damaged, and was left as it is" in capsys.readouterr().err
+    assert start(grows, "resume", str(killed)) == 2
+    assert "it is damaged, and was left as it is" in capsys.readouterr().err
+    assert study.read_bytes() == cut
+
+
+def test_a_run_in_which_everything_fails_stops_early_and_can_be_mended(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def broken(arch: Arch, **known: Any) -> None:
+        calls.append(arch)
+        raise ImportError("No module named 'kernels'")
+
+    folder = tmp_path / "tiny"
+    assert start(broken, "--retries", "0") == 2
+    told = capsys.readouterr().err
+    assert len(calls) == 5
+    assert f"{folder}: no trial completed, and the search gave up: the first 5 trials all" in told
+    assert "No module named 'kernels'" in told
+    assert f"go on with `cmt-search resume {folder} --retry-failed`" in told
+    assert start(grows, "resume", str(folder), "--retry-failed", "--json") == 0
+    states = json.loads(capsys.readouterr().out)["trials"]
+    assert (states["complete"], states["failed"]) == (6, 0)
+
+
+def test_a_rung_that_is_repeated_for_want_of_memory_is_told(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[int] = []
+
+    def tight(arch: Arch, *, micro_batch: int | None = None, **known: Any) -> Measurement:
+        seen.append(cost(arch).macs)
+        if len(seen) > 2 and micro_batch is None:
+            raise OutOfMemory("out of memory on cuda:0 with batches of 64", 32)
+        return grows(arch, **known)
+
+    assert start(tight) == 0
+    told = capsys.readouterr()
+    assert "memory ran out: every network is trained again on rung 1" in told.err
+    assert "6 trials complete" in told.out
+    assert invoke(["status", str(tmp_path / "tiny"), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["micro_batches"] == {"1": 32}
+    assert state["trials"] == {"complete": 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--trial-time-limit", "soon"), "--trial-time-limit 'soon' is no duration; write 90s"),
+        (("--retries", "-1"), "--retries"),
+    ],
+)
+def test_wrong_limits_are_refused_before_anything_is_made(
+    start: Start,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, str],
+    message: str,
+) -> None:
+    assert start(grows, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "tiny").exists()

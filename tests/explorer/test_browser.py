@@ -1,0 +1,184 @@
+"""The explorer in a real browser. One browser and one page at a time: two cores are few."""
+
+import io
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from dash import Dash
+from werkzeug.serving import make_server
+
+from cmt_search.analysis import Analysis, analyse, write_report
+from cmt_search.explorer import Study, create_app
+from cmt_search.search import RunFolder, read_trials, run_search
+from tests.analysis.studies import free_study
+from tests.explorer.conftest import analysed
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-quic", "--enable-unsafe-swiftshader", "--no-first-run"]
+FLAGS += ["--disable-background-networking"]
+POINTS = "#front .scatterlayer .point"
+LONG = 60_000  # milliseconds that a busy machine may take; nothing waits longer than it must
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[object]:
+    """A page on which no error may appear, and which may ask nobody but the explorer."""
+    page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    page.set_default_timeout(LONG)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on(
+        "request",
+        lambda r: (
+            None
+            if r.url.startswith(("http://127.0.0.1:", "data:", "blob:", "file:"))
+            else problems.append(f"asks {r.url}")
+        ),
+    )
+    yield page
+    page.close()
+    assert problems == []
+
+
+@contextmanager
+def served(app: Dash) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app.server, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def app_of(load: Callable[[], Analysis], **more: object) -> Dash:
+    return create_app(Study(name="a run", load=load, **more), refresh_seconds=0.3)
+
+
+def until(page, text: str, *, within: str) -> None:
+    page.wait_for_function(
+        "([place, text]) => document.querySelector(place)?.innerText.includes(text)",
+        arg=[within, text],
+    )
+
+
+def brush(page) -> None:
+    """Drag a box over the right upper part of the front."""
+    page.evaluate(
+        "() => Plotly.relayout(document.querySelector('#front .js-plotly-plot'),"
+        " {dragmode: 'select'})"
+    )
+    box = page.locator("#front .nsewdrag").first.bounding_box()
+    x, y = box["x"], box["y"]
+    page.mouse.move(x + 0.6 * box["width"], y + 4)
+    page.mouse.down()
+    page.mouse.move(x + box["width"] - 4, y + 0.9 * box["height"], steps=6)
+    page.mouse.up()
+
+
+def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
+    page, records: tuple, tmp_path: Path
+) -> None:
+    written: list[int] = []
+
+    def export(record) -> Path:
+        written.append(record.number)
+        return tmp_path / f"trial-{record.number}.yaml"
+
+    with served(app_of(lambda: analysed(records), stamp=lambda: 0, export=export)) as url:
+        page.goto(url)
+        page.wait_for_selector(POINTS)
+        until(page, "17 trials, a line each", within="#parallel")
+        brush(page)
+        until(page, "trials selected", within="#selected-note")
+        count = int(page.inner_text("#selected-note").split(" of ")[0])
+        assert 0 < count < 18
+        until(page, f"rows 1 to {count} of {count}", within="#page-note")
+        until(page, f"{count} trials, a line each", within="#parallel")
+        assert "sel=" in page.url
+        with page.expect_download() as download:
+            page.click("#to-csv")
+        table = pd.read_csv(io.StringIO(Path(download.value.path()).read_text()))
+        assert table["trial"].nunique() == count
+        page.click("#clear")
+        until(page, "All trials", within="#selected-note")
+        page.locator("#rows tr").nth(2).locator("td").nth(2).click()
+        until(page, records[2].name, within="#trial-panel")
+        page.click("#export-trial")
+        until(page, "Written: ", within="#exported")
+        assert written == [2]
+        page.reload()  # the address carries the view
+        until(page, records[2].name, within="#trial-panel")
+
+
+def test_every_view_opens_from_its_address_without_an_error(page, analysis: Analysis) -> None:
+    with served(app_of(lambda: analysis, stamp=lambda: 0)) as url:
+        page.goto(url + "?tab=triangle&d=0.5&w=0.3&theme=dark")
+        page.wait_for_selector("#triangle .ternarylayer .point")
+        until(page, "Chosen: depth 0.50, width 0.30, resolution 0.20", within="#chosen-note")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        page.locator("#tab label", has_text="Progress").click()
+        page.wait_for_selector("#progress .scatterlayer .js-line")
+        until(page, "1 trial failed", within="#failures")
+        assert "tab=progress" in page.url
+        page.goto(url + "?x=params&y=loss&z=top1&trial=3&other=4")
+        page.wait_for_selector("#front .gl-container canvas")
+        until(page, "rows differ: they are marked", within="#trial-panel")
+
+
+def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint="f00d")
+    space = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=2, replicates=1))
+    seen: list[str] = []
+
+    def look(_event: object) -> None:
+        """Between two jobs: what the page says now."""
+        page.wait_for_timeout(150)
+        seen.append(page.inner_text("#status"))
+
+    with served(app_of(lambda: analyse(read_trials(folder.path)))) as url:
+        page.goto(url)
+        until(page, "has no study yet", within="#status")
+        done = run_search(folder, space, LookupFactory(), executor="inline", on_event=look)
+        until(page, f"({done.complete} complete)", within="#status")
+        page.wait_for_selector(POINTS)
+    counts = {int(found[1]) for text in seen if (found := re.match(r"(\d+) trials", text))}
+    assert len(counts) > 1  # it grew on the page before the search was over
+
+
+def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: Path) -> None:
+    study = analyse(free_study(5000))
+    with served(app_of(lambda: study, stamp=lambda: 0)) as url:
+        page.goto(url)
+        page.wait_for_selector("#front .gl-canvas")
+        until(page, "rows 1 to 100 of 5000", within="#page-note")
+        brush(page)
+        until(page, "of 5000 trials selected", within="#selected-note")
+    report = write_report(study, tmp_path / "report.html", title="Many")
+    assert report.stat().st_size < 10e6
+    page.goto(report.as_uri())  # from a file, and asking nobody
+    page.wait_for_selector(".js-plotly-plot .gl-canvas")

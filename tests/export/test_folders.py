@@ -1,0 +1,139 @@
+"""Folders for timm and for the Hugging Face Hub."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import cmt_search
+from cmt_search.cost import cost
+from cmt_search.errors import ExportError
+from cmt_search.export import Source, Variant, export
+from tests.builder.tiny import TINY
+from tests.export.conftest import variant
+
+SECTIONS = [
+    "Budget and cost",
+    "Rule",
+    "Evidence",
+    "How to use",
+    "Intended use",
+    "Limits",
+    "Provenance",
+]
+
+
+def test_a_folder_builds_in_timm(fresh: Source, tmp_path: Path) -> None:
+    folder = export(fresh, format="timm", folder=tmp_path)
+    model = timm.create_model(f"local-dir:{folder}")
+    assert sum(p.numel() for p in model.parameters()) == cost(TINY).params
+    assert model.arch == TINY
+    assert timm.create_model(f"local-dir:{folder}", num_classes=3).num_classes == 3
+
+
+@pytest.mark.parametrize("kind", ["timm", "hf"])
+def test_weights_images_and_classes_go_into_the_folder(
+    kind: str, learned: Source, tmp_path: Path
+) -> None:
+    folder = export(learned, format=kind, folder=tmp_path)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert torch.equal(model(learned.images), learned.logits)
+    config = timm.data.resolve_model_data_config(model)
+    assert (config["mean"], config["std"], config["crop_pct"]) == ([0.28], [0.35], 1.0)
+    assert list(model.pretrained_cfg["label_names"]) == list("abcde")
+
+
+def test_the_card_says_what_the_network_is_and_rests_on(learned: Source, tmp_path: Path) -> None:
+    rule = {"rule": "dwr", "shares": {"depth": 0.1, "width": 0.8, "resolution": 0.1}}
+    evidence = {"run": "demo", "says": ["The best guess is dwr.", "It may be another."]}
+    told = {**rule, "budget": 100_000, "realised": [0.0, 0.9, 0.1], "evidence": evidence}
+    source = Source(
+        variant=Variant(name="dwr-100k", arch=TINY, provenance=told), weights=learned.weights
+    )
+    text = (export(source, format="hf", folder=tmp_path) / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    head = yaml.safe_load(front)
+    assert (head["library_name"], head["license"]) == ("timm", "apache-2.0")
+    assert "image-classification" in head["tags"]
+    assert [line[3:] for line in body.splitlines() if line.startswith("## ")] == SECTIONS
+    for said in (
+        "**Weights:** Trained for this test.",
+        "Solved for a budget of 100,000 MACs",
+        f"{cost(TINY).macs:,}",
+        f"{cost(TINY).params:,}",
+        "depth takes 0.10, width 0.80 and resolution 0.10",
+        "the shares are 0.00, 0.90, 0.10",
+        "- The best guess is dwr.\n- It may be another.",
+        "top1 50.00% on 10 images",
+        "Trained for 2 epochs on none",
+        "run: demo",
+        f"key: {TINY.key}",
+    ):
+        assert said in body, said
+
+
+def test_the_card_of_fresh_weights_says_that_they_are_random(fresh: Source, tmp_path: Path) -> None:
+    folder = export(fresh, format="hf", folder=tmp_path)
+    text = (folder / "README.md").read_text()
+    assert "**Weights:** Freshly initialised with seed 0: no training." in text
+    assert "The weights are random" in text
+    assert "Measured in the search, on its cheap training: top1 50.00%." in text
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert torch.equal(model(fresh.images), fresh.logits)
+
+
+def test_a_folder_whose_model_args_were_changed_is_refused(fresh: Source, tmp_path: Path) -> None:
+    config = export(fresh, format="timm", folder=tmp_path) / "config.json"
+    data = json.loads(config.read_text())
+    config.write_text(json.dumps({**data, "num_classes": 6}))
+    with pytest.raises(ExportError, match=r"num_classes=6, but cmt_search\.arch has 5"):
+        cmt_search.load(config)
+    data["model_args"]["arch"]["neck_width"] = 65
+    config.write_text(json.dumps(data))
+    with pytest.raises(ExportError, match=r"model_args\.arch is not the network"):
+        cmt_search.load(config)
+
+
+def test_changed_weights_are_refused_by_name(learned: Source, tmp_path: Path) -> None:
+    folder = export(learned, format="timm", folder=tmp_path)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(ExportError, match=r"config\.json: weights\.sha256=.* cut short"):
+        cmt_search.load_weights(folder)
+    weights.write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    del config["cmt_search"]["weights"]
+    (folder / "config.json").write_text(json.dumps(config))
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(ExportError, match=r"model\.safetensors: cannot be read; it is cut short"):
+        cmt_search.load_weights(folder)
+    weights.write_bytes(whole)
+    state = load_file(weights)
+    save_file({**state, "head.bias": torch.zeros(6)}, weights)
+    with pytest.raises(ExportError, match=r"head\.bias has shape \(6,\), the network \(5,\)"):
+        cmt_search.load_weights(weights)
+    save_file({k: v for k, v in state.items() if k != "neck.conv.weight"}, weights)
+    with pytest.raises(ExportError, match=r"neck\.conv\.weight is missing"):
+        cmt_search.load_weights(folder)
+    save_file({**state, "more": torch.zeros(1)}, weights)
+    with pytest.raises(ExportError, match=r"more is not of the network"):
+        cmt_search.load_weights(folder)
+
+
+def test_a_folder_that_timm_made_of_another_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architecture": "resnet18", "num_classes": 10}')
+    with pytest.raises(ExportError, match=r"arch\.architecture is unknown; arch takes depth|arch"):
+        cmt_search.load(tmp_path)
+
+
+def test_the_budget_stands_in_the_card_only_where_there_is_one(
+    fresh: Source, tmp_path: Path
+) -> None:
+    text = (export(fresh, format="hf", folder=tmp_path) / "README.md").read_text()
+    assert "Solved for" not in text
+    assert variant().name in text

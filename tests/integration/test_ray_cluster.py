@@ -1,0 +1,110 @@
+"""A Ray cluster of several nodes on this machine, whose cores exist in Ray's books only."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmt_search.arch import Arch
+from cmt_search.errors import RunError
+from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
+from cmt_search.search.executors.ray_settings import prepare_ray
+from tests.search.lookup import FakeSampler, FakeSpace, LookupEvaluator, read_log
+
+ROOT = Path(__file__).parents[2]
+NODES = 3
+STORE = 80 * 2**20  # bytes of an object store; the least that Ray takes
+SPACE = FakeSpace(trials=12, sampler=FakeSampler(name="random", lattice=1, replicates=1))
+
+
+Done = dict[tuple[str, int, int], object]  # by network, epochs and seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnNode(LookupEvaluator):
+    """A lookup that notes its node, too; its own factory."""
+
+    def __call__(self, arch: Arch | None = None, **how: Any) -> Any:
+        if arch is None:
+            return self
+        import ray
+
+        assert self.log is not None
+        with self.log.with_suffix(".nodes").open("a") as file:
+            file.write(ray.get_runtime_context().get_node_id() + "\n")
+        return LookupEvaluator.__call__(self, arch, **how)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    prepare_ray(local=True)
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))  # workers must find the evaluator
+        head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+        here = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(NODES - 1):
+                here.add_node(num_cpus=1, object_store_memory=STORE)
+            ray.init(address=here.address, log_to_driver=False)
+            yield here
+        finally:
+            ray.shutdown()
+            here.shutdown()
+
+
+def nodes(log: Path) -> set[str]:
+    """Where jobs began."""
+    file = log.with_suffix(".nodes")
+    return set(file.read_text().split()) if file.exists() else set()
+
+
+def measured(run: RunFolder) -> Done:
+    return {
+        (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed): m
+        for trial in read_trials(run.path)
+        for rung in trial.rungs
+        for m in rung.measurements
+    }
+
+
+def test_a_lost_node_costs_no_measurement_and_the_run_completes(
+    tmp_path: Path, cluster: Any
+) -> None:
+    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    log = tmp_path / "log"
+    before: Done = {}
+
+    def lose_a_node(event: Event) -> None:
+        """Once every node has worked, take away one that is not the driver's."""
+        if isinstance(event, JobFinished) and not before and len(nodes(log)) == NODES:
+            before.update(measured(run))
+            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+
+    factory = OnNode(log=log, wait=0.5)
+    outcome = run_search(run, SPACE, factory, executor="ray", on_event=lose_a_node)
+    assert (outcome.stopped, outcome.complete, outcome.failed) == ("finished", SPACE.trials, 0)
+    assert len(nodes(log)) == NODES  # work went to all of them
+    assert len(before) >= NODES - 1
+    after = measured(run)
+    assert before.items() <= after.items()
+    lines = read_log(log)
+    begun, ended = (
+        Counter(line[1:4] for line in lines if line[0] == what) for what in ("begin", "end")
+    )
+    assert ended.keys() == after.keys()
+    assert all(begun[job] == 1 for job in before)  # what was measured is not trained again
+
+
+def test_more_slots_than_the_cluster_has_are_refused(tmp_path: Path, cluster: Any) -> None:
+    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    with pytest.raises(RunError) as error:
+        run_search(run, SPACE, OnNode(), executor="ray", slots=8, cpus_per_trial=0.5)
+    assert "8 trials at a time ask for 0.5 CPU each, and this machine has room for " in str(
+        error.value
+    )

@@ -1,0 +1,40 @@
+"""A ledger on a study in a folder, driven to its end."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cmt_search.search.attributes import read_micro_batches, trial_record
+from cmt_search.search.executors.inline import InlineExecutor
+from cmt_search.search.ledger import Ledger
+from cmt_search.search.record import TrialRecord
+from cmt_search.search.storage import StudyStore
+from cmt_search.search.superseding import superseded
+from tests.search.lookup import FakeSpace
+
+
+def open_store(folder: Path, space: FakeSpace) -> StudyStore:
+    return StudyStore.open(
+        f"sqlite:///{folder}/study.db",
+        name="study",
+        run_id="1",
+        fingerprint=space.fingerprint,
+        objectives=space.objectives,
+    )
+
+
+def records(store: StudyStore, *, every: bool = False) -> list[TrialRecord]:
+    """The trials that count; `every`: with those that others take the place of."""
+    trials = store.trials()
+    gone = frozenset() if every else superseded(trials)
+    sizes = read_micro_batches(store.attributes())
+    return [trial_record(t, micro_batches=sizes) for t in trials if t.number not in gone]
+
+
+def drive(
+    store: StudyStore, space: FakeSpace, evaluator: Callable[..., Any], **known: Any
+) -> Ledger:
+    """A session that runs until there is nothing to do."""
+    ledger = Ledger(space, store, **known)
+    InlineExecutor().run(ledger, lambda: evaluator, stop=lambda: False)
+    return ledger

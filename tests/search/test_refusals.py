@@ -1,0 +1,195 @@
+"""A disk, a folder or a database that refuses ends a search in words, and nothing is damaged."""
+
+import errno
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from filelock import FileLock
+from sqlalchemy.engine import Engine
+
+from cmt_search.errors import RunError
+from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
+
+SPACE = FakeSpace(trials=6, sampler=FakeSampler(name="random"))
+
+
+def new(path: Path) -> RunFolder:
+    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+
+
+def search(run: RunFolder, **known: Any) -> Any:
+    return run_search(run, SPACE, LookupFactory(), executor="inline", **known)
+
+
+def begun(path: Path, *, jobs: int = 5) -> RunFolder:
+    """A run that was stopped after so many jobs."""
+    run, done = new(path), []
+
+    def stop(event: Event) -> None:
+        done.extend([event] * isinstance(event, JobFinished))
+        if len(done) == jobs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(run, on_event=stop)
+    return run
+
+
+def goes_on(run: RunFolder, before: object) -> None:
+    """The run holds what it held, and goes on to its end."""
+    assert read_trials(run.path) == before
+    outcome = search(run)
+    assert (outcome.stopped, outcome.complete) == ("finished", 6)
+
+
+@contextmanager
+def each_connection(configure: Callable[[Any], None]) -> Iterator[None]:
+    """Do something to every SQLite connection that is made."""
+
+    def connected(connection: Any, _record: object) -> None:
+        configure(connection)
+
+    sqlalchemy.event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(Engine, "connect", connected)
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna tries five times
+    run = begun(tmp_path / "r")
+    before = read_trials(run.path)
+    pages = sqlite3.connect(run.study).execute("PRAGMA page_count").fetchone()[0]
+    with (
+        each_connection(lambda c: c.execute(f"PRAGMA max_page_count={pages}")),
+        pytest.raises(RunError) as error,
+    ):
+        search(run)
+    assert str(error.value) == (
+        f"sqlite:///{run.study} cannot be written (database or disk is full): its disk is full; "
+        "make room there, and resume the run"
+    )
+    kept = read_trials(run.path)
+    measured = [sum(len(r.measurements) for t in some for r in t.rungs) for some in (before, kept)]
+    assert measured[0] <= measured[1]
+    assert [t.params for t in kept[: len(before)]] == [t.params for t in before]
+    goes_on(run, kept)
+
+
+def test_a_study_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    run = begun(tmp_path / "r")
+    before = read_trials(run.path)
+    with (
+        each_connection(lambda c: c.execute("PRAGMA query_only=1")),
+        pytest.raises(RunError, match=r"\(attempt to write a readonly database\): it may not be"),
+    ):
+        search(run)
+    goes_on(run, before)
+
+
+def test_a_locked_database_is_named(tmp_path: Path) -> None:
+    run = begun(tmp_path / "r")
+    before = read_trials(run.path)
+    other = sqlite3.connect(run.study, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with (
+        each_connection(lambda c: c.execute("PRAGMA busy_timeout=50")),
+        pytest.raises(RunError) as error,
+    ):
+        search(run)
+    assert "database is locked): another program holds it locked; end that program" in str(
+        error.value
+    )
+    other.execute("ROLLBACK")
+    other.close()
+    goes_on(run, before)
+
+
+@pytest.mark.parametrize("left", [0.5, 0.9, 0.02])
+def test_a_truncated_database_is_named_and_left_as_it_is(tmp_path: Path, left: float) -> None:
+    run = new(tmp_path / "r")
+    search(run)
+    whole = run.study.read_bytes()
+    cut = whole[: int(len(whole) * left)]
+    run.study.write_bytes(cut)
+    for use in (search, lambda run: read_trials(run.path)):
+        with pytest.raises(RunError) as error:
+            use(run)
+        assert "it is damaged, and was left as it is; restore it from a copy" in str(error.value)
+        assert run.study.read_bytes() == cut
+    run.study.write_bytes(whole)
+    assert search(run).jobs == 0
+
+
+def test_a_cut_database_beside_its_log_is_named(tmp_path: Path) -> None:
+    run = begun(tmp_path / "r")
+    keep = sqlite3.connect(run.study)  # as long as it is open, the log stays
+    keep.execute("SELECT count(*) FROM trials").fetchone()
+    search(run)
+    assert run.study.with_name("study.db-wal").exists()
+    whole = run.study.read_bytes()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in run.path.iterdir():
+        if file.is_file() and not file.name.endswith("-shm"):
+            (copy / file.name).write_bytes(file.read_bytes())
+    keep.close()
+    cut = whole[: len(whole) // 2]
+    (copy / "study.db").write_bytes(cut)
+    with pytest.raises(RunError, match="it is damaged, and was left as it is"):
+        search(RunFolder.open(copy))
+    assert (copy / "study.db").read_bytes() == cut
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    run = begun(tmp_path / "r")
+    before = read_trials(run.path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, "this disk refuses")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", refuse)
+        with pytest.raises(RunError, match=r"lock cannot be locked \(this disk refuses\); a run"):
+            search(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", refuse)
+        with pytest.raises(RunError, match=r"driver.json cannot be written \(this disk refuses\)"):
+            search(run)
+        with pytest.raises(RunError, match=r"cannot be written \(this disk refuses\); choose"):
+            new(tmp_path / "other")
+    assert run.driver() is None
+    goes_on(run, before)
+
+
+def test_who_may_only_read_is_told_whether_a_run_is_driven(tmp_path: Path) -> None:
+    run = begun(tmp_path / "r")
+    with run.driving():
+        assert {t.state for t in read_trials(run.path)} == {"complete", "running"}
+        assert run.driver() is not None
+    assert {t.state for t in read_trials(run.path)} == {"complete", "interrupted"}
+
+
+def test_asking_who_drives_a_run_keeps_nobody_from_driving_it(tmp_path: Path) -> None:
+    import fcntl
+    import threading
+
+    run = new(tmp_path / "r")
+    run.lock.touch()
+    with run.lock.open() as asked:
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(asked, fcntl.LOCK_UN)).start()
+        with run.driving():
+            assert run.driver() is not None
