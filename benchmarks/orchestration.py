@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -259,13 +260,18 @@ class Watch:
 
 
 def many(args: argparse.Namespace) -> Iterator[Row]:
-    """Jobs of no length, as many as wanted or as fit in the time."""
+    """Jobs of no length, as many as wanted or as fit in the time; a process for each search.
+
+    Forked, so that memory which one search frees does not hide what the next one takes, and before
+    this process has used Ray, whose threads would not survive it.
+    """
     for executor in args.executors:
         for sampler in args.many_samplers:
-            yield long_search(args, executor=executor, sampler=sampler)
+            with get_context("fork").Pool(1) as pool:
+                yield pool.apply(long_search, (args, executor, sampler))
 
 
-def long_search(args: argparse.Namespace, *, executor: str, sampler: str) -> Row:
+def long_search(args: argparse.Namespace, executor: str, sampler: str) -> Row:
     """One search; the first jobs, which import and open things, do not count."""
     slots, warm = (2 if executor == "ray" else 1), 50
     with tempfile.TemporaryDirectory() as folder, timing(Asker, "ask") as clock:
@@ -370,9 +376,9 @@ def resident() -> int:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
+    "many": many,  # first, because it forks
     "overhead": overhead,
     "busy": busy,
-    "many": many,
 }
 
 if __name__ == "__main__":

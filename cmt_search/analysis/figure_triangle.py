@@ -59,7 +59,8 @@ def triangle_data(analysis: Analysis, *, budget: float | None = None) -> Triangl
     largest = table[
         (table["budget"] == analysis.verdict.budget) & table[REALISED].notna().all(axis=1)
     ]
-    budgets = analysis.surface.budgets if analysis.surface is not None else []
+    assert analysis.surface is not None
+    budgets = analysis.surface.budgets
     asked = analysis.verdict.budget if budget is None else budget
     same = math.isclose(asked, analysis.verdict.budget, rel_tol=1e-3)
     return TriangleData(

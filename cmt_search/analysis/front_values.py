@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from cmt_search.analysis.baselines import FAMILY, baselines
@@ -132,4 +131,4 @@ def _predicted_best(analysis: Analysis) -> pd.DataFrame:
 
 def standard_error(table: pd.DataFrame, *, sd: float) -> "pd.Series[float]":
     """Of means over the seeds of a network, by the pooled noise."""
-    return sd / np.sqrt(table["measurements"].astype(float))
+    return sd / table["measurements"].astype(float) ** 0.5

@@ -53,7 +53,7 @@ class Calibrating:
                 at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
         archs = [specimen.rung.arch for specimen in listed.specimens]
         last = len(self.levels) - 1
-        return calibration(
+        found = calibration(
             records,
             base_macs=cost(self.space.arch).macs,
             lengths=(usual, last) if usual != last else None,
@@ -61,6 +61,17 @@ class Calibrating:
             sizes={arch.key: _sizes(arch, base=self.space.arch) for arch in archs},
             scores=self._scores(archs) if scores else {},
             seed=self.space.seed,
+        )
+        return replace(found, notes=(*found.notes, *self._notes()))
+
+    def _notes(self) -> tuple[str, ...]:
+        """What a user should know of the recipe and of the images."""
+        from cmt_search.proxy import load_dataset
+
+        proxy = self.space.proxy
+        return (
+            *proxy.recipe.notes(epochs=self.space.lengths[-1]),
+            *load_dataset(proxy.dataset).notes,
         )
 
     def _is_usual(self, level: "Level") -> bool:

@@ -203,6 +203,8 @@ def validate(
     )
     if measuring := measuring_text(wanted):
         say(measuring)
+    for note in wanted.proxy.recipe.notes(epochs=wanted.lengths[-1]):
+        say(note)
     for line in power_lines(found, seconds=seconds) if found else ():
         say(line)
 

@@ -27,7 +27,7 @@ from cmt_search.errors import AnalysisError
 from cmt_search.explorer.front_view import keep_view
 from cmt_search.scaling import Shares
 from cmt_search.search import TrialRecord
-from cmt_search.search.importance import EVALUATORS, importances
+from cmt_search.search.importance import EVALUATORS, Evaluator, importances
 from cmt_search.space import Parameter
 
 
@@ -89,7 +89,7 @@ def importances_figure(
         return "There is nothing to weigh yet."
     known = table[(table["state"] == "complete") & table[metric].notna()]
     values: Mapping[int, Any] = dict(zip(known["trial"], known[metric], strict=True))
-    how = next((name for name in EVALUATORS if name == judge), "ped-anova")
+    how: Evaluator = "fanova" if judge == "fanova" else "ped-anova"
     try:
         parts = importances(
             analysis.records,

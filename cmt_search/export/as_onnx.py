@@ -90,6 +90,7 @@ def rebuild(path: Path, _source: Source) -> Rebuilt:
     runtime = _library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def logits(images: "Tensor") -> "Tensor":
@@ -123,7 +124,6 @@ def _export(source: Source, path: Path) -> None:
                 input_names=["images"],
                 output_names=["logits"],
                 external_data=False,
-                optimize=False,  # ONNX Runtime does it as it loads; this takes as long again
                 verbose=False,
             )
         finally:

@@ -63,7 +63,8 @@ def _budget(source: Source) -> Iterator[str]:
     budget = source.variant.provenance.get("budget")
     if budget:
         off = whole.macs / budget - 1
-        yield f"Solved for a budget of {budget:,} MACs; it has {off:+.2%} more or less than that."
+        side = "above" if off > 0 else "below"
+        yield f"Solved for a budget of {budget:,} MACs; its own are {abs(off):.2%} {side} that."
     widths = "-".join(str(stage.width) for stage in arch.stages)
     depths = "-".join(str(stage.depth) for stage in arch.stages)
     rows = {
@@ -123,9 +124,9 @@ def _limits(source: Source) -> Iterator[str]:
     else:
         training = source.weights.training
         lines.append(
-            f"Trained for {training.get('epochs')} epochs on {training.get('dataset')}: a training "
-            "of a search is made to rank networks, not to be accurate, and nothing is known of "
-            "images of another kind."
+            f"Epochs of training: {training.get('epochs')}, on {training.get('dataset')}: "
+            "a training of a search is made to rank networks, not to be accurate, "
+            "and nothing is known of images of another kind."
         )
     lines += [
         "The rule was found on a proxy; that it is best at full training is an extrapolation.",

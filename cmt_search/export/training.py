@@ -199,7 +199,7 @@ def _training(measured: Measurement, *, dataset: str) -> dict[str, Any]:
 
 def _told(measured: Measurement, *, dataset: str) -> str:
     return (
-        f"{len(measured.curve)} epochs on {dataset}, seed {measured.seed}, {measured.device}: "
+        f"epochs: {len(measured.curve)} on {dataset}, seed {measured.seed}, {measured.device}: "
         f"top1 {measured.top1:.2%} of {measured.images:,} validation images"
     )
 

@@ -30,6 +30,7 @@ def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
     with (
         _opened(_read_only(url), skip_table_creation=True, skip_compatibility_check=True) as old,
         _opened(f"sqlite:///{to.resolve()}") as new,
+        _quiet(),
     ):
         optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
 
@@ -66,6 +67,17 @@ def read_copy(file: Path) -> tuple[TrialRecord, ...]:
                 f"{file}: trial {trial.number}: {error} is missing or broken; copy the study again"
             ) from error
     return tuple(records)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the line that tells of every new study."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager

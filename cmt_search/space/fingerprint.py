@@ -33,7 +33,8 @@ def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[di
 
     base = {"position": None, "mlp_ratio": None, "qk_ratio": None, "kv_stride": None}
     knobs = Knobs().model_dump(include={"keep", *PARETO_ONLY})
-    plain, proxy = Proxy().model_dump(mode="json"), used(data["proxy"], image_scale=1.0)
+    plain = Proxy().model_dump(mode="json")
+    proxy = used(data["proxy"], image_scale=1.0, steps=None, seconds=None)
     for part, first in (("recipe", _FIRST_OF_RECIPE), ("dataset", _FIRST_OF_DATASET)):
         later = {name: value for name, value in plain[part].items() if name not in first}
         proxy[part] = used(proxy[part], **later)

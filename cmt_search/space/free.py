@@ -1,13 +1,13 @@
 """Pareto searches: a candidate is a free architecture, its ladder growing training lengths."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Fidelity, image_size
+from cmt_search.evaluation import Fidelity
 from cmt_search.scaling import Keep, shaped
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 from cmt_search.space.gauge import Gauge
@@ -23,8 +23,7 @@ class FreeSpace:
     keep: Keep  # in every stage: the number of heads, or the channels in each
     caps: Mapping[str, int]  # macs, params, activations
     epochs: tuple[int, ...]
-    data_fraction: float
-    image_scale: float = 1.0  # of each network's resolution, to train at
+    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
     gauge: Gauge = field(default_factory=Gauge)
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -52,11 +51,7 @@ class FreeSpace:
         rungs = tuple(
             Rung(
                 arch=arch,
-                fidelity=Fidelity(
-                    epochs=epochs,
-                    data_fraction=self.data_fraction,
-                    image_size=image_size(arch.resolution, scale=self.image_scale),
-                ),
+                fidelity=self.trained(arch, epochs),
                 macs=counted.macs,
                 params=counted.params,
                 activations=counted.activations,

@@ -44,20 +44,20 @@ Objective = Literal[
 class SearchSpace(Section):
     """A search, decided: `candidate` says which networks a choice of parameters means."""
 
-    kind: Kind
-    base: Base
+    kind: Kind  # rule: scaling rules; shape: shapes at budgets; pareto: free networks
+    base: Base  # the network that grows
     knobs: Knobs = Knobs()
     budgets: Budgets = Budgets()
-    tolerance: float = Field(default=0.01, gt=0, lt=0.5)
+    tolerance: float = Field(default=0.01, gt=0, lt=0.5)  # of the MACs of a budget
     caps: Caps = Caps()
     proxy: Proxy = Proxy()
     ladder: Ladder = Ladder()
     latency: Latency = Latency()
-    objectives: tuple[Objective, ...] = ()
+    objectives: tuple[Objective, ...] = ()  # the first is accuracy; pareto: [top1, macs]
     sampler: Sampler = Sampler()
-    trials: int | None = Field(default=None, ge=1)
-    seeds: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    trials: int | None = Field(default=None, ge=1)  # none: as many as the design holds
+    seeds: int = Field(default=1, ge=1)  # trainings of each network
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)  # of the search and of its trainings
     _meters: dict[str, Meter] = PrivateAttr(default_factory=dict)  # by `metered`
     _counted: bool = PrivateAttr(default=False)  # by `counted`
 
@@ -219,8 +219,7 @@ class SearchSpace(Section):
             keep=self.knobs.keep,
             caps={name: int(cap) for name, cap in caps.items()},
             epochs=self.lengths,
-            data_fraction=self.proxy.data_fraction,
-            image_scale=self.proxy.image_scale,
+            trained=self.proxy.fidelity,
             gauge=self._gauge(counted=counted),
         )
 
@@ -234,8 +233,7 @@ class SearchSpace(Section):
             stage_ratio=self._fixed_ratio,
             grid=self.grid,
             epochs=self.lengths,
-            data_fraction=self.proxy.data_fraction,
-            image_scale=self.proxy.image_scale,
+            trained=self.proxy.fidelity,
             gauge=self._gauge(counted=counted),
         )
 
@@ -254,8 +252,7 @@ class SearchSpace(Section):
             rule_of=self.rule,
             budgets=tuple(self.budget(macs, counted=counted) for macs in self.budget_macs),
             epochs=self.lengths,
-            data_fraction=self.proxy.data_fraction,
-            image_scale=self.proxy.image_scale,
+            trained=self.proxy.fidelity,
             gauge=self._gauge(),
         )
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Fidelity, image_size
+from cmt_search.evaluation import Fidelity
 from cmt_search.scaling import Budget, Member, ScalingRule, Shares
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 from cmt_search.space.gauge import Gauge
@@ -22,8 +23,7 @@ class RuleSpace:
     rule_of: Callable[[Shares], ScalingRule]
     budgets: tuple[Budget, ...]
     epochs: tuple[int, ...]  # growing; all budgets are climbed at one length before the next
-    data_fraction: float
-    image_scale: float = 1.0  # of each network's resolution, to train at
+    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
     gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -53,11 +53,7 @@ class RuleSpace:
         rungs = [
             Rung(
                 arch=member.arch,
-                fidelity=Fidelity(
-                    epochs=epochs,
-                    data_fraction=self.data_fraction,
-                    image_size=image_size(member.arch.resolution, scale=self.image_scale),
-                ),
+                fidelity=self.trained(member.arch, epochs),
                 macs=member.cost.macs,
                 params=member.cost.params,
                 activations=member.cost.activations,

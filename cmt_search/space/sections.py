@@ -9,6 +9,7 @@ from cmt_search.arch import Arch
 from cmt_search.cost.setting import Setting
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import CmtSearchError, SpaceError
+from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import Recipe
 from cmt_search.scaling import CATALOGUE, NAMED_RULES, Keep, Shares
@@ -30,18 +31,18 @@ class Base(Section):
     Fields of stages are one number for all of them, or a list of one for each.
     """
 
-    preset: str | None = None
-    arch: dict[str, Any] | None = None
-    resolution: int | None = None
-    stem_width: int | None = None
-    stem_stride: int | None = None
-    neck_width: int | None = None
-    in_chans: int | None = None
+    preset: str | None = None  # such as cmt_nano
+    arch: dict[str, Any] | None = None  # in full, as exported files have it
+    resolution: int | None = None  # pixels
+    stem_width: int | None = None  # channels
+    stem_stride: int | None = None  # 2 in the paper; 1 keeps small images large
+    neck_width: int | None = None  # channels before the classifier
+    in_chans: int | None = None  # of the images
     num_classes: int | None = None
-    position: Literal["stage", "block", "none"] | None = None
-    mlp_ratio: float | tuple[float, ...] | None = None
-    qk_ratio: float | tuple[float, ...] | None = None
-    kv_stride: int | tuple[int, ...] | None = None
+    position: Literal["stage", "block", "none"] | None = None  # tables
+    mlp_ratio: float | tuple[float, ...] | None = None  # hidden channels of the IRFFN / width
+    qk_ratio: float | tuple[float, ...] | None = None  # channels of queries and keys / width
+    kv_stride: int | tuple[int, ...] | None = None  # keys stand on every so-many-th pixel
 
     @model_validator(mode="after")
     def _is_a_network(self) -> Self:
@@ -77,9 +78,9 @@ class Knob(Section):
     """A range of whole numbers."""
 
     min: int | None = Field(default=None, ge=1)
-    max: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1)  # inclusive
     step: int = Field(default=1, ge=1)
-    log: bool = False
+    log: bool = False  # sampled evenly in logs
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
@@ -140,8 +141,8 @@ class Knobs(Section):
 class Budgets(Section):
     """MACs that members are solved for: given outright, or as multiples of the base's."""
 
-    macs: tuple[Quantity, ...] = ()
-    times_base: tuple[float, ...] = ()
+    macs: tuple[Quantity, ...] = ()  # such as [1.5M, 3M]
+    times_base: tuple[float, ...] = ()  # such as [3, 6, 12]
 
     @model_validator(mode="before")
     @classmethod
@@ -159,8 +160,8 @@ class Caps(Section):
     """Hard limits on the cost of any network."""
 
     macs: Quantity | None = None  # Pareto searches; the others have budgets
-    params: Quantity | None = None
-    activations: Quantity | None = None
+    params: Quantity | None = None  # such as 5M
+    activations: Quantity | None = None  # elements of all convolution and linear outputs
     latency_ms: float | None = Field(default=None, gt=0)  # measured, see `latency`
     memory_mib: float | None = Field(default=None, gt=0)  # likewise; Pareto searches
 
@@ -199,10 +200,22 @@ class Proxy(Section):
     """How a network is measured."""
 
     dataset: DatasetSpec = DatasetSpec()
-    epochs: int = Field(default=4, ge=1)
-    data_fraction: float = Field(default=1.0, gt=0, le=1)
+    epochs: int = Field(default=4, ge=1)  # passes over the training images
+    steps: int | None = Field(default=None, ge=1)  # at most so many, of all epochs
+    seconds: float | None = Field(default=None, gt=0)  # at most so much time; cannot be repeated
+    data_fraction: float = Field(default=1.0, gt=0, le=1)  # of the training images, stratified
     image_scale: float = Field(default=1.0, gt=0, le=1)  # of each network's resolution
     recipe: Recipe = Recipe()
+
+    def fidelity(self, arch: Arch, epochs: int) -> Fidelity:
+        """How a network of a search is trained, for so many epochs."""
+        return Fidelity(
+            epochs=epochs,
+            data_fraction=self.data_fraction,
+            image_size=image_size(arch.resolution, scale=self.image_scale),
+            steps=self.steps,
+            seconds=self.seconds,
+        )
 
 
 class Ladder(Section):
@@ -226,7 +239,7 @@ class Point(Section):
     """A rule of the user's own, by its shares."""
 
     name: str = Field(min_length=1)
-    depth: float
+    depth: float  # shares of the growth in ln MACs, which sum to one
     width: float
     resolution: float
 
@@ -255,7 +268,7 @@ class Sampler(Section):
     augmented: bool = True  # the lattice: within the feasible part, with blends inside
     replicates: int = Field(default=3, ge=1)  # measurements of the centroid and the paper's rule
     population: int | None = Field(default=None, ge=0)  # Sobol points before a model asks
-    rules: tuple[str, ...] = tuple(NAMED_RULES)
+    rules: tuple[str, ...] = tuple(NAMED_RULES)  # to include in the design
     points: tuple[Point, ...] = ()  # further rules
 
     @field_validator("rules")

@@ -1,14 +1,14 @@
 """Shape searches: a candidate is a shape at one budget, as wide as that budget allows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Fidelity, image_size
+from cmt_search.evaluation import Fidelity
 from cmt_search.scaling import Budget, Grid, Member, shape_at
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 from cmt_search.space.gauge import Gauge
@@ -26,8 +26,7 @@ class ShapeSpace:
     stage_ratio: float | None  # where it is not sampled
     grid: Grid  # bounds and steps of widths
     epochs: tuple[int, ...]
-    data_fraction: float
-    image_scale: float = 1.0  # of each network's resolution, to train at
+    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
     gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -54,11 +53,7 @@ class ShapeSpace:
         rungs = tuple(
             Rung(
                 arch=member.arch,
-                fidelity=Fidelity(
-                    epochs=epochs,
-                    data_fraction=self.data_fraction,
-                    image_size=image_size(member.arch.resolution, scale=self.image_scale),
-                ),
+                fidelity=self.trained(member.arch, epochs),
                 macs=member.cost.macs,
                 params=member.cost.params,
                 activations=member.cost.activations,

@@ -112,10 +112,12 @@ def test_rules_are_ranked_and_the_papers_own_is_the_zero_line(analysis: Analysis
 
 def test_every_figure_has_a_title_and_units_on_its_axes(analysis: Analysis) -> None:
     drawn = figures(analysis)
-    assert list(drawn) == ["triangle", "front", "rules", "curves"]
+    assert list(drawn) == [
+        *("triangle", "front", "rules", "curves", "parallel", "progress", "failures")
+    ]
     for name, figure in drawn.items():
         assert figure.layout.title.text
-        if name != "triangle":
+        if name not in ("triangle", "parallel", "progress"):  # axes of other names
             assert figure.layout.xaxis.title.text
 
 
@@ -123,3 +125,33 @@ def test_an_empty_study_draws_what_says_so() -> None:
     drawn = figures(analyse([]))
     assert drawn["front"].layout.title.text == "No network is measured at full fidelity yet"
     assert drawn["curves"].layout.title.text == "Nothing is trained yet"
+
+
+def test_of_many_curves_some_are_drawn_from_the_worst_to_the_best() -> None:
+    trials = [record(i, (rung(number=i), [measurement(0.5 + i / 1000)])) for i in range(100)]
+    data = curves_data(analyse(trials), most=10)
+    finals = [curve[-1] for group in data.groups for curve in group.top1]
+    assert (len(finals), data.trainings) == (10, 100)
+    assert (min(finals), max(finals)) == (pytest.approx(0.5), pytest.approx(0.599))
+    assert "10 of 100 trainings" in draw_curves(data).layout.title.subtitle.text
+
+
+def test_the_surface_at_another_budget_is_that_of_the_response(analysis: Analysis) -> None:
+    surface, triangle = analysis.surface, analysis.triangle
+    assert surface is not None
+    assert triangle is not None
+    assert analysis.paper is not None
+    low = float(surface.budgets[0])
+    data, growth = triangle_data(analysis, budget=low), float(surface.growths[0])
+    effect = surface.effect(triangle.shares, growth=growth)
+    to_paper = effect - surface.effect(analysis.paper.values, growth=growth)
+    assert data.triangle.difference == pytest.approx(to_paper.mean(axis=0))
+    assert not data.extrapolated
+    beyond = triangle_data(analysis, budget=3 * float(surface.budgets[-1]))
+    assert "extrapolated" in draw_triangle(beyond).layout.title.subtitle.text
+
+
+def test_the_triangle_marks_a_chosen_point(analysis: Analysis) -> None:
+    figure = draw_triangle(triangle_data(analysis), chosen=PAPER)
+    point = next(trace for trace in figure.data if trace.name == "chosen point")
+    assert (point.b[0], point.c[0], point.a[0]) == PAPER.values

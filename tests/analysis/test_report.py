@@ -64,7 +64,7 @@ def test_what_a_user_or_a_failure_wrote_is_escaped_everywhere(html: str) -> None
 
 def test_the_report_holds_verdict_figures_tables_and_provenance(analysis, html: str) -> None:
     assert headline(analysis.verdict) in html
-    assert html.count("plotly-graph-div") == 4
+    assert html.count("plotly-graph-div") == 7
     for text in ("Family", "0.6 GMACs", "Named rules at the largest budget", "Trials", "run.seed"):
         assert text in html
     assert '<tr class="failed">' in html

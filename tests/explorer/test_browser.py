@@ -63,13 +63,14 @@ def page(browser) -> Iterator[object]:
 
 
 @contextmanager
-def served(app: Dash) -> Iterator[str]:
+def served(app: Dash, page) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app.server, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
     finally:
+        page.goto("about:blank")  # it would ask a server that is gone
         server.shutdown()
         thread.join()
         server.server_close()
@@ -109,7 +110,7 @@ def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
         written.append(record.number)
         return tmp_path / f"trial-{record.number}.yaml"
 
-    with served(app_of(lambda: analysed(records), stamp=lambda: 0, export=export)) as url:
+    with served(app_of(lambda: analysed(records), stamp=lambda: 0, export=export), page) as url:
         page.goto(url)
         page.wait_for_selector(POINTS)
         until(page, "17 trials, a line each", within="#parallel")
@@ -136,7 +137,7 @@ def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
 
 
 def test_every_view_opens_from_its_address_without_an_error(page, analysis: Analysis) -> None:
-    with served(app_of(lambda: analysis, stamp=lambda: 0)) as url:
+    with served(app_of(lambda: analysis, stamp=lambda: 0), page) as url:
         page.goto(url + "?tab=triangle&d=0.5&w=0.3&theme=dark")
         page.wait_for_selector("#triangle .ternarylayer .point")
         until(page, "Chosen: depth 0.50, width 0.30, resolution 0.20", within="#chosen-note")
@@ -160,7 +161,7 @@ def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None
         page.wait_for_timeout(150)
         seen.append(page.inner_text("#status"))
 
-    with served(app_of(lambda: analyse(read_trials(folder.path)))) as url:
+    with served(app_of(lambda: analyse(read_trials(folder.path))), page) as url:
         page.goto(url)
         until(page, "has no study yet", within="#status")
         done = run_search(folder, space, LookupFactory(), executor="inline", on_event=look)
@@ -172,7 +173,7 @@ def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None
 
 def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: Path) -> None:
     study = analyse(free_study(5000))
-    with served(app_of(lambda: study, stamp=lambda: 0)) as url:
+    with served(app_of(lambda: study, stamp=lambda: 0), page) as url:
         page.goto(url)
         page.wait_for_selector("#front .gl-canvas")
         until(page, "rows 1 to 100 of 5000", within="#page-note")

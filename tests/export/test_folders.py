@@ -69,7 +69,7 @@ def test_the_card_says_what_the_network_is_and_rests_on(learned: Source, tmp_pat
         "the shares are 0.00, 0.90, 0.10",
         "- The best guess is dwr.\n- It may be another.",
         "top1 50.00% on 10 images",
-        "Trained for 2 epochs on none",
+        "Epochs of training: 2, on none",
         "run: demo",
         f"key: {TINY.key}",
     ):

@@ -145,7 +145,7 @@ def test_weights_that_train_kept_are_taken(kept: Path, tmp_path: Path) -> None:
     source = kept_weights(member, folder=kept)
     info = json.loads((kept / "train.json").read_text())
     assert source.variant.arch == ARCH == cmt_search.load(kept)
-    assert source.origin.startswith("Trained by `cmt-search train` (1 epochs on fashion-mnist")
+    assert source.origin.startswith("Trained by `cmt-search train` (epochs: 1 on fashion-mnist")
     assert source.weights is not None
     assert source.weights.training["top1"] == info["measurement"]["top1"]
     path = export(source, format="hf", folder=tmp_path)

@@ -46,7 +46,13 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # workers must find the evaluator
-        head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+        head = {
+            "num_cpus": 1,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            # a dead node fails five probes in a row at once; a slow one has ten seconds for each
+            "_system_config": {"health_check_period_ms": 500},
+        }
         here = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(NODES - 1):

@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+
+from cmt_search.analysis import (
+    analyse,
+    draw_progress,
+    draw_timeline,
+    failures_data,
+    progress_data,
+    timeline_data,
+)
+from tests.analysis.studies import free_study, measurement, record, rung
+
+
+def trial(number: int, macs: int, top1: float):
+    return record(number, (rung(number=number, macs=macs), [measurement(top1)]))
+
+
+def test_the_progress_ends_at_the_hypervolume_of_the_front() -> None:
+    study = analyse([trial(0, 300, 0.5), trial(1, 200, 0.4), trial(2, 200, 0.6)])
+    data = progress_data(study)
+    assert data.volume["trials"].tolist() == [1, 2, 3]
+    assert data.volume["value"].is_monotonic_increasing
+    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.hypervolume)
+    assert data.best["all"]["value"].tolist() == pytest.approx([0.5, 0.5, 0.6])
+    assert data.volume["hours"].iloc[-1] == pytest.approx(9 / 3600)  # three seconds each
+
+
+def test_of_many_trials_the_last_point_is_still_the_fronts() -> None:
+    study = analyse(free_study(900))
+    data = progress_data(study)
+    assert 100 < len(data.volume) <= 250
+    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.hypervolume)
+    title = draw_progress(data).layout.title.text
+    assert title.startswith("99% of today's hypervolume was there after ")
+
+
+def test_trials_that_ran_at_once_have_lanes_of_their_own() -> None:
+    spans = [(0.0, 10.0), (5.0, 20.0), (10.0, 30.0), (40.0, None)]
+    trials = [
+        replace(trial(i, 100 + i, 0.5), started=start, ended=end)
+        for i, (start, end) in enumerate(spans)
+    ]
+    data = timeline_data(analyse(trials))
+    assert data.spans["lane"].tolist() == [0, 1, 0, 0]
+    assert draw_timeline(data).layout.title.text == "At most 2 trials ran at once"
+    assert 3600 * data.spans["end"].iloc[-1] == pytest.approx(43.0)  # begun, and trained for 3 s
+
+
+def test_failures_are_counted_by_reason_whatever_the_numbers_in_it() -> None:
+    reasons = ["loss is NaN in epoch 2", "loss is NaN in epoch 11", "out of memory", None]
+    trials = [record(i, state="failed", reason=reason) for i, reason in enumerate(reasons)]
+    counts = failures_data(analyse(trials))
+    assert counts == {"loss is NaN in epoch 2": 2, "out of memory": 1, "unknown": 1}
