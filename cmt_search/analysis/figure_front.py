@@ -52,7 +52,7 @@ CATEGORIES = {  # what may be switched off, and its name on the switch
     "band": "noise band",
 }
 OVERLAYS = {"published": "CMT, published", "baselines": "other backbones, published"}
-MANY = 1500  # points from which on a browser draws on its graphics card
+MANY = 10_000  # points from which on a browser draws on its graphics card
 _PLACE = ["name", "trial", "resolution", "depths", "widths"]
 
 

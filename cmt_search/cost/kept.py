@@ -1,13 +1,13 @@
 """Measured figures, kept in a file: a network is measured once, also by a run that is resumed."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from cmt_search.arch import Arch
+from cmt_search.atomic import write_whole
 from cmt_search.cost.setting import Machine
 from cmt_search.errors import RunError
 
@@ -85,10 +85,7 @@ def read_kept(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
-        temporary.replace(file)
+        write_whole(file, text)
     except OSError as error:
         raise RunError(f"{file} cannot be written ({error.strerror}); free its folder") from error

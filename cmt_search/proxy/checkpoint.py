@@ -1,12 +1,13 @@
 """The state of a training between epochs, on disk."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from cmt_search.atomic import replacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +21,8 @@ class Checkpoint:
         """Keep the state; whoever is killed while writing leaves the one before it."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"checkpoint.{os.getpid()}.partial"
-        torch.save({"identity": self.identity, **state}, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        with replacing(self.folder / "checkpoint.pt") as partial:
+            torch.save({"identity": self.identity, **state}, partial)
 
     def load(self) -> dict[str, Any] | None:
         """The state kept last, or None where there is none of this training."""

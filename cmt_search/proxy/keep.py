@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from cmt_search.atomic import replacing, write_whole
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
 from cmt_search.proxy.training import Training
@@ -61,20 +61,20 @@ class TrainingFolder:
     def note_epoch(self, training: Training) -> None:
         """Write the learning curve so far."""
         rows = [asdict(point) for point in training.curve]
-        partial = self.path / f"curve.{os.getpid()}.partial"
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.path / "curve.csv") as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        partial.replace(self.path / "curve.csv")
 
     def keep_weights(self, training: Training) -> None:
         """Write the weights that were measured."""
         self.note_epoch(training)
         state = training.measured.state_dict()
-        partial = self.path / f"model.{os.getpid()}.partial"
-        save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial)
-        partial.replace(self.weights)
+        with replacing(self.weights) as partial:
+            save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial)
 
     def complete(self, measurement: Measurement) -> None:
         """Write what the training gave."""
@@ -82,9 +82,7 @@ class TrainingFolder:
 
     def _write(self, **more: Any) -> None:
         data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}
-        partial = self.path / f"train.{os.getpid()}.partial"
-        partial.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.info)
+        write_whole(self.info, json.dumps(data, indent=2) + "\n")
 
     def _kept(self) -> dict[str, Any] | None:
         if not self.info.exists():

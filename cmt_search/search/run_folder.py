@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from cmt_search.atomic import write_whole
 from cmt_search.errors import RunError
 from cmt_search.search.provenance import hardware, versions
 
@@ -139,8 +140,8 @@ class RunFolder:
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _write(run.space, space_yaml)
-            _write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
+            write_whole(run.space, space_yaml)
+            write_whole(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written ({error.strerror}); choose another folder, or free it"
@@ -244,7 +245,7 @@ class RunFolder:
     def _sign(self) -> None:
         driver = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
         try:
-            _write(self.driver_file, json.dumps(asdict(driver)) + "\n")
+            write_whole(self.driver_file, json.dumps(asdict(driver)) + "\n")
         except OSError as error:
             raise RunError(
                 f"{self.driver_file} cannot be written ({error.strerror}); a run needs a folder "
@@ -281,10 +282,3 @@ def mask_passwords(text: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(file)

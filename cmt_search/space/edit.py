@@ -1,7 +1,6 @@
 """Changes to a space file that keep its comments and its layout."""
 
 import io
-import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from cmt_search.atomic import replacing
 from cmt_search.errors import SpaceError
 from cmt_search.space.load import load_space
 
@@ -31,15 +31,12 @@ def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
         _set(data, path.split("."), value)
     text = io.StringIO()
     yaml.dump(data, text)
-    partial = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
     try:
-        partial.write_text(text.getvalue(), encoding="utf-8")
-        load_space(partial)
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.write_text(text.getvalue(), encoding="utf-8")
+            load_space(partial)
     except OSError as error:
         raise SpaceError(f"{file} cannot be written ({error.strerror}); free it") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _set(data: MutableMapping[str, Any], path: list[str], value: Any) -> None:

@@ -231,7 +231,7 @@ def test_every_recipe_of_the_project_loads_and_begins_with_what_source_and_comma
 def test_the_paper_s_recipe_is_the_published_one() -> None:
     recipe = load_training(RECIPES / "imagenet_cmt.yaml").recipe
     assert (recipe.optimizer, recipe.schedule, recipe.label_smoothing) == ("adamw", "cosine", 0.1)
-    assert recipe.lr_scale(width=64) == recipe.batch / 512
+    assert recipe.lr_scale(sizes=(25, 64, 224)) == recipe.batch / 512
     assert (recipe.augment.mixup, recipe.augment.cutmix) == (0.8, 1)
     assert recipe.augment.random_erasing == 0.25
     assert (recipe.pos_std, recipe.decay_position, recipe.residual_scale) == (1, True, 1)

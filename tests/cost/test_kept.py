@@ -86,6 +86,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"measured\.json cannot be written \(No such file"):
-        kept(tmp_path / "absent" / "measured.json", Noisy())(PICO)
-    assert json.dumps(read_kept(tmp_path / "absent" / "measured.json")) == "{}"
+    (tmp_path / "taken").write_text("a file, and no folder")
+    with pytest.raises(RunError, match=r"measured\.json cannot be written \(File exists"):
+        kept(tmp_path / "taken" / "measured.json", Noisy())(PICO)
+    assert json.dumps(read_kept(tmp_path / "taken" / "measured.json")) == "{}"
