@@ -175,7 +175,7 @@ def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: 
     study = analyse(free_study(5000))
     with served(app_of(lambda: study, stamp=lambda: 0), page) as url:
         page.goto(url)
-        page.wait_for_selector("#front .gl-canvas")
+        page.wait_for_selector(f"#front .gl-canvas, {POINTS}")
         until(page, "rows 1 to 100 of 5000", within="#page-note")
         brush(page)
         until(page, "of 5000 trials selected", within="#selected-note")
