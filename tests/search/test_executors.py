@@ -211,7 +211,7 @@ def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
     run = new(tmp_path / "r")
     with pytest.raises(DataError, match=message):
         run_search(run, SMALL, factory, executor=executor, slots=1)
-    assert {t.state for t in read_trials(run.path)} <= {"running", "complete"}
+    assert {t.state for t in read_trials(run.path)} <= {"interrupted", "complete"}
     outcome = run_search(run, SMALL, LookupFactory(), executor="inline")
     assert (outcome.stopped, outcome.failed) == ("finished", 0)
 

@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written_is_named(
         with pytest.raises(RunError, match=r"lock cannot be locked \(this disk refuses\); a run"):
             search(run)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", refuse)
+        patch.setattr(Path, "write_bytes", refuse)
         with pytest.raises(RunError, match=r"driver.json cannot be written \(this disk refuses\)"):
             search(run)
         with pytest.raises(RunError, match=r"cannot be written \(this disk refuses\); choose"):

@@ -28,7 +28,7 @@ sampler: {rules: [dwr, uniform], points: [{name: mine, depth: 0.5, width: 0.25, 
 
 def _without_budgets(space: SearchSpace) -> RuleSpace:
     """Candidates of its shares alone, without the time that solving takes."""
-    return RuleSpace(rule_of=space.rule, budgets=(), epochs=(1,), data_fraction=1)
+    return RuleSpace(rule_of=space.rule, budgets=(), epochs=(1,), trained=space.proxy.fidelity)
 
 
 def test_the_parameters_are_two_sticks() -> None:
