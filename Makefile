@@ -40,14 +40,14 @@ demo: setup  ## search, report, family and export on real images: about five min
 	$(BIN)/cmt-search export $(RUN)
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup  ## lint, format, types, import layers, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: setup  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
