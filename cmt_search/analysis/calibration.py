@@ -29,6 +29,8 @@ from cmt_search.search.record import TrialRecord
 Floats = NDArray[np.float64]
 Fitted = TypeVar("Fitted")
 
+_NEAR_HALF = 0.15  # of top1: where its binomial noise is largest
+_IMAGES_NEAR_HALF = 3000
 _STRATA = 3  # of networks without budgets: those of similar MACs are compared with each other
 
 
@@ -44,7 +46,7 @@ class FidelityRow:
     regret_of_three: float  # likewise by looking again at its best three
     top1_noise: Separation
     loss_noise: Separation
-    gap: float  # validation loss less training loss of the last epoch, mean
+    gap: float  # validation loss less the loss trained on (smoothed, augmented) of the last epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +114,17 @@ def calibration(
         key=lambda row: (row.top1 is None, row.seconds),
     )
     reference = rows[-1]
+    images = done[0].rungs[-1].measurements[0].images
     seeds = len(done[0].rungs[-1].measurements)
     tolerance = reference.top1_noise.seed_sd * math.sqrt(2 / seeds)
     notes: list[str] = []
+    if left_out := len(records) - len(done):
+        notes.append(f"{left_out} of {len(records)} networks failed and are left out")
+    if abs(float(truth.mean()) - 0.5) < _NEAR_HALF and images < _IMAGES_NEAR_HALF:
+        notes.append(
+            f"top1 is near a half, where {images:,} validation images tell least; use at least "
+            f"{_IMAGES_NEAR_HALF:,}"
+        )
     return Calibration(
         rows=tuple(rows),
         tolerance=tolerance,

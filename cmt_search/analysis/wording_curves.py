@@ -7,8 +7,7 @@ from cmt_search.analysis.wording import macs_text, percent, sentence
 from cmt_search.laws import AccuracyLaw
 
 _AT_END = 0.05  # of the resamples; more than that is worth a warning
-# Of a curve. Of simulated studies, intervals from four to six sizes of one seed held the truth in
-# 56 to 82%, from as many sizes of two seeds in 84 to 98%.
+# Of a curve. Fewer know their own noise so badly that intervals are several times as wide.
 _ENOUGH_TRAININGS = 8
 
 

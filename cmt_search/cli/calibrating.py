@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.cli.driving import drive, opened
+from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Calibration
@@ -49,8 +50,7 @@ class Calibrating:
         usual = next(i for i, level in enumerate(self.levels) if self._is_usual(level))
         at_rates = {1.0: _at_rung(records, usual)} if rates else {}
         for factor in rates:
-            if factor != 1:
-                at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
+            at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
         archs = [specimen.rung.arch for specimen in listed.specimens]
         last = len(self.levels) - 1
         found = calibration(
@@ -77,7 +77,7 @@ class Calibrating:
     def _is_usual(self, level: "Level") -> bool:
         """Whether it is the space's own training."""
         proxy = self.space.proxy
-        own = (proxy.epochs, proxy.data_fraction, 1.0)
+        own = (self.space.lengths[-1], proxy.data_fraction, proxy.image_scale)
         return (level.epochs, level.data_fraction, level.image_scale) == own
 
     def _listed(self) -> "CalibrationSpace":
@@ -114,9 +114,14 @@ class Calibrating:
             storage=None,
             fingerprint=listed.fingerprint,
         )
-        drive(
+        outcome = drive(
             run, space, device=self.device, options=self.options, quiet=self.quiet, searched=listed
         )
+        if outcome.stopped != "finished":
+            raise RunError(
+                f"{folder}: {outcome.stopped} with {outcome.left.trials} networks left; part of a "
+                "sample would mislead, so give the same command again to go on"
+            )
         return read_trials(folder)
 
     def _scores(self, archs: "Sequence[Arch]") -> dict[str, dict[str, float]]:

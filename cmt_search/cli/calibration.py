@@ -94,7 +94,13 @@ def calibrate(
         device=device,
         quiet=json,
     )
-    found = work.analysed(rates=_numbers(rates, option="--rates"), scores=scores)
+    factors = [factor for factor in _numbers(rates, option="--rates") if factor != 1]
+    if len(factors) == 1:
+        raise CmtSearchError(
+            f"--rates {rates}: a best rate needs two factors besides 1, one on either side; "
+            "write 0.5,2, or none"
+        )
+    found = work.analysed(rates=factors, scores=scores)
     result = as_json(found, levels=levels)
     file = work.folder / "calibration.json"
     file.write_text(jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -117,7 +123,13 @@ def _levels(
     """
     from cmt_search.search import Level
 
-    usual, part = space.proxy.epochs, space.proxy.data_fraction
+    if space.proxy.steps is not None or space.proxy.seconds is not None:
+        raise CmtSearchError(
+            "calibrate compares lengths in epochs, and proxy.steps or proxy.seconds cuts them off; "
+            "take them out of the space file while calibrating"
+        )
+    usual, part = space.lengths[-1], space.proxy.data_fraction
+    side = space.proxy.image_scale
     lengths = {usual, *(max(1, usual // cut) for cut in (4, 2)), 4 * usual}
     if epochs is not None:
         lengths = {usual, *map(round, _numbers(epochs, option="--epochs"))}
@@ -126,13 +138,18 @@ def _levels(
             f"--epochs {epochs} leaves nothing to compare with the space's {usual}; write 1,2,4"
         )
     savings = [
-        *(Level(epochs=usual, data_fraction=part * x) for x in _parts(fractions, "data-fractions")),
         *(
-            Level(epochs=usual, data_fraction=part, image_scale=x)
+            Level(epochs=usual, data_fraction=part * x, image_scale=side)
+            for x in _parts(fractions, "data-fractions")
+        ),
+        *(
+            Level(epochs=usual, data_fraction=part, image_scale=side * x)
             for x in _parts(scales, "image-scales")
         ),
     ]
-    plain = [Level(epochs=length, data_fraction=part) for length in sorted(lengths)]
+    plain = [
+        Level(epochs=length, data_fraction=part, image_scale=side) for length in sorted(lengths)
+    ]
     return (*savings, *plain)
 
 

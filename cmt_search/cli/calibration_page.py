@@ -75,6 +75,8 @@ def write_choice(
     if found.choice is not None:
         level = levels[found.choice.rung]
         told = [f"{file}: now trains {level}"]
+        if space.ladder.epochs and level.epochs != space.lengths[-1]:
+            told[0] += "; its ladder of epochs stays, write that length into ladder.epochs yourself"
         changes = {
             "proxy.epochs": level.epochs,
             "proxy.data_fraction": level.data_fraction,

@@ -74,16 +74,19 @@ def drive(
             measured_on=measured_on(space),
             **options,
         )
+    again = f"`cmt-search resume {folder.path} --retry-failed`"
+    if searched is not None:  # a run that `resume` does not know how to go on with
+        again = f"another --name, or after removing {folder.path}"
     if outcome.gave_up is not None:
         raise RunError(
             f"{folder.path}: no trial completed, and the search gave up: {outcome.gave_up}; mend "
-            f"it, and go on with `cmt-search resume {folder.path} --retry-failed`"
+            f"it, and go on with {again}"
         )
     if not (outcome.complete or outcome.pruned or outcome.left.trials):
         raise RunError(
             f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
             f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
-            f"go on with `cmt-search resume {folder.path} --retry-failed`"
+            f"go on with {again}"
         )
     return outcome
 

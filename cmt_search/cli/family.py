@@ -1,5 +1,6 @@
 """family: the best rule, solved at any budgets, beside others."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,7 +51,7 @@ def family(
     """
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.family_choice import chosen_rule
-    from cmt_search.cli.family_page import family_rows, write_family_page
+    from cmt_search.cli.family_page import family_rows, slug, write_family_page
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.export import write_family
     from cmt_search.search import RunFolder
@@ -72,7 +73,7 @@ def family(
     path = write_family(
         own,
         path=folder.family,
-        names={macs: f"{rule}-{label}" for macs, label in asked.items()},
+        names={macs: f"{slug(rule)}-{label}" for macs, label in asked.items()},
         evidence=evidence,
         missing=missing,
         beside=families[1:],
@@ -94,6 +95,8 @@ def family(
         family_rows(families, names=asked, published=published),
         title=f"Family of rule {rule} around {base}; off: budget, and asked shares (RMS)",
     )
+    if base == OWN_BASE and space.caps.latency_ms is not None:
+        say("caps.latency_ms is not checked here: `cmt-search profile --latency` measures a member")
     for line in (*_refusals(solved), *evidence["says"], f"family: {path}", f"figures: {page}"):
         say(line)
 
@@ -123,15 +126,17 @@ def _named(budgets: Sequence[float], *, names: str | None, text: str) -> dict[fl
             f"--names: {names} are {len(labels)}, and --budgets has {len(budgets)}; "
             "give each budget a name"
         )
-    if len(set(labels)) < len(labels) or not all(labels):
+    if odd := next((label for label in labels if not re.fullmatch(r"[\w.-]+", label)), None):
+        raise BudgetError(f"--names: {odd!r} is no file name; use letters, digits, dots and dashes")
+    if len(set(labels)) < len(labels):
         where = f"--names: {names}" if names else f"--budgets: two of {text}"
         raise BudgetError(f"{where} have the same name; write them apart by 1%, or give --names")
-    return dict(zip(budgets, labels, strict=True))
+    return dict(sorted(zip(budgets, labels, strict=True)))
 
 
 def _others(beside: str, *, rule: str) -> list[str]:
     wanted = [] if beside == "none" else [name.strip() for name in beside.split(",")]
-    return [name for name in dict.fromkeys(wanted) if name != rule]
+    return [name for name in dict.fromkeys(wanted) if name and name != rule]
 
 
 def _solved(
@@ -148,6 +153,7 @@ def _solved(
 
 def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
     """A family as plain values."""
+    from cmt_search.cli.family_page import slug
     from cmt_search.scaling import off_budget, off_shares
 
     shares, name = family.rule.shares, family.rule.name
@@ -158,7 +164,7 @@ def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
             "macs": round(off_budget(member), 5),
             "shares": None if apart is None else round(apart, 4),
         }
-        called = f"{name}-{labels[member.budget.macs]}"
+        called = f"{slug(name)}-{labels[member.budget.macs]}"
         members.append({"name": called, **member.to_dict(), "deviation": deviation})
     return {"rule": name, "shares": _by_dimension(shares), "members": members}
 

@@ -54,7 +54,8 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
     except BudgetError:
         least = (f"least-{name}" for name in _CRITERIA)
         known = dict.fromkeys(("best", *least, *analysis.named, *CATALOGUE, "dwr(alpha)"))
-        raise AnalysisError(f"rule {rule!r} is unknown; use {', '.join(known)}") from None
+        why = "varies with the budget and has no shares" if rule == "tinynet" else "is unknown"
+        raise AnalysisError(f"rule {rule!r} {why}; use {', '.join(known)}") from None
 
 
 def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":

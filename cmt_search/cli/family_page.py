@@ -1,5 +1,6 @@
 """Families beside each other: the rows of a table, and a page of figures."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 _NONE = "-"
 
 
+def slug(rule: str) -> str:
+    """A rule's name as part of a file's: dwr(0.5) is dwr-0.5."""
+    return re.sub(r"[^\w.]+", "-", rule).strip("-")
+
+
 def family_rows(
     families: "Sequence[Family]", *, names: Mapping[float, str], published: bool
 ) -> Iterator[dict[str, str]]:
@@ -25,7 +31,7 @@ def family_rows(
         for family in families:
             for member in family.members:
                 if member.budget.macs == budget:
-                    yield _member_row(f"{family.rule.name}-{label}", member, rule=family.rule)
+                    yield _member_row(f"{slug(family.rule.name)}-{label}", member, rule=family.rule)
     for name in PUBLISHED if published else ():
         yield {**_row(f"{name} (published)", PRESETS[name]), "shares d, w, r": _NONE, "off": _NONE}
 

@@ -172,6 +172,8 @@ def validate(
     from cmt_search.cli.metering import measuring_text, metered
     from cmt_search.cli.planning import (
         SEED_SD,
+        contrast_line,
+        contrast_plan,
         plan,
         power_lines,
         power_plan,
@@ -186,11 +188,15 @@ def validate(
     wanted.check_smallest()
     members = solved(wanted)
     planned = plan(wanted, of=members)
-    seconds = seconds_of_design(wanted, of=members, device=device) if time else None
-    found = None
-    if wanted.kind == "rule":
-        scatter = SEED_SD if seed_sd is None else seed_sd / 100
-        found = power_plan(wanted, of=members, seed_sd=scatter)
+    timed = time and wanted.kind == "rule"  # the others' networks are not known yet
+    seconds = seconds_of_design(wanted, of=members, device=device) if timed else None
+    scatter = SEED_SD if seed_sd is None else seed_sd / 100
+    rule = wanted.kind == "rule"
+    found = (
+        power_plan(wanted, of=members, seed_sd=scatter)
+        if rule
+        else contrast_plan(wanted, seed_sd=scatter)
+    )
     if json:
         print_json(planned | {"power": found, "seconds_per_seed": seconds})
         return
@@ -205,7 +211,7 @@ def validate(
         say(measuring)
     for note in wanted.proxy.recipe.notes(epochs=wanted.lengths[-1]):
         say(note)
-    for line in power_lines(found, seconds=seconds) if found else ():
+    for line in power_lines(found, seconds=seconds) if rule else (contrast_line(found),):
         say(line)
 
 

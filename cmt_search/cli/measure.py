@@ -68,6 +68,7 @@ def confirm(
     held_out = confirmation_space(
         space, rules={**analysis.named, **asked}, macs=macs, seeds=seeds, times=times
     )
+    _check_reference(held_out)
     options = drive_options(
         executor=executor,
         slots=slots,
@@ -96,6 +97,18 @@ def _budget(space: "SearchSpace", *, text: str | None) -> float:
         return FARTHER * space.budget_macs[-1] if text is None else parse_quantity(text)
     except ValueError as error:
         raise BudgetError(f"--budget: {error}") from None
+
+
+def _check_reference(held_out: "SearchSpace") -> None:
+    """Refuse, before anything is trained, a budget at which the paper's rule has no network."""
+    shares = held_out.named_shares()["cmt-paper"]
+    try:
+        held_out.rule(shares).member(held_out.budget(held_out.budget_macs[-1]))
+    except BudgetError as error:
+        raise BudgetError(
+            f"cmt-paper, which every rule is compared with, has no network there: {error}; "
+            "choose another --budget"
+        ) from None
 
 
 def _retrained(

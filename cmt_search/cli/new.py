@@ -1,5 +1,6 @@
 """new: a space file to start from, with comments, from a few answers."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,7 +97,7 @@ def _text(
     grey = dataset.startswith("fashion")
     network = f"preset: {base}, resolution: {start}"
     network += ", in_chans: 1" * grey + f", num_classes: {classes}" * (classes != 10)
-    images = f"name: {dataset}" + f", root: {root}" * (root is not None)
+    images = f"name: {dataset}" + f", root: {json.dumps(root)}" * (root is not None)
     images += f", size: {side}" * (dataset == "folder")
     head = f"""\
 # What:       {_WHAT[kind]}

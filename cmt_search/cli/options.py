@@ -60,7 +60,7 @@ def seconds(text: str | None, *, option: str = "--time-limit") -> float | None:
 
 
 def macs_of(text: str) -> list[float]:
-    """MACs in a list such as 0.64G,1.5G, ascending.
+    """MACs in a list such as 0.64G,1.5G, in their order.
 
     Raises:
         BudgetError: one is no quantity.
@@ -68,7 +68,7 @@ def macs_of(text: str) -> list[float]:
     from cmt_search.space import parse_quantity
 
     try:
-        return sorted({parse_quantity(part) for part in text.split(",")})
+        return list(dict.fromkeys(parse_quantity(part) for part in text.split(",")))
     except ValueError as error:
         raise BudgetError(f"--budgets: {error}") from None
 

@@ -88,7 +88,7 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
     rows = [
         (rung.realised.values, math.log(rung.macs / base), rung.budget, rung.arch.key)
         for rung in of.trainings
-        if rung.realised is not None
+        if rung.realised is not None and rung.fidelity.epochs == space.lengths[-1]
     ]
     shares, growth, budget, network = zip(*rows, strict=True)
     powers = []
@@ -124,9 +124,10 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
     """The plan in words; `seconds` are those of all trainings of one seed."""
     lines = [
         f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: with "
-        f"{plan['seeds']} seed(s) a contrast to the paper's rule has a standard error of about "
-        f"{100 * plan['error']:.1f} points; differences from {100 * plan['detectable']:.1f} points "
-        "on are found (two-sided 5%, power 80%)"
+        f"{plan['seeds']} seed(s) a contrast to the paper's rule has a standard error of at least "
+        f"{100 * plan['error']:.1f} points; at best, differences from "
+        f"{100 * plan['detectable']:.1f} points on are found (two-sided 5%, power 80%; what rounding "
+        "to networks adds comes on top)"
     ]
     for target, seeds in plan["seeds_for"].items():
         if seeds is None:
@@ -139,20 +140,56 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
     return lines
 
 
+def contrast_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
+    """What two networks' means over seeds can tell apart; searches other than for rules."""
+    from cmt_search.laws import DETECTABLE_STANDARD_ERRORS
+
+    def needed(difference: float) -> int:
+        return max(1, math.ceil(2 * (DETECTABLE_STANDARD_ERRORS * seed_sd / difference) ** 2))
+
+    error = seed_sd * math.sqrt(2 / space.seeds)
+    return {
+        "seed_sd": seed_sd,
+        "seeds": space.seeds,
+        "error": round(error, 5),
+        "detectable": round(DETECTABLE_STANDARD_ERRORS * error, 5),
+        "seeds_for": {f"{100 * target:g} points": needed(target) for target in _TARGETS},
+    }
+
+
+def contrast_line(plan: Mapping[str, Any]) -> str:
+    """The plan in words."""
+    seeds = ", ".join(f"{count} seeds for {target}" for target, count in plan["seeds_for"].items())
+    return (
+        f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: two "
+        f"networks of {plan['seeds']} seed(s) each differ with a standard error of "
+        f"{100 * plan['error']:.1f} points; differences from {100 * plan['detectable']:.1f} points "
+        f"on are found (two-sided 5%, power 80%); {seeds}"
+    )
+
+
 def seconds_of_design(space: "SearchSpace", *, of: Solved, device: str | None) -> float:
     """Seconds of one training of each network of the design, one after another, on this machine.
 
-    Measured on the base with a twentieth of the images, and taken to grow with MACs and epochs:
-    a rough figure, since small networks are not bound by MACs alone.
+    Measured on the base with a twentieth and with three twentieths of the images, which tells
+    training from validation, and taken to grow with MACs and epochs: a rough figure, since small
+    networks are not bound by MACs alone. Limits on steps or seconds are not looked at.
     """
     from cmt_search.cli.wiring import factory_of
     from cmt_search.evaluation import Fidelity
 
-    part = 0.05
-    few = Fidelity(epochs=1, data_fraction=space.proxy.data_fraction * part)
-    measured = factory_of(space, device=device)()(space.arch, fidelity=few, seed=space.seed)
+    evaluate = factory_of(space, device=device)()
+
+    def timed(part: float) -> float:
+        few = Fidelity(epochs=1, data_fraction=space.proxy.data_fraction * part)
+        return evaluate(space.arch, fidelity=few, seed=space.seed).seconds
+
+    timed(0.05)  # the first training of a process is slower than the rest
+    short, long = timed(0.05), timed(0.15)
+    training = max(0.0, long - short) / 0.1  # of all images
+    epoch = training + max(0.0, short - 0.05 * training)  # and one validation
     work = sum(rung.fidelity.epochs * rung.macs for rung in of.trainings) / _macs(space)
-    return measured.seconds / part * work
+    return epoch * work
 
 
 def _macs(space: "SearchSpace") -> int:

@@ -37,7 +37,7 @@ def rules(
     if plot is not None and plot.suffix != ".html":
         raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
     network = network_of(base)
-    asked = macs_of(budgets) if budgets else _around(network)
+    asked = sorted(macs_of(budgets)) if budgets else _around(network)
     own = (_own(network, text=constants, budgets=asked),) if constants else ()
     rows = (*own, *describe_rules(network, budgets=asked))
     explained = _published(network)

@@ -64,17 +64,16 @@ def train(
     """
     from cmt_search.cli.console import print_json, say
     from cmt_search.cli.networks import network_of
-    from cmt_search.evaluation import Fidelity
 
     section = _section(recipe, epochs=epochs, root=data)
-    fidelity = Fidelity(
-        epochs=section.epochs, data_fraction=section.data_fraction, steps=steps, seconds=seconds
-    )
+    network = network_of(arch)
+    own = section.fidelity(network, section.epochs)
+    fidelity = replace(own, steps=steps or own.steps, seconds=seconds or own.seconds)
     notes = section.recipe.notes(epochs=section.epochs)
     for note in () if json else notes:
         say(f"note: {note}")
     asked = _Asked(
-        network=network_of(arch),
+        network=network,
         section=section,
         fidelity=fidelity,
         seed=seed,

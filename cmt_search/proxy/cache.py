@@ -97,12 +97,12 @@ class SetCache:
         folder = os.environ.get(FOLDER_VARIABLE)
         limit = os.environ.get(LIMIT_VARIABLE, str(_LIMIT_GB))
         try:
-            gigabytes = float(limit)
-        except ValueError:
+            limit_bytes = int(float(limit) * 1e9)
+        except (ValueError, OverflowError):
             raise DataError(
                 f"{LIMIT_VARIABLE}={limit!r} is no number; give gigabytes, such as 50"
             ) from None
-        return cls(folder=Path(folder) if folder else user, limit=int(gigabytes * 1e9))
+        return cls(folder=Path(folder) if folder else user, limit=limit_bytes)
 
     def load(self, key: str, build: Callable[[SetWriter], tuple[str, ...]]) -> StoredSet:
         """The set of that key; if there is none, `build` writes it and gives its classes.

@@ -1,7 +1,7 @@
 """From a network and images to a measurement."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,9 @@ def train(
     """
     _check_fits(arch, data)
     device = torch.device(device)
+    spec = {**asdict(data.spec), "root": None}  # the same images may lie elsewhere
     checkpoint = Checkpoint(
-        folder=folder, identity=repr((arch, data.spec, recipe, fidelity, seed, device.type))
+        folder=folder, identity=repr((arch, spec, recipe, fidelity, seed, device.type))
     )
 
     def run() -> Measurement:

@@ -96,6 +96,8 @@ def device_named(name: str | None) -> torch.device:
         raise DataError(
             f"device {name!r}: this process sees no GPU; use cpu, or --gpus-per-trial 1"
         )
+    if device.type == "cuda" and device.index is None:  # tensors name theirs, so compare alike
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

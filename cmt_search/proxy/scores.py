@@ -20,6 +20,7 @@ from cmt_search.proxy.labelled import Labelled
 from cmt_search.proxy.step import Normalise
 
 _TINY = 1e-12
+_JITTER = 1e-6
 _ZICO_BATCHES = 4  # into which the images are parted for ZiCo's spread between batches
 
 
@@ -93,7 +94,9 @@ def naswot(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with torch.no_grad(), _Signs() as signs:
         model(images)
     assert signs.kernel is not None, "a network has activations"
-    return float(torch.linalg.slogdet(signs.kernel / signs.units)[1])
+    # Images that no activation tells apart have no determinant: a little keeps it finite.
+    kernel = signs.kernel / signs.units + _JITTER * torch.eye(len(images), dtype=torch.float64)
+    return float(torch.linalg.slogdet(kernel)[1])
 
 
 def zico(model: nn.Module, images: Tensor, labels: Tensor) -> float:

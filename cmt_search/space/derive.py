@@ -33,6 +33,9 @@ def confirmation_space(
     data["seeds"] = seeds
     data["seed"] = space.seed + 500_000  # far from every seed that the search used
     data["proxy"]["epochs"] = space.lengths[-1] * times
+    for limit in ("steps", "seconds"):
+        if limit in data["proxy"]:
+            data["proxy"][limit] *= times
     data["proxy"]["dataset"]["split"] = "sealed"
     data["sampler"] = {
         "name": "design",
@@ -41,6 +44,6 @@ def confirmation_space(
         "rules": [name for name in rules if name in CATALOGUE],
         "points": points,
     }
-    for key in ("trials", "ladder"):
+    for key in ("trials", "ladder", "caps"):  # caps are for members; a larger budget breaks them
         data.pop(key, None)
     return validated(data, source="confirmation")

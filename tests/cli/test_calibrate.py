@@ -133,6 +133,7 @@ def test_a_pareto_space_is_calibrated_over_strata_of_macs(
         (["--epochs", "two"], "--epochs 'two' are no numbers above 0; write 0.5,2, or none"),
         (["--data-fractions", "2"], "--data-fractions 2: parts lie between 0 and 1"),
         (["--rates", "0"], "--rates '0' are no numbers above 0"),
+        (["--rates", "1,2"], "--rates 1,2: a best rate needs two factors besides 1"),
     ],
 )
 def test_mistakes_are_explained(
@@ -140,3 +141,18 @@ def test_mistakes_are_explained(
 ) -> None:
     assert calibrate(file, *arguments) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_limits_that_cut_lengths_off_are_refused(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(SPACE.replace("epochs: 4", "epochs: 4, steps: 9"))
+    assert calibrate(file) == 2
+    assert "calibrate compares lengths in epochs" in capsys.readouterr().err
+
+
+def test_part_of_a_sample_is_not_analysed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate(file, "--rates", "none", "--time-limit", "0.001s") == 2
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "part of a sample would mislead, so give the same command again" in told
+    assert not (file.parent / "space-calibration" / "calibration.json").exists()
