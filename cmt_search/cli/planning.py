@@ -126,8 +126,8 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
         f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: with "
         f"{plan['seeds']} seed(s) a contrast to the paper's rule has a standard error of at least "
         f"{100 * plan['error']:.1f} points; at best, differences from "
-        f"{100 * plan['detectable']:.1f} points on are found (two-sided 5%, power 80%; what rounding "
-        "to networks adds comes on top)"
+        f"{100 * plan['detectable']:.1f} points on are found (two-sided 5%, power 80%); what "
+        "rounding to networks adds comes on top"
     ]
     for target, seeds in plan["seeds_for"].items():
         if seeds is None:
