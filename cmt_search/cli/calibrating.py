@@ -13,6 +13,7 @@ from cmt_search.errors import RunError
 if TYPE_CHECKING:
     from cmt_search.analysis import Calibration
     from cmt_search.arch import Arch
+    from cmt_search.proxy import Dataset
     from cmt_search.search import CalibrationSpace, Level, TrialRecord
     from cmt_search.space import SearchSpace
 
@@ -44,6 +45,7 @@ class Calibrating:
         """
         from cmt_search.analysis import calibration
         from cmt_search.cost import cost
+        from cmt_search.proxy import load_dataset
 
         listed = self._listed()
         records = self._measured(self.folder, self.space, listed)
@@ -53,26 +55,19 @@ class Calibrating:
             at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
         archs = [specimen.rung.arch for specimen in listed.specimens]
         last = len(self.levels) - 1
+        proxy = self.space.proxy
+        data = load_dataset(proxy.dataset)
+        notes = (*proxy.recipe.notes(epochs=self.space.lengths[-1]), *data.notes)
         found = calibration(
             records,
             base_macs=cost(self.space.arch).macs,
             lengths=(usual, last) if usual != last else None,
             at_rates=at_rates,
             sizes={arch.key: _sizes(arch, base=self.space.arch) for arch in archs},
-            scores=self._scores(archs) if scores else {},
+            scores=self._scores(archs, data=data) if scores else {},
             seed=self.space.seed,
         )
-        return replace(found, notes=(*found.notes, *self._notes()))
-
-    def _notes(self) -> tuple[str, ...]:
-        """What a user should know of the recipe and of the images."""
-        from cmt_search.proxy import load_dataset
-
-        proxy = self.space.proxy
-        return (
-            *proxy.recipe.notes(epochs=self.space.lengths[-1]),
-            *load_dataset(proxy.dataset).notes,
-        )
+        return replace(found, notes=(*found.notes, *notes))
 
     def _is_usual(self, level: "Level") -> bool:
         """Whether it is the space's own training."""
@@ -124,12 +119,10 @@ class Calibrating:
             )
         return read_trials(folder)
 
-    def _scores(self, archs: "Sequence[Arch]") -> dict[str, dict[str, float]]:
+    def _scores(self, archs: "Sequence[Arch]", *, data: "Dataset") -> dict[str, dict[str, float]]:
         """Scores by name and network, means over as many initialisations as there are seeds."""
-        from cmt_search.proxy import load_dataset
         from cmt_search.proxy.scores import SCORES, sample, scores
 
-        data = load_dataset(self.space.proxy.dataset)
         found: dict[str, dict[str, float]] = {name: {} for name in SCORES}
         for arch in archs:
             images, labels = sample(data, side=arch.resolution, count=_SCORED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cmt_search.atomic import write_whole
 from cmt_search.cli.options import (
     Address,
     Cpus,
@@ -103,7 +104,7 @@ def calibrate(
     found = work.analysed(rates=factors, scores=scores)
     result = as_json(found, levels=levels)
     file = work.folder / "calibration.json"
-    file.write_text(jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
+    write_whole(file, jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
     told = write_choice(space, found, levels=levels, space=wanted) if write else ()
     if json:
         print_json(result | {"written": list(told)})

@@ -69,7 +69,7 @@ def write_choice(
     A training whose regret is inside the noise; a learning rate that hangs on size, where the fit
     shows that it does and most best rates lie inside those tried.
     """
-    from cmt_search.space import edit_space
+    from cmt_search.space.edit import edit_space
 
     told, changes = [f"{file}: the training stays: no cheaper one was shown to rank networks"], {}
     if found.choice is not None:

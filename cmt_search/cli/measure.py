@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.atomic import write_whole
 from cmt_search.cli.driving import drive, opened
 from cmt_search.cli.options import (
     Address,
@@ -81,7 +82,7 @@ def confirm(
     within = _retrained(folder, held_out, options=options, device=device, quiet=json)
     result = compared(within, analysis=analysis, space=held_out, asked=asked)
     path = folder.path / "confirm.json"
-    path.write_text(jsonlib.dumps(result, indent=2) + "\n")
+    write_whole(path, jsonlib.dumps(result, indent=2) + "\n")
     if json:
         print_json(result)
         return

@@ -2,7 +2,6 @@
 
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 from cmt_search.space.derive import confirmation_space
-from cmt_search.space.edit import edit_space
 from cmt_search.space.load import load_space, parse_space
 from cmt_search.space.model import SearchSpace
 from cmt_search.space.quantity import format_quantity, parse_quantity
@@ -13,7 +12,6 @@ __all__ = [
     "Rung",
     "SearchSpace",
     "confirmation_space",
-    "edit_space",
     "format_quantity",
     "load_space",
     "parse_quantity",

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity
+from cmt_search.scaling.member import Member
 from cmt_search.scaling.shares import Shares
 
 
@@ -53,6 +55,21 @@ class Rung:
     budget: float | None = None  # MACs asked for; rule and shape searches
     realised: Shares | None = None  # shares that the rounded network really has; likewise
     growth: float | None = None  # ln(MACs / base MACs); likewise
+
+    @classmethod
+    def of(cls, member: Member, *, base_macs: int, fidelity: Fidelity) -> Self:
+        """A solved member to be trained so; `base_macs` are those that it grew from."""
+        return cls(
+            arch=member.arch,
+            fidelity=fidelity,
+            macs=member.cost.macs,
+            params=member.cost.params,
+            activations=member.cost.activations,
+            latency_ms=member.latency_ms,
+            budget=member.budget.macs,
+            realised=member.realised,
+            growth=math.log(member.cost.macs / base_macs),
+        )
 
     @property
     def contributions(self) -> tuple[float, float, float] | None:

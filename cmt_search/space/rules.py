@@ -51,17 +51,7 @@ class RuleSpace:
         members = [self._member(rule, budget=budget) for budget in self.budgets]
         base = cost(rule.base).macs
         rungs = [
-            Rung(
-                arch=member.arch,
-                fidelity=self.trained(member.arch, epochs),
-                macs=member.cost.macs,
-                params=member.cost.params,
-                activations=member.cost.activations,
-                latency_ms=member.latency_ms,
-                budget=member.budget.macs,
-                realised=member.realised,
-                growth=math.log(member.cost.macs / base),
-            )
+            Rung.of(member, base_macs=base, fidelity=self.trained(member.arch, epochs))
             for epochs in self.epochs
             for member in members
         ]

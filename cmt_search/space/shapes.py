@@ -1,6 +1,5 @@
 """Shape searches: a candidate is a shape at one budget, as wide as that budget allows."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -50,18 +49,9 @@ class ShapeSpace:
             resolution=int(params.get("resolution", self.base.resolution)),
             stage_ratio=params.get("stage_ratio", self.stage_ratio),
         )
+        base = cost(self.base).macs
         rungs = tuple(
-            Rung(
-                arch=member.arch,
-                fidelity=self.trained(member.arch, epochs),
-                macs=member.cost.macs,
-                params=member.cost.params,
-                activations=member.cost.activations,
-                latency_ms=member.latency_ms,
-                budget=budget.macs,
-                realised=member.realised,
-                growth=math.log(member.cost.macs / cost(self.base).macs),
-            )
+            Rung.of(member, base_macs=base, fidelity=self.trained(member.arch, epochs))
             for epochs in self.epochs
         )
         return Candidate(name=name or "sampled", rungs=rungs)

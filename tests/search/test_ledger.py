@@ -24,20 +24,11 @@ from tests.search.lookup import (
     nan,
     out_of_memory,
 )
+from tests.search.searching import open_store
 
 PARETO = FakeSpace(
     kind="pareto", objectives=("top1", "macs"), trials=12, sampler=FakeSampler(name="random")
 )
-
-
-def open_store(folder: Path, space: FakeSpace) -> StudyStore:
-    return StudyStore.open(
-        f"sqlite:///{folder}/study.db",
-        name="study",
-        run_id="1",
-        fingerprint=space.fingerprint,
-        objectives=space.objectives,
-    )
 
 
 def records(store: StudyStore) -> list[TrialRecord]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cmt_search.errors import SpaceError
-from cmt_search.space import edit_space, load_space
+from cmt_search.space import load_space
+from cmt_search.space.edit import edit_space
 
 TEXT = """\
 # What:  a search
