@@ -9,6 +9,9 @@ from typing import Any, Protocol, Self
 from cmt_search.arch import Arch
 from cmt_search.errors import SpaceError
 
+SEEDS_PER_REPLICATE = 1000
+"""A search adds this to its training seeds for each further measurement of a candidate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
@@ -70,9 +73,15 @@ class Measurement:
     curve: tuple[CurvePoint, ...]
     correct: bytes  # one bit per validation image, in the data set's order (numpy.packbits)
     images: int  # validation images
-    seconds: float  # wall time of the training
+    seconds: float  # wall time of the training, whole
     seed: int
     device: str  # "cpu", or the name of the GPU
+    shared_seconds: float = 0.0  # of `seconds`, of epochs taken over from a shorter training
+
+    @property
+    def spent(self) -> float:
+        """Seconds that this measurement cost; less than `seconds` where it began with another's."""
+        return self.seconds - self.shared_seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -119,7 +128,8 @@ class Evaluator(Protocol):
     ) -> Measurement:
         """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung.
 
-        `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never raises one need
+        The folder is the same for all lengths of training: what a longer one may begin with can
+        be left in it. `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never raises one need
         not take it.
         """
         ...

@@ -8,7 +8,7 @@ from cmt_search.augmentation import Augment
 from cmt_search.errors import SpaceError
 
 OptimizerName = Literal["adamw", "sgd", "lion", "muon"]
-ScheduleName = Literal["cosine", "one-cycle", "constant"]
+ScheduleName = Literal["cosine", "one-cycle", "constant", "wsd"]
 ONE_CYCLE_START = 1 / 25  # of the peak; what PyTorch's OneCycleLR begins with
 SHORT = 30  # epochs below which strong regularisation costs accuracy
 _DEEPEST_RATE = 0.9  # of drop path, however deep the network
@@ -49,7 +49,10 @@ class TwoPhase:
 class Recipe:
     """How a network is trained; the defaults suit a short proxy training.
 
-    AdamW, linear warm-up, then a cosine to zero, step by step, with mild augmentation.
+    AdamW, linear warm-up, then a cosine to zero, step by step, with mild augmentation. The schedule
+    "wsd" (warm-up, stable, decay) keeps its rate and comes down at the end alone, so that trainings
+    of several lengths are one for the most part; see `shared_epochs`.
+    Source: wsd, 1 - sqrt and its share of a fifth: Hägele et al., arXiv:2405.18392.
 
     Raises:
         SpaceError: a value is impossible; the message names its key in the space file.
@@ -69,6 +72,8 @@ class Recipe:
     weight_decay: float = 0.05  # not on biases, norms and, unless decay_position, tables
     schedule: ScheduleName = "cosine"
     warmup_fraction: float = 0.15  # of all steps
+    warmup_epochs: float | None = None  # in its place: the same for trainings of every length
+    decay_fraction: float = 0.2  # of all steps, the last: where wsd comes down
     final_lr: float = 0.0  # where the schedule ends, as a fraction of its peak
     label_smoothing: float = 0.0  # in training only
     augment: Augment = field(default_factory=Augment)
@@ -104,6 +109,10 @@ class Recipe:
         _require("clip_grad", clip, good, "about 1, or null for none")
         good = ema is None or 0 < ema < 1
         _require("ema", ema, good, "about 0.999, or null for no average")
+        warmup, decay = self.warmup_epochs, self.decay_fraction
+        good = warmup is None or 0 <= warmup < math.inf
+        _require("warmup_epochs", warmup, good, "about 1, or null to go by warmup_fraction")
+        _require("decay_fraction", decay, 0 < decay <= 1, "above 0 and at most 1, such as 0.2")
         good = betas is None or (len(betas) == 2 and all(0 <= beta < 1 for beta in betas))
         _require("betas", betas, good, "two decays such as [0.9, 0.999], or null")
         # Micro-batches of one size: BatchNorm sees that many images in every pass.
@@ -130,6 +139,19 @@ class Recipe:
         for own, known, power in zip(sizes, self.lr_sizes or sizes, self.lr_powers, strict=True):
             factor *= (own / known) ** power
         return factor
+
+    def shared_epochs(self, epochs: int) -> int:
+        """Whole epochs, from the first on, that a longer training would go through just as well.
+
+        None of a cosine, which ends where the training does; all of a constant rate. What a longer
+        training takes up after them is what it would have come to by itself.
+        """
+        fixed = self.warmup_epochs is not None or self.warmup_fraction == 0
+        if not fixed or self.two_phase is not None:
+            return 0
+        if self.schedule == "wsd":
+            return math.floor(epochs * (1 - self.decay_fraction) + 1e-9)
+        return epochs if self.schedule == "constant" else 0
 
     def drop_path_rate(self, depth: int) -> float:
         """Rate at the last block of a network of `depth` blocks."""

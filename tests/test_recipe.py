@@ -87,7 +87,7 @@ def test_the_embedded_data_set_is_the_default() -> None:
         ({"clip_grad": 0.0}, "clip_grad=0.0 is impossible; use about 1, or null for none"),
         ({"pos_std": -1.0}, "pos_std=-1.0 is impossible; use about 0.02"),
         ({"optimizer": "adamm"}, "optimizer='adamm' is unknown; use adamw, sgd, lion, muon"),
-        ({"schedule": "step"}, "schedule='step' is unknown; use cosine, one-cycle, constant"),
+        ({"schedule": "step"}, "schedule='step' is unknown; use cosine, one-cycle, constant, wsd"),
         ({"final_lr": 1.5}, "final_lr=1.5 is impossible; use 0 to 1, a part of lr"),
         ({"momentum": 1.0}, "momentum=1.0 is impossible; use 0 to below 1"),
         (

@@ -1,4 +1,4 @@
-"""The state of a training between epochs, on disk."""
+"""The state of a training between epochs, on disk, for itself or for a longer one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ class Checkpoint:
 
     folder: Path | None
     identity: str  # whatever decides what the training is; another's state is not taken up
+    name: str = "checkpoint"  # of the file
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep the state; whoever is killed while writing leaves the one before it."""
         if self.folder is None:
             return
-        with replacing(self.folder / "checkpoint.pt") as partial:
+        with replacing(self.folder / f"{self.name}.pt") as partial:
             torch.save({"identity": self.identity, **state}, partial)
 
     def load(self) -> dict[str, Any] | None:
         """The state kept last, or None where there is none of this training."""
-        if self.folder is None or not (self.folder / "checkpoint.pt").exists():
+        if self.folder is None or not (path := self.folder / f"{self.name}.pt").exists():
             return None
-        path = self.folder / "checkpoint.pt"
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state if state["identity"] == self.identity else None
 
     def drop(self) -> None:
         """Forget the state, once the training is complete."""
         if self.folder is not None:
-            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+            (self.folder / f"{self.name}.pt").unlink(missing_ok=True)

@@ -36,8 +36,10 @@ def train(
 
     The same arguments give the same numbers on a CPU with one thread, bit for bit, but for the
     seconds; on a GPU they do so with `deterministic`, which is slower. With a `folder`, the state
-    after each epoch is kept there, and a training that was cut off goes on from it. `on_epoch` is
-    called after every epoch, `on_end` before the state is dropped.
+    after each epoch is kept there, and a training that was cut off goes on from it. What the
+    recipe lets trainings of several lengths share is kept there too, and a longer one begins with
+    it; the numbers are the same. `on_epoch` is called after every epoch, `on_end` before the state
+    is dropped.
 
     Raises:
         DataError: the network does not fit the images, or the fidelity leaves none.
@@ -50,6 +52,14 @@ def train(
     checkpoint = Checkpoint(
         folder=folder, identity=repr((arch, spec, recipe, fidelity, seed, device.type))
     )
+    any_length = replace(fidelity, epochs=1)
+    trunk = Checkpoint(
+        folder=folder,
+        identity=repr((arch, spec, recipe, any_length, seed, device.type)),
+        name="trunk",
+    )
+    in_epochs = fidelity.steps is None and fidelity.seconds is None
+    shared = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
 
     def run() -> Measurement:
         side = fidelity.image_size or arch.resolution
@@ -60,9 +70,14 @@ def train(
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
             if kept := checkpoint.load():
                 training.restore(kept)
+            elif (kept := trunk.load()) and len(kept["curve"]) <= shared:
+                training.restore(kept)
+                training.shared_seconds = training.seconds
             while not training.over:
                 training.advance()
                 checkpoint.save(training.state())
+                if len(training.curve) == shared:
+                    trunk.save(training.state())
                 if on_epoch is not None:
                     on_epoch(training)
             if on_end is not None:
@@ -95,6 +110,7 @@ def _measurement(training: Training, *, seed: int) -> Measurement:
         correct=np.packbits(training.correct.cpu().numpy()).tobytes(),
         images=len(training.data.val),
         seconds=training.seconds,
+        shared_seconds=training.shared_seconds,
         seed=seed,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from cmt_search.errors import DataError
 from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleName, TwoPhase
 
 
@@ -18,18 +19,22 @@ class Phase:
     momentum: float
     weight_decay: float
     schedule: ScheduleName
-    warmup_fraction: float  # of its steps
+    warmup: int  # of its steps, the first
+    decay: int  # of its steps, the last: where wsd comes down
     final: float  # learning rate at its end, as a fraction of the peak
 
     def lr(self, step: int) -> float:
         """Learning rate of a step of the training that lies in this phase."""
         step -= self.start
-        warmup = math.ceil(self.warmup_fraction * self.steps)
-        if step < warmup:
-            return self.peak * self._rise((step + 1) / (warmup + 1))
+        if step < self.warmup:
+            return self.peak * self._rise((step + 1) / (self.warmup + 1))
         if self.schedule == "constant":
             return self.peak
-        done = (step - warmup) / max(self.steps - warmup, 1)
+        if self.schedule == "wsd":
+            # Below 1 in the first step of the decay already: the step before it was the last at 1.
+            done = max(0, step + 1 - (self.steps - self.decay)) / (self.decay + 1)
+            return self.peak * (self.final + (1 - self.final) * (1 - math.sqrt(done)))
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
         return self.peak * (self.final + (1 - self.final) * _fall(done))
 
     def _rise(self, part: float) -> float:
@@ -44,11 +49,16 @@ def _fall(part: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * part))
 
 
-def phases(recipe: Recipe, *, steps: int, scale: float = 1.0) -> tuple[Phase, ...]:
+def phases(
+    recipe: Recipe, *, steps: int, scale: float = 1.0, per_epoch: int | None = None
+) -> tuple[Phase, ...]:
     """The phases of a training of so many steps, first to last; one unless `two_phase` is set.
 
-    `scale` is the recipe's `lr_scale` for the network. A second phase that would have no step is
-    left out, and so is a first.
+    `scale` is the recipe's `lr_scale` for the network, `per_epoch` the steps of an epoch. A second
+    phase that would have no step is left out, and so is a first.
+
+    Raises:
+        DataError: the warm-up is given in epochs, and nobody knows how many steps these have.
     """
     split = steps if recipe.two_phase is None else round(recipe.two_phase.at * steps)
     first = Phase(
@@ -60,13 +70,25 @@ def phases(recipe: Recipe, *, steps: int, scale: float = 1.0) -> tuple[Phase, ..
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         schedule=recipe.schedule,
-        warmup_fraction=recipe.warmup_fraction,
+        warmup=_warmup(recipe, steps=split, per_epoch=per_epoch),
+        decay=math.ceil(recipe.decay_fraction * split - 1e-9),
         final=recipe.final_lr,
     )
     found = [first]
     if recipe.two_phase is not None:
         found.append(_second(recipe, recipe.two_phase, start=split, steps=steps, scale=scale))
     return tuple(phase for phase in found if phase.steps > 0)
+
+
+def _warmup(recipe: Recipe, *, steps: int, per_epoch: int | None) -> int:
+    if recipe.warmup_epochs is None:
+        return math.ceil(recipe.warmup_fraction * steps)
+    if per_epoch is None:
+        raise DataError(
+            f"proxy.recipe.warmup_epochs={recipe.warmup_epochs:g} cannot be kept in a training "
+            "that is limited by time; use warmup_fraction"
+        )
+    return math.ceil(recipe.warmup_epochs * per_epoch)
 
 
 def _second(recipe: Recipe, second: TwoPhase, *, start: int, steps: int, scale: float) -> Phase:
@@ -80,7 +102,8 @@ def _second(recipe: Recipe, second: TwoPhase, *, start: int, steps: int, scale: 
         momentum=second.momentum,
         weight_decay=decay,
         schedule=second.schedule,
-        warmup_fraction=0.0,
+        warmup=0,
+        decay=0,
         final=recipe.final_lr,
     )
 

@@ -47,6 +47,7 @@ class Training:
     curve: list[CurvePoint] = field(default_factory=list)  # one point per epoch done
     correct: Tensor  # (N,) bool: which validation images were right after the last epoch
     seconds: float = 0.0  # wall time of the epochs done
+    shared_seconds: float = 0.0  # of these, of epochs taken over from a shorter training
     _run: Stepper | None = None
 
     @classmethod
@@ -69,7 +70,8 @@ class Training:
         )
         sizes = arch.depth, arch.stages[0].width, arch.resolution
         scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
-        plan = phases(recipe, steps=length.ticks, scale=scale)
+        per_epoch = length.steps_per_epoch if length.seconds is None else None
+        plan = phases(recipe, steps=length.ticks, scale=scale, per_epoch=per_epoch)
         return cls(
             model=model,
             average=_average(model, decay=recipe.ema),
@@ -190,6 +192,7 @@ class Training:
             "curve": [asdict(point) for point in self.curve],
             "correct": self.correct,
             "seconds": self.seconds,
+            "shared_seconds": self.shared_seconds,
             "cpu_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device)
             if self.device.type == "cuda"
@@ -211,7 +214,7 @@ class Training:
         self.step = state["step"]
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self.correct = state["correct"].to(self.device)
-        self.seconds = state["seconds"]
+        self.seconds, self.shared_seconds = state["seconds"], state["shared_seconds"]
         torch.set_rng_state(state["cpu_rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

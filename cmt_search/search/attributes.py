@@ -170,7 +170,7 @@ def trial_record(
         values=tuple(trial.values) if state == "complete" else (),
         reason=attributes.get(REASON),
         repeats=attributes.get(REPEATS),
-        seconds=sum(m.seconds for m, reused in found.values() if not reused),
+        seconds=sum(m.spent for m, reused in found.values() if not reused),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )

@@ -1,7 +1,11 @@
-"""Where jobs keep their state between epochs, so that a killed one goes on where it was."""
+"""Where jobs keep their state between epochs, so that a killed one goes on where it was.
+
+A rung goes on from the one before it in the same way, where the recipe allows it.
+"""
 
 import os
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +23,7 @@ class Checkpoints:
 
     On another machine a path may exist and be another disk's: a worker uses the folder only where
     it finds in it what the driver wrote, on the same machine or a shared file system. Elsewhere
-    jobs keep nothing, and begin anew when they are killed.
+    jobs keep nothing, and begin anew when they are killed, and with every rung.
     """
 
     folder: Path
@@ -52,8 +56,14 @@ class Checkpoints:
         return self.folder / job.slug if here and os.access(self.folder, os.W_OK) else None
 
     def drop(self, job: Job) -> None:
-        """Forget a job's state, in the driver: it was measured, or is not tried again."""
+        """Forget a job's state, in the driver: it is not tried again, or not from there."""
         shutil.rmtree(self.folder / job.slug, ignore_errors=True)
+
+    def keep(self, keys: Container[str]) -> None:
+        """Forget the states of all networks but these, in the driver."""
+        for folder in self.folder.glob("*/"):
+            if folder.name.split("-")[0] not in keys:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def clear(self) -> None:
         """Forget all states, once a search is finished."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cmt_search.arch import Arch
@@ -28,9 +28,11 @@ class Job:
 
     @property
     def slug(self) -> str:
-        """The identity as the name of a folder."""
-        digest = hashlib.sha256(repr(self.identity).encode()).hexdigest()
-        return f"{self.arch.key}-{digest[:16]}"
+        """The identity as the name of a folder, but for the length: a longer training of the same
+        network may go on from a shorter one. Begins with the network's key."""
+        any_length = replace(self.fidelity, epochs=1)
+        digest = hashlib.sha256(repr((any_length, self.seed, self.micro_batch)).encode())
+        return f"{self.arch.key}-{digest.hexdigest()[:16]}"
 
 
 Identity = tuple[str, Fidelity, int, int | None]  # see Job.identity

@@ -141,6 +141,14 @@ class Ledger:
         """Whether there is nothing left to hand out or to wait for."""
         return not self._now.open and not self._may_ask()
 
+    def networks_ahead(self) -> set[str]:
+        """Keys of the networks that open trials have yet to train, at this length or a longer."""
+        return {
+            rung.arch.key
+            for climb in self._now.open.values()
+            for rung in climb.candidate.rungs[climb.rungs_done :]
+        }
+
     # What others ask.
 
     @property

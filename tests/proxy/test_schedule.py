@@ -31,6 +31,26 @@ def test_the_cosine_rises_to_its_peak_and_then_falls_towards_zero(
         assert rates[peak] == 0.01
 
 
+@given(steps=st.integers(2, 400), warmup=st.integers(0, 3), decay=st.floats(0.01, 1))
+def test_wsd_rises_keeps_its_peak_and_falls_in_the_last_steps_alone(
+    steps: int, warmup: int, decay: float
+) -> None:
+    recipe = Recipe(lr=0.01, schedule="wsd", warmup_epochs=warmup, decay_fraction=decay)
+    found = phases(recipe, steps=steps, per_epoch=10)[0]
+    rates = [found.lr(step) for step in range(steps)]
+    risen, falls = min(10 * warmup, steps), max(10 * warmup, steps - found.decay)
+    assert all(a < b for a, b in pairwise(rates[: risen + 1])) or risen + 1 > falls
+    assert all(rate == 0.01 for rate in rates[risen:falls])
+    assert all(a > b > 0 for a, b in pairwise(rates[falls:]))
+
+
+def test_wsd_comes_down_as_one_minus_a_root() -> None:
+    recipe = Recipe(lr=1.0, schedule="wsd", warmup_fraction=0.0, decay_fraction=0.3)
+    assert _rates(recipe, steps=10)[6:] == pytest.approx(
+        [1, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75)]
+    )
+
+
 def test_the_cosine_is_the_one_by_hand() -> None:
     rates = _rates(Recipe(lr=1.0, warmup_fraction=0.2), steps=10)
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])

@@ -64,7 +64,7 @@ def test_a_killed_job_goes_on_at_its_last_epoch(tmp_path: Path) -> None:
     outcome = run_search(run, SPACE, lambda: second, executor="inline")
     assert outcome.stopped == "finished"
     key = first.trained[-1][0]
-    assert [epoch for of, epoch in first.trained[1:] if of == key] == [1, 2]
+    assert [epoch for of, epoch in first.trained if of == key] == [1, 2]  # the first of rung one
     assert [epoch for of, epoch in second.trained if of == key] == [3, 4]
     assert {t.state for t in read_trials(run.path)} == {"complete"}
 
@@ -90,10 +90,40 @@ def test_what_raised_begins_anew_and_what_was_given_up_is_swept_away(tmp_path: P
 
 def test_every_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
     checkpoints = Checkpoints.open(tmp_path)
-    others = (job(seed=2), job(fidelity=Fidelity(epochs=9)), job(micro_batch=8))
+    less = Fidelity(epochs=1, data_fraction=0.5)
+    others = (job(seed=2), job(fidelity=less), job(micro_batch=8))
     folders = {checkpoints.of(one) for one in (job(), *others)}
     assert len(folders) == 4
     assert checkpoints.of(job(trial=5, rung=3)) == checkpoints.of(job())  # the same training
+    assert checkpoints.of(job(fidelity=Fidelity(epochs=9))) == checkpoints.of(job())  # goes on
+
+
+def test_a_rung_goes_on_from_the_one_before_it(tmp_path: Path) -> None:
+    run, evaluator = new(tmp_path / "r"), Epochs()
+    space = FakeSpace(trials=3, epochs=(1, 3, 4))
+    assert run_search(run, space, lambda: evaluator, executor="inline").complete == 3
+    keys = {key for key, _ in evaluator.trained}
+    assert sorted(evaluator.trained) == [
+        (key, epoch) for key in sorted(keys) for epoch in (1, 2, 3, 4)
+    ]
+    assert not run.checkpoints.exists()
+
+
+def test_what_a_stopped_trial_has_left_is_swept_away(tmp_path: Path) -> None:
+    run = new(tmp_path / "r")
+    kept: list[set[str]] = []
+
+    class Looking(Epochs):
+        def __call__(self, arch: Arch, **known: Any) -> Measurement:
+            kept.append(
+                {path.name.split("-")[0] for path in run.checkpoints.glob("*/")} - {arch.key}
+            )
+            return super().__call__(arch, **known)
+
+    space = FakeSpace(trials=12, epochs=(1, 3), halving=3)
+    outcome = run_search(run, space, lambda: Looking(), executor="inline")
+    assert outcome.pruned > 3
+    assert not any(kept)  # one slot: whoever stands between two rungs is trained next
 
 
 def test_a_worker_uses_the_folder_only_where_it_is_the_drivers(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ def settle(
     """Give a job's answer to the ledger, and drop the state that nobody will go on from."""
     if not isinstance(answer, Failure):
         ledger.record(job, answer)
-        goes_on = False
     else:
+        ledger.fail(job, answer)
         # What raised may raise again on the state that it left; who was killed did nothing wrong.
-        goes_on = ledger.fail(job, answer) and answer.kind in ("died", "hung")
-    if checkpoints is not None and not goes_on:
-        checkpoints.drop(job)
+        if checkpoints is not None and answer.kind not in ("died", "hung"):
+            checkpoints.drop(job)
+    if checkpoints is not None:
+        checkpoints.keep(ledger.networks_ahead())
