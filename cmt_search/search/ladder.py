@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from cmt_search.evaluation import Measurement
+from cmt_search.evaluation import SEEDS_PER_REPLICATE, Measurement
 from cmt_search.search.job import Job
 from cmt_search.space.candidate import Candidate
-
-SEEDS_PER_REPLICATE = 1000
 
 
 def training_seed(seed: int, *, replicate: int, place: int) -> int:

@@ -1,0 +1,242 @@
+"""Searches replayed on a table: ours through the ledger, Syne Tune's by its own scheduler."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from optuna.storages import InMemoryStorage
+from tabular.landscape import Landscape
+from tabular.spaces import RuleTable, ShapeTable, TableSpace
+
+from cmt_search.evaluation import SEEDS_PER_REPLICATE
+from cmt_search.search import Event, JobFinished
+from cmt_search.search.executors.inline import InlineExecutor
+from cmt_search.search.ledger import Ledger
+from cmt_search.search.storage import StudyStore, directions
+from cmt_search.space.sections import Sampler
+from cmt_search.tabular import TableFactory
+
+IDLE = 100  # asks in a row that train nothing new, before a search is over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One training that a search paid for."""
+
+    spent: float  # MACs of the search, with this training
+    network: str
+    epochs: int
+    place: int  # among the seeds replayed
+    top1: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Trace:
+    """What a search trained, in order. A longer training goes on from the shorter one."""
+
+    landscape: Landscape
+    limit: float  # MACs
+    steps: list[Step] = field(default_factory=list)
+    idle: int = 0  # answers in a row that cost nothing
+    _reached: dict[tuple[str, int], int] = field(default_factory=dict)  # epochs trained so far
+
+    @property
+    def spent(self) -> float:
+        """MACs so far."""
+        return self.steps[-1].spent if self.steps else 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the search has had its compute, or wants nothing more of the table."""
+        return self.spent >= self.limit or self.idle >= IDLE
+
+    def add(self, network: str, *, epochs: int, place: int, top1: float) -> None:
+        """Take in an answer; one that is known costs nothing."""
+        before = self._reached.get((network, place), 0)
+        if epochs <= before:
+            self.idle += 1
+            return
+        self.idle = 0
+        cost = self.landscape.training_macs(network, epochs=epochs - before)
+        self._reached[network, place] = epochs
+        self.steps.append(
+            Step(spent=self.spent + cost, network=network, epochs=epochs, place=place, top1=top1)
+        )
+
+    def within(self, spent: float) -> list[Step]:
+        """What was known when so many MACs were spent."""
+        return [step for step in self.steps if step.spent <= spent * (1 + 1e-9)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searcher:
+    """A way to search, by its name in figures and tables."""
+
+    name: str
+    kind: str  # rule or shape
+    halving: bool
+    sampler: Sampler | None = None  # None: Syne Tune's ASHA
+    large_only: bool = False  # of a rule search: only the largest budget is measured
+    trials: int = 120
+
+    def space(self, landscape: Landscape, *, seed: int) -> RuleTable | ShapeTable:
+        """The table as this searcher sees it."""
+        first, last = landscape.lengths
+        known: dict[str, Any] = {
+            "landscape": landscape,
+            "sampler": self.sampler or Sampler(name="random", rules=()),
+            "seed": seed,
+            "trials": self.trials,
+            "lengths": (first, last) if self.halving else (last,),
+            "halving": factor(landscape) if self.halving else None,
+        }
+        if self.kind == "shape":
+            return ShapeTable(**known)
+        budgets = landscape.budgets[-1:] if self.large_only else ()
+        return RuleTable(**known, budgets=budgets)
+
+    def search(
+        self, landscape: Landscape, *, seeds: tuple[int, ...], seed: int, limit: float
+    ) -> Trace:
+        """Search with these of the table's seeds, up to so many MACs."""
+        space = self.space(landscape, seed=seed)
+        trace = Trace(landscape=landscape, limit=limit)
+        if self.sampler is None:
+            replay_asha(space, trace, seeds=seeds, seed=seed)
+        else:
+            replay(space, trace, seeds=seeds)
+        return trace
+
+
+def factor(landscape: Landscape) -> int:
+    """Of halving between the shortest and the longest training: the ratio of their lengths."""
+    first, last = landscape.lengths
+    return max(2, round(last / first))
+
+
+# Ours.
+
+
+class MemoryStore(StudyStore):
+    """A study without a file, for searches of milliseconds."""
+
+    @classmethod
+    def of(cls, space: TableSpace) -> "MemoryStore":
+        """An empty study."""
+        storage = InMemoryStorage()
+        study = storage.create_new_study(directions(space.objectives), "replayed")
+        return cls(storage, study)  # type: ignore[arg-type]  # the same calls
+
+    def _refusing(self, doing: str) -> AbstractContextManager[None]:
+        del doing  # memory refuses nothing
+        return nullcontext()
+
+
+def replay(space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...]) -> None:
+    """A search of ours, as a run makes it: ledger, sampler, halving, inline executor."""
+
+    def note(event: Event) -> None:
+        if not isinstance(event, JobFinished):
+            return
+        found = event.measurement
+        if found is None:  # more seeds were asked for than are replayed
+            trace.idle += 1
+            return
+        place = (event.job.seed - space.seed) // SEEDS_PER_REPLICATE
+        trace.add(
+            event.job.arch.key, epochs=event.job.fidelity.epochs, place=place, top1=found.top1
+        )
+
+    ledger = Ledger(space, MemoryStore.of(space), on_event=note)
+    factory = TableFactory(
+        path=trace.landscape.path, seeds=seeds, first=space.seed, each=space.seeds
+    )
+    InlineExecutor().run(ledger, factory, stop=lambda: trace.over)
+
+
+# Syne Tune's.
+
+
+def replay_asha(
+    space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...], seed: int
+) -> None:
+    """Syne Tune's ASHA with its random searcher, told of each epoch as it ends.
+
+    It measures the network of the largest budget alone, from the first of the seeds, and stops
+    a trial between its epochs: in its favour, no epoch of the table is paid for twice.
+    """
+    from syne_tune.backend.trial_status import Trial
+    from syne_tune.config_space import finrange, uniform
+    from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
+
+    landscape = trace.landscape
+    own = [p for p in space.parameters() if not p.stratum]
+    np.random.seed(seed)
+    scheduler = AsynchronousSuccessiveHalving(
+        {
+            p.name: finrange(p.low, p.high, p.steps) if p.steps else uniform(p.low, p.high)
+            for p in own
+        },
+        metric="top1",
+        do_minimize=False,
+        time_attr="epoch",
+        max_t=landscape.lengths[-1],
+        grace_period=landscape.lengths[0],
+        reduction_factor=factor(landscape),
+        random_seed=seed,
+    )
+    number = 0
+    while not trace.over:
+        config = scheduler.suggest().config
+        trial = Trial(trial_id=number, config=config, creation_time=datetime.now())
+        scheduler.on_trial_add(trial)
+        network = space.candidate({"budget": 0, **config}).rungs[-1].arch.key
+        for epochs in landscape.table.lengths:
+            top1 = landscape.top1(network, seed=seeds[0], epochs=epochs)
+            trace.add(network, epochs=epochs, place=0, top1=top1)
+            if scheduler.on_trial_result(trial, {"epoch": epochs, "top1": top1}) != "CONTINUE":
+                break
+        number += 1
+
+
+# All of them.
+
+_POPULATION = 4  # Sobol points before a model asks for shapes: the table is small
+_NAMED = ("efficientnet", "dwr", "depth-only", "width-only", "resolution-only", "uniform")
+
+
+def searchers() -> Iterator[Searcher]:
+    """Every sampler here, with and without halving, and Syne Tune's ASHA."""
+    for halving in (False, True):
+        named = {"augmented": False, "rules": ("cmt-paper", *_NAMED)}
+        begun = Sampler(name="gp", lattice=1, replicates=1, **named)
+        rules = {
+            "design": Sampler(name="design", lattice=5, replicates=3, **named),
+            "gp": begun,
+            "tpe": begun.model_copy(update={"name": "tpe"}),
+            "random": Sampler(name="random", lattice=0, replicates=1, rules=()),
+        }
+        for name, sampler in rules.items():
+            trials = 45 if name == "gp" else 120
+            yield Searcher(name=name, kind="rule", halving=halving, sampler=sampler, trials=trials)
+        yield Searcher(
+            name="random, one budget",
+            kind="rule",
+            halving=halving,
+            sampler=rules["random"],
+            large_only=True,
+        )
+        for name in ("sobol", "tpe", "gp", "nsga2", "cmaes", "grid", "random"):
+            trials = 40 if name == "gp" else 120
+            yield Searcher(
+                name=name,
+                kind="shape",
+                halving=halving,
+                sampler=Sampler(name=name, population=_POPULATION),
+                trials=trials,
+            )
+    yield Searcher(name="ASHA (Syne Tune)", kind="rule", halving=True, large_only=True)
+    yield Searcher(name="ASHA (Syne Tune)", kind="shape", halving=True)

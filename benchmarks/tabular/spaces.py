@@ -1,0 +1,142 @@
+"""Search spaces that hold nothing but a table's networks: any candidate is the nearest of them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+from tabular.landscape import Landscape, Rule, trained_for
+
+from cmt_search.scaling import Shares, SmoothFamily
+from cmt_search.space import Candidate, Parameter
+from cmt_search.space.rules import RuleSpace
+from cmt_search.space.sections import Sampler
+
+_STEPS = 14  # of depth: a grid to choose from that is finer than the table
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpace:
+    """What both kinds share; the surface that a search needs of a space."""
+
+    landscape: Landscape
+    sampler: Sampler
+    seed: int
+    seeds: int = 1
+    trials: int = 40
+    lengths: tuple[int, ...] = ()  # epochs, growing; empty: the longest of the table
+    halving: int | None = None
+    objectives: tuple[str, ...] = ("top1",)
+    fingerprint: str = "table"
+    kind: Literal["rule", "shape"] = "rule"
+
+    def counted(self) -> Self:
+        """Itself: nothing is measured before a training."""
+        return self
+
+    def named_shares(self) -> Mapping[str, Shares]:
+        """The rules that the sampler names, "cmt-paper" among them."""
+        known = self.landscape.space.named_shares()
+        return {name: known[name] for name in ("cmt-paper", *self.sampler.rules)}
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Of the rungs."""
+        return self.lengths or self.landscape.lengths[-1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleTable(TableSpace):
+    """Rules of the triangle; a candidate is the table's rule that is nearest in shares."""
+
+    budgets: tuple[float, ...] = ()  # to measure rules at; empty: all of the table
+    kind: Literal["rule"] = "rule"
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The sticks."""
+        return self._triangle.parameters()
+
+    def params_of_shares(self, shares: Shares) -> dict[str, float]:
+        """The sticks that give these shares."""
+        return self._triangle.params_of_shares(shares)
+
+    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
+        """The nearest rule: its members at the budgets, at one length after the other."""
+        rule = self.nearest(params)
+        budgets = self.budgets or self.landscape.budgets
+        rungs = [trained_for(rule.members[b], e) for e in self.epochs for b in budgets]
+        return Candidate(name=name or rule.name, rungs=tuple(rungs), shares=rule.shares)
+
+    def nearest(self, params: Mapping[str, float | int]) -> Rule:
+        """The table's rule whose shares are nearest to those asked for."""
+        asked = self._triangle.candidate(params).shares
+        assert asked is not None, "a rule has shares"
+        return min(
+            self.landscape.rules, key=lambda rule: math.dist(rule.shares.values, asked.values)
+        )
+
+    @cached_property
+    def _triangle(self) -> RuleSpace:
+        """The sticks without networks."""
+        space = self.landscape.space
+        return RuleSpace(rule_of=space.rule, budgets=(), epochs=(), trained=space.proxy.fidelity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeTable(TableSpace):
+    """Shapes at the largest budget; a candidate is the nearest network in log sizes.
+
+    Depth and side weigh as their exponents do: by what they cost.
+    """
+
+    kind: Literal["shape"] = "shape"
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The budget's place, depth and side, within what the table holds."""
+        depths, sides = zip(*self._held.values(), strict=True)
+        step = max(1, round((max(depths) - min(depths)) / (_STEPS - 1)))
+        most = min(depths) + math.ceil((max(depths) - min(depths)) / step) * step
+        return (
+            Parameter(name="budget", low=0, high=0, integer=True, stratum=True),
+            Parameter(name="depth", low=min(depths), high=most, step=step, integer=True),
+            Parameter(name="resolution", low=min(sides), high=max(sides), step=2, integer=True),
+        )
+
+    def params_of_shares(self, shares: Shares) -> dict[str, float]:
+        """There are none."""
+        raise NotImplementedError(f"shapes have no shares {shares}")
+
+    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
+        """The nearest network, trained ever longer."""
+        asked = (params["depth"], params["resolution"])
+        key = min(self._held, key=lambda key: self._apart(self._held[key], asked))
+        rungs = [trained_for(self.landscape.by_key[key], epochs) for epochs in self.epochs]
+        return Candidate(name=name or key, rungs=tuple(rungs))
+
+    def _apart(self, one: tuple[int, int], other: tuple[float, float]) -> float:
+        logs = (math.log(a / b) for a, b in zip(one, other, strict=True))
+        return math.hypot(*(w * x for w, x in zip(self._weights, logs, strict=True)))
+
+    @cached_property
+    def _held(self) -> dict[str, tuple[int, int]]:
+        """Depth and side by network."""
+        archs = {key: self.landscape.by_key[key].arch for key in self.landscape.largest}
+        return {key: (arch.depth, arch.resolution) for key, arch in archs.items()}
+
+    @cached_property
+    def _weights(self) -> tuple[float, float]:
+        """Exponents of depth and side on the way from the base to the middle of the networks."""
+        base = self.landscape.space.arch
+        archs = [self.landscape.by_key[key].arch for key in self.landscape.largest]
+        logs = [
+            (
+                math.log(arch.depth / base.depth),
+                math.log(arch.stages[0].width / base.stages[0].width),
+                math.log(arch.resolution / base.resolution),
+            )
+            for arch in archs
+        ]
+        depth, _, side = SmoothFamily(base=base).path_exponents(np.mean(logs, axis=0))
+        return float(depth), float(side)
