@@ -129,8 +129,8 @@ class Evaluator(Protocol):
         """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung.
 
         The folder is the same for all lengths of training: what a longer one may begin with can
-        be left in it. `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never raises one need
-        not take it.
+        be left in it. `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never
+        raises one need not take it.
         """
         ...
 

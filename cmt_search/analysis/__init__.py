@@ -11,12 +11,12 @@ from cmt_search.analysis.figure_family import (
     family_data,
 )
 from cmt_search.analysis.figure_front import FrontData, FrontLook, draw_front, front_data
+from cmt_search.analysis.figure_importances import draw_importances, importances_data
 from cmt_search.analysis.figure_parallel import ParallelData, draw_parallel, parallel_data
 from cmt_search.analysis.figure_progress import (
     ProgressData,
     TimelineData,
     draw_failures,
-    draw_importances,
     draw_progress,
     draw_timeline,
     failures_data,
@@ -104,6 +104,7 @@ __all__ = [
     "finding",
     "front_data",
     "headline",
+    "importances_data",
     "law_sentences",
     "laws_of",
     "networks",

@@ -17,6 +17,7 @@ from cmt_search.analysis.trials_table import SHARES, trials_table
 Interval = tuple[float, float]
 Ranges = Mapping[str, Sequence[Interval]]  # allowed intervals by axis, as the axis shows them
 _LEFT_OUT = ("activations", "seconds")  # follow MACs closely, and crowd the figure
+_MOST = 600  # lines that a browser without a graphics card draws in a second
 _CHANGE = re.compile(r"dimensions\[(\d+)\]\.constraintrange")
 
 
@@ -65,14 +66,22 @@ def parallel_data(
 
 
 def draw_parallel(data: ParallelData, *, ranges: Ranges | None = None) -> go.Figure:
-    """Draw the parallel coordinates; `ranges` are brushed already."""
+    """Draw the parallel coordinates; `ranges` are brushed already.
+
+    Of many trials some are drawn, from the worst to the best; the axes span all of them.
+    """
     figure = go.Figure()
+    drawn = _thinned(data)
     if data.axes and len(data.table):
         coloured = data.colour or data.axes[-1]
         figure.add_parcoords(
-            dimensions=[_dimension(data, name, (ranges or {}).get(name)) for name in data.axes],
+            dimensions=[
+                _dimension(data, drawn[name], (ranges or {}).get(name)) for name in data.axes
+            ],
             line={
-                "color": data.table[coloured].tolist(),
+                "color": drawn[coloured].to_numpy(),
+                "cmin": float(data.table[coloured].min()),
+                "cmax": float(data.table[coloured].max()),
                 "colorscale": "Viridis",
                 "showscale": True,
                 "colorbar": {"title": {"text": _label(coloured)}, "thickness": 14},
@@ -82,10 +91,10 @@ def draw_parallel(data: ParallelData, *, ranges: Ranges | None = None) -> go.Fig
             tickfont={"size": 11},
         )
     missing = f"; {data.left_out} without a measurement are left out" if data.left_out else ""
-    title = (
-        f"{len(data.table)} trials, a line each" if len(data.table) else "No trial is measured yet"
-    )
-    styled(figure, title=title, subtitle=f"Drag along an axis to brush it{missing}", height=440)
+    brush = "Drag along an axis to brush it"
+    if len(drawn) < len(data.table):
+        brush += f"; {len(drawn)} lines are drawn, a brush selects among all trials"
+    styled(figure, title=_title(data), subtitle=brush + missing, height=440)
     return figure.update_layout(margin={"l": 60, "r": 60, "t": 115, "b": 30})
 
 
@@ -116,11 +125,31 @@ def inside(data: ParallelData, ranges: Ranges) -> list[int]:
     return [int(trial) for trial in data.table.loc[keep, "trial"]]
 
 
-def _dimension(data: ParallelData, name: str, parts: Sequence[Interval] | None) -> dict[str, Any]:
-    column = data.table[name]
-    dimension: dict[str, Any] = {"label": _label(name), "values": column.tolist()}
+def _thinned(data: ParallelData) -> pd.DataFrame:
+    """The trials whose lines are drawn: as many from every part of the order by colour."""
+    if len(data.table) <= _MOST:
+        return data.table
+    order = data.table.sort_values(data.colour or data.axes[-1], kind="stable")
+    return order.iloc[np.linspace(0, len(order) - 1, _MOST).round().astype(int)]
+
+
+def _title(data: ParallelData) -> str:
+    if data.table.empty:
+        return "No trial is measured yet"
+    each = ", a line each" if len(data.table) <= _MOST else ""
+    return f"{len(data.table)} trials{each}"
+
+
+def _dimension(
+    data: ParallelData, drawn: "pd.Series[float]", parts: Sequence[Interval] | None
+) -> dict[str, Any]:
+    name = str(drawn.name)
+    low, high = float(data.table[name].min()), float(data.table[name].max())
+    dimension: dict[str, Any] = {"label": _label(name), "values": drawn.to_numpy()}
+    if low < high:
+        dimension["range"] = [low, high]
     if name in data.logs:
-        ticks = _ticks(float(column.min()), float(column.max()))
+        ticks = _ticks(low, high)
         dimension |= {
             "tickvals": [float(np.log10(tick)) for tick in ticks],
             "ticktext": [short_macs(tick) for tick in ticks],

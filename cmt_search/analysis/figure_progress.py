@@ -24,7 +24,7 @@ from cmt_search.analysis.figure_style import (
 )
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import duration, macs_text, percent
+from cmt_search.analysis.wording import duration, macs_text
 
 _STEPS = 250  # points of the hypervolume's curve at most
 _STATE_COLOURS = {
@@ -231,24 +231,6 @@ def draw_failures(counts: Mapping[str, int]) -> go.Figure:
     return styled(figure, title=title, height=200 + 34 * max(len(ranked), 1))
 
 
-def draw_importances(parts: Mapping[str, float], *, metric: str, how: str) -> go.Figure:
-    """Draw importances of parameters for a metric, largest on top."""
-    ranked = sorted(parts.items(), key=lambda item: item[1])
-    figure = go.Figure()
-    figure.add_bar(
-        x=[100 * part for _, part in ranked],
-        y=[_parameter(name) for name, _ in ranked],
-        orientation="h",
-        marker={"color": BLUE},
-        text=[percent(part) for _, part in ranked],
-        hovertemplate="%{y}: %{x:.1f}%<extra></extra>",
-    )
-    figure.update_xaxes(title="importance (%)", range=[0, 108])
-    figure.update_yaxes(automargin=True)
-    title = f"{_parameter(ranked[-1][0])} decides most of {metric}" if ranked else "Not known yet"
-    return styled(figure, title=title, subtitle=how, height=200 + 34 * max(len(ranked), 1))
-
-
 def _volumes(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
     """Of the networks known after some of the trials, evenly spaced."""
     names = list(analysis.front.metrics)
@@ -287,8 +269,3 @@ def _count(number: int, what: str) -> str:
 def _short(reason: str, *, place: int) -> str:
     text = reason if len(reason) <= 60 else reason[:59] + "\N{HORIZONTAL ELLIPSIS}"
     return text + "\u200b" * place  # bars of equal labels would fall together
-
-
-def _parameter(name: str) -> str:
-    known = {"stick_depth": "depth's share", "stick_width": "width against resolution"}
-    return known.get(name, name.replace("_", " "))

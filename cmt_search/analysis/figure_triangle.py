@@ -109,6 +109,8 @@ def draw_triangle(data: TriangleData, *, chosen: Shares | None = None) -> go.Fig
     _add_marks(figure, np.array([verdict.best.values]), name=best, marker=_STAR)
     if chosen is not None:
         _add_marks(figure, np.array([chosen.values]), name="chosen point", marker=_CHOSEN)
+        # It is dragged about, and what stands below it is of more interest.
+        figure.update_traces({"hoverinfo": "skip", "hovertemplate": None}, selector=-1)
     _style_ternary(figure, data.named)
     beyond = ", extrapolated" if data.extrapolated else ""
     return styled_triangle(

@@ -1,6 +1,7 @@
 """The report: one HTML file that needs nothing beside it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from cmt_search.analysis.figure_curves import curves_data, draw_curves
 from cmt_search.analysis.figure_front import draw_front, front_data
+from cmt_search.analysis.figure_importances import draw_importances, importances_data
 from cmt_search.analysis.figure_parallel import draw_parallel, parallel_data
 from cmt_search.analysis.figure_progress import (
     draw_failures,
@@ -35,11 +37,16 @@ from cmt_search.analysis.wording import (
     percent,
     points,
 )
+from cmt_search.errors import AnalysisError
 from cmt_search.search.record import TrialRecord
+from cmt_search.space import Parameter
 
 
-def figures(analysis: Analysis) -> dict[str, go.Figure]:
-    """Every figure that the study holds enough for, by name, in the order of the report."""
+def figures(analysis: Analysis, *, parameters: Sequence[Parameter] = ()) -> dict[str, go.Figure]:
+    """Every figure that the study holds enough for, by name, in the order of the report.
+
+    Importances are those of `parameters`, which the space of the search knows.
+    """
     drawn = {}
     if analysis.verdict is not None:
         drawn["triangle"] = draw_triangle(triangle_data(analysis))
@@ -52,6 +59,9 @@ def figures(analysis: Analysis) -> dict[str, go.Figure]:
         drawn["parallel"] = draw_parallel(parallel)
     if len(analysis.front.networks):
         drawn["progress"] = draw_progress(progress_data(analysis))
+    with suppress(AnalysisError):  # too few trials
+        parts = importances_data(analysis, parameters=parameters)
+        drawn["importances"] = draw_importances(parts)
     timeline = timeline_data(analysis)
     if timeline.lanes:
         drawn["timeline"] = draw_timeline(timeline)
@@ -67,12 +77,19 @@ def write_report(
     title: str,
     provenance: Mapping[str, object] | None = None,
     family_table: Sequence[Mapping[str, object]] = (),
+    parameters: Sequence[Parameter] = (),
 ) -> Path:
     """Write a self-contained report; every row of `family_table` has the same keys.
 
     The file appears whole or not at all.
     """
-    text = render_report(analysis, title=title, provenance=provenance, family_table=family_table)
+    text = render_report(
+        analysis,
+        title=title,
+        provenance=provenance,
+        family_table=family_table,
+        parameters=parameters,
+    )
     return write_page(path, text)
 
 
@@ -82,11 +99,13 @@ def render_report(
     title: str,
     provenance: Mapping[str, object] | None = None,
     family_table: Sequence[Mapping[str, object]] = (),
+    parameters: Sequence[Parameter] = (),
 ) -> str:
     """The report as HTML."""
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True).from_string(source)
     verdict, laws = analysis.verdict, laws_section(analysis)
+    drawn = figures(analysis, parameters=parameters)
     tables = (
         Table(title="Family", rows=tuple(family_table)),
         Table(title="Named rules at the largest budget", rows=tuple(_rule_rows(analysis))),
@@ -102,7 +121,7 @@ def render_report(
         headline=finding(analysis),
         explanation=explanation(verdict) if verdict else (),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
-        figures=[_embedded(figure) for figure in figures(analysis).values()],
+        figures=[_embedded(figure) for figure in drawn.values()],
         laws=laws,
         law_figures=[_embedded(figure) for figure in laws.figures] if laws else (),
         tables=[table for table in tables if table.rows],

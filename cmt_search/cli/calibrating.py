@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cmt_search.cli.driving import drive, opened
+from cmt_search.cli.options import Launch
 from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Calibrating:
     networks: int
     seeds: int
     folder: Path
-    options: dict[str, Any]  # of `run_search`
-    device: str | None
+    launch: Launch
     quiet: bool
 
     def analysed(self, *, rates: Sequence[float], scores: bool) -> "Calibration":
@@ -106,18 +106,24 @@ class Calibrating:
             folder,
             space,
             command=sys.argv[1:],
-            storage=None,
+            storage=self.launch.storage,
             fingerprint=listed.fingerprint,
+            name="/".join((self.folder.resolve().name, *folder.relative_to(self.folder).parts)),
         )
         outcome = drive(
-            run, space, device=self.device, options=self.options, quiet=self.quiet, searched=listed
+            run,
+            space,
+            launch=self.launch,
+            trials=len(listed.specimens),
+            quiet=self.quiet,
+            searched=listed,
         )
         if outcome.stopped != "finished":
             raise RunError(
                 f"{folder}: {outcome.stopped} with {outcome.left.trials} networks left; part of a "
                 "sample would mislead, so give the same command again to go on"
             )
-        return read_trials(folder)
+        return read_trials(folder, storage=self.launch.storage)
 
     def _scores(self, archs: "Sequence[Arch]", *, data: "Dataset") -> dict[str, dict[str, float]]:
         """Scores by name and network, means over as many initialisations as there are seeds."""

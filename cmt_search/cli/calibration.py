@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cmt_search.atomic import write_whole
-from cmt_search.cli.options import (
-    Address,
-    Cpus,
-    Device,
-    Executor,
-    Gpus,
-    Json,
-    Slots,
-    SpaceArgument,
-    TimeLimit,
-    drive_options,
-)
+from cmt_search.cli.options import Json, Launch, SpaceArgument, launches
 from cmt_search.errors import CmtSearchError
 
 if TYPE_CHECKING:
@@ -29,8 +18,10 @@ if TYPE_CHECKING:
 NONE = "none"
 
 
+@launches
 def calibrate(
     space: SpaceArgument,
+    launch: Launch,
     epochs: Annotated[
         str | None,
         typer.Option(help="Lengths, the longest the truth; default: 1/4, 1/2, 1 and 4 times."),
@@ -58,13 +49,6 @@ def calibrate(
         str | None, typer.Option(help="Name of the calibration; default: the space file's.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
-    executor: Executor = "ray",
-    address: Address = None,
-    slots: Slots = None,
-    cpus_per_trial: Cpus = 1.0,
-    gpus_per_trial: Gpus = None,
-    time_limit: TimeLimit = None,
-    device: Device = None,
     json: Json = False,
 ) -> None:
     """Which cheap training predicts the expensive one, how noisy each is, and at which rate."""
@@ -83,16 +67,7 @@ def calibrate(
         networks=networks,
         seeds=seeds,
         folder=runs / (name or f"{space.stem}-calibration"),
-        options=drive_options(
-            executor=executor,
-            slots=slots,
-            address=address,
-            cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
-            device=device,
-            time_limit=time_limit,
-        ),
-        device=device,
+        launch=launch,
         quiet=json,
     )
     factors = [factor for factor in _numbers(rates, option="--rates") if factor != 1]

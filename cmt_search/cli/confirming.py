@@ -51,18 +51,21 @@ def _worst_within_reach(
 
 
 def compared(
-    within: Path, *, analysis: "Analysis", space: "SearchSpace", asked: "Mapping[str, Shares]"
+    records: "tuple[TrialRecord, ...]",
+    *,
+    analysis: "Analysis",
+    space: "SearchSpace",
+    asked: "Mapping[str, Shares]",
 ) -> dict[str, Any]:
-    """What was predicted and what was measured in the confirming run, as plain values.
+    """What was predicted and what was measured, as plain values.
 
-    `asked` are the rules in question by their role, `space` is the confirming run's.
+    `records` and `space` are the confirming run's, `asked` the rules in question by their role.
     """
     from cmt_search.analysis import confirmation
     from cmt_search.cost import cost
-    from cmt_search.search import read_trials
 
     assert analysis.surface is not None
-    records, base = read_trials(within), cost(space.arch).macs
+    base = cost(space.arch).macs
     rules = confirmation(records, surface=analysis.surface, base_macs=base)
     roles = {
         role: next((r.name for r in rules if math.dist(r.shares, shares.values) < 1e-5), None)

@@ -1,13 +1,15 @@
 """What run, resume and confirm have in common: a run's folder, and driving it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmt_search.cli.options import Launch
 from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
-    from cmt_search.search import Outcome, RunFolder, Space
+    from cmt_search.search import Event, Listener, Outcome, RunFolder, Space
     from cmt_search.space import SearchSpace
 
 
@@ -18,15 +20,18 @@ def opened(
     command: Sequence[str],
     storage: str | None,
     fingerprint: str | None = None,
+    name: str | None = None,
 ) -> "RunFolder":
     """The run in a folder, which is made if it is not there.
 
-    `fingerprint` is that of what is searched, where that is not the space itself.
+    `fingerprint` is that of what is searched, where that is not the space itself; `name` that of
+    the study, where the folder's is not enough to tell it from others.
 
     Raises:
         RunError: the folder holds a run of another space.
     """
     from cmt_search.search import RunFolder
+    from cmt_search.search.run_folder import STORAGE_VARIABLE
 
     fingerprint = fingerprint or space.fingerprint
     if (path / "run.json").exists():
@@ -38,7 +43,8 @@ def opened(
         space_yaml=space.to_yaml(),
         fingerprint=fingerprint,
         command=("cmt-search", *command),
-        storage=storage,
+        storage=storage or os.environ.get(STORAGE_VARIABLE) or None,
+        name=name,
     )
 
 
@@ -46,8 +52,9 @@ def drive(
     folder: "RunFolder",
     space: "SearchSpace",
     *,
-    device: str | None,
-    options: dict[str, Any],
+    launch: Launch,
+    trials: int | None = None,
+    retry_failed: bool = False,
     quiet: bool = False,
     searched: "Space | None" = None,
 ) -> "Outcome":
@@ -63,20 +70,32 @@ def drive(
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
     from cmt_search.search import run_search
+    from cmt_search.search.tracking import tracking
 
     meters = metered(space, file=folder.measured)
-    with Progress(title=folder.info().name, quiet=quiet) as progress:
+    with (
+        Progress(title=folder.info().name, quiet=quiet) as progress,
+        tracking(folder, launch.targets, storage=launch.storage, say=progress.say) as tracker,
+    ):
         outcome = run_search(
             folder,
             searched or meters,
-            factory_of(space, device=device),
-            on_event=progress,
+            factory_of(space, device=launch.device),
+            on_event=all_of(progress, Use(folder, launch), tracker),
             measured_on=measured_on(space),
-            **options,
+            trials=trials,
+            retry_failed=retry_failed,
+            **launch.options,
         )
     again = f"`cmt-search resume {folder.path} --retry-failed`"
     if searched is not None:  # a run that `resume` does not know how to go on with
         again = f"another --name, or after removing {folder.path}"
+    _check(outcome, folder=folder, again=again)
+    return outcome
+
+
+def _check(outcome: "Outcome", *, folder: "RunFolder", again: str) -> None:
+    """Refuse to call a search a success in which nothing completed, though nothing is left."""
     if outcome.gave_up is not None:
         raise RunError(
             f"{folder.path}: no trial completed, and the search gave up: {outcome.gave_up}; mend "
@@ -88,7 +107,39 @@ def drive(
             f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
             f"go on with {again}"
         )
-    return outcome
+
+
+class Use:
+    """A listener that notes in the run's folder how many trainings run at a time, and what each
+    takes: `status` makes hours of it."""
+
+    def __init__(self, folder: "RunFolder", launch: Launch) -> None:
+        self._folder = folder
+        self._each = {"cpus": launch.cpus_per_trial, "gpus": launch.gpus}
+        self._running = self._most = 0
+
+    def __call__(self, event: "Event") -> None:
+        """Count."""
+        from cmt_search.search import JobFinished, JobStarted
+
+        if isinstance(event, JobStarted):
+            self._running += 1
+        elif isinstance(event, JobFinished):
+            self._running -= 1
+        if self._running > self._most:
+            self._most = self._running
+            self._folder.note_use(slots=self._most, **self._each)
+
+
+def all_of(*listeners: "Listener | None") -> "Listener":
+    """One listener of several."""
+    wanted = [listener for listener in listeners if listener is not None]
+
+    def tell(event: "Event") -> None:
+        for listener in wanted:
+            listener(event)
+
+    return tell
 
 
 def as_json(outcome: "Outcome", *, folder: "RunFolder") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """report, inspect."""
 
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from cmt_search.cli.options import Json, RunArgument
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
     from cmt_search.search import RunFolder
+    from cmt_search.space import Parameter
 
 
 def report(
@@ -35,15 +37,17 @@ def report(
     from cmt_search.search import RunFolder
 
     folder = RunFolder.open(run)
-    analysis = analysis_of(run, studies=STUDIES, laws=True)
+    analysis, space = analysis_of(run, studies=STUDIES, laws=True), space_of(folder)
+    parameters = space.parameters()
     path = write_report(
         analysis,
         to or folder.report,
         title=folder.info().name,
         family_table=_family_rows(folder),
-        provenance={**asdict(folder.info()), "space": space_of(folder).model_dump(mode="json")},
+        provenance={**asdict(folder.info()), "space": space.model_dump(mode="json")},
+        parameters=parameters,
     )
-    images = _images(analysis, png=png, svg=svg)
+    images = _images(analysis, parameters, png=png, svg=svg)
     if json:
         written = {"images": [str(image) for image in images]} if images else {}
         print_json({"report": str(path), **written, **summary(analysis)})
@@ -70,11 +74,17 @@ def report(
     say(f"report: {path}")
 
 
-def _images(analysis: "Analysis", *, png: Path | None, svg: Path | None) -> list[Path]:
+def _images(
+    analysis: "Analysis",
+    parameters: "Sequence[Parameter]",
+    *,
+    png: Path | None,
+    svg: Path | None,
+) -> list[Path]:
     from cmt_search.analysis import figures, write_images
 
     folders = [(folder, kind) for folder, kind in ((png, "png"), (svg, "svg")) if folder]
-    drawn = figures(analysis) if folders else {}
+    drawn = figures(analysis, parameters=parameters) if folders else {}
     return [path for folder, kind in folders for path in write_images(drawn, folder, kind=kind)]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.cli.family_choice import OWN_BASE
-from cmt_search.cli.options import Json, RunArgument, macs_of
+from cmt_search.cli.options import Json, RunArgument, Storage, macs_of
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS
 
@@ -43,6 +43,7 @@ def family(
     plot: Annotated[
         Path | None, typer.Option(help="HTML file for the figures; default: family.html in RUN.")
     ] = None,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Solve the family of the best rule at any budgets, beside others and the paper's variants.
@@ -58,7 +59,8 @@ def family(
 
     asked = _named(macs_of(budgets), names=names, text=budgets)
     folder = RunFolder.open(run)
-    space, analysis = space_of(folder), analysis_of(run, studies=STUDIES, laws=True)
+    space = space_of(folder)
+    analysis = analysis_of(run, studies=STUDIES, laws=True, storage=storage)
     known = {
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))

@@ -16,13 +16,14 @@ from cmt_search.cli import (
     new,
     profiling,
     rules,
+    status,
     training,
 )
 from cmt_search.errors import CmtSearchError
 
 _HELP = (
     "Find the rule by which a vision backbone should grow with compute, and derive the family. "
-    "Launch: run, resume, status. Inspect: report, inspect. Export: family, export."
+    "Launch: run, resume, status, runs. Inspect: report, inspect. Export: family, export."
 )
 
 
@@ -46,7 +47,7 @@ def build_app() -> typer.Typer:
     for command in (
         launch.run,
         launch.resume,
-        launch.status,
+        status.status,
         explore.report,
         explore.inspect,
         new.new,
@@ -60,6 +61,7 @@ def build_app() -> typer.Typer:
         launch.validate,
     ):
         app.command(no_args_is_help=True)(command)
+    app.command()(status.runs)  # which shows what lies in ./runs
     return app
 
 

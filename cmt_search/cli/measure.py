@@ -3,24 +3,13 @@
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cmt_search.atomic import write_whole
 from cmt_search.cli.driving import drive, opened
-from cmt_search.cli.options import (
-    Address,
-    Cpus,
-    Device,
-    Executor,
-    Gpus,
-    Json,
-    RunArgument,
-    Slots,
-    TimeLimit,
-    drive_options,
-)
+from cmt_search.cli.options import Json, Launch, RunArgument, launches
 from cmt_search.errors import AnalysisError, BudgetError
 
 if TYPE_CHECKING:
@@ -28,20 +17,15 @@ if TYPE_CHECKING:
     from cmt_search.space import SearchSpace
 
 
+@launches
 def confirm(
     run: RunArgument,
+    launch: Launch,
     budget: Annotated[
         str | None, typer.Option(help="Held-out MACs; default: twice the search's largest.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds for each rule.")] = 5,
     times: Annotated[int, typer.Option(min=1, help="Epochs, as a multiple of the search's.")] = 4,
-    executor: Executor = "ray",
-    address: Address = None,
-    slots: Slots = None,
-    cpus_per_trial: Cpus = 1.0,
-    gpus_per_trial: Gpus = None,
-    time_limit: TimeLimit = None,
-    device: Device = None,
     json: Json = False,
 ) -> None:
     """Retrain the best, the named and a bad rule: held-out budget, sealed images, fresh seeds.
@@ -57,11 +41,12 @@ def confirm(
     from cmt_search.cli.confirming import compared, rules_in_question, show_compared
     from cmt_search.cli.console import print_json
     from cmt_search.cli.wiring import analysis_of, space_of
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunFolder, read_trials
     from cmt_search.space import confirmation_space
 
     folder = RunFolder.open(run)
-    space, analysis = space_of(folder), analysis_of(run)
+    served = launch.storage if folder.info().storage else None
+    space, analysis = space_of(folder), analysis_of(run, storage=served)
     if analysis.surface is None:
         raise AnalysisError(f"there is nothing to confirm. {analysis.no_verdict}")
     macs = _budget(space, text=budget)
@@ -70,17 +55,9 @@ def confirm(
         space, rules={**analysis.named, **asked}, macs=macs, seeds=seeds, times=times
     )
     _check_reference(held_out)
-    options = drive_options(
-        executor=executor,
-        slots=slots,
-        address=address,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        device=device,
-        time_limit=time_limit,
-    )
-    within = _retrained(folder, held_out, options=options, device=device, quiet=json)
-    result = compared(within, analysis=analysis, space=held_out, asked=asked)
+    within = _retrained(folder, held_out, launch=launch, quiet=json)
+    records = read_trials(within, storage=launch.storage)
+    result = compared(records, analysis=analysis, space=held_out, asked=asked)
     path = folder.path / "confirm.json"
     write_whole(path, jsonlib.dumps(result, indent=2) + "\n")
     if json:
@@ -113,15 +90,16 @@ def _check_reference(held_out: "SearchSpace") -> None:
 
 
 def _retrained(
-    folder: "RunFolder",
-    held_out: "SearchSpace",
-    *,
-    options: dict[str, Any],
-    device: str | None,
-    quiet: bool,
+    folder: "RunFolder", held_out: "SearchSpace", *, launch: Launch, quiet: bool
 ) -> Path:
     """The folder of the confirming run; each set of questions has its own."""
-    within = folder.path / "confirm" / held_out.fingerprint
-    confirming = opened(within, held_out, command=sys.argv[1:], storage=None)
-    drive(confirming, held_out, device=device, options=options, quiet=quiet)
-    return within
+    place = f"confirm/{held_out.fingerprint}"
+    confirming = opened(
+        folder.path / place,
+        held_out,
+        command=sys.argv[1:],
+        storage=launch.storage,
+        name=f"{folder.info().name}/{place}",
+    )
+    drive(confirming, held_out, launch=launch, quiet=quiet)
+    return confirming.path

@@ -1,13 +1,20 @@
 """Options that several commands share, and how their values are read."""
 
+import inspect
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cmt_search.errors import BudgetError, CmtSearchError, RunError
+
+if TYPE_CHECKING:
+    from cmt_search.search.tracking import Target
 
 RETRIES = 1  # of a failing training
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -30,7 +37,10 @@ Gpus = Annotated[
     ),
 ]
 Storage = Annotated[
-    str | None, typer.Option(help="Database URL of the study; default: study.db in the run.")
+    str | None,
+    typer.Option(
+        help="Database URL of the study; default: $CMT_SEARCH_STORAGE, else study.db in the run."
+    ),
 ]
 TimeLimit = Annotated[str | None, typer.Option(help="Stop handing out work after, say, 2h.")]
 TrialTimeLimit = Annotated[
@@ -42,6 +52,14 @@ TrialTimeLimit = Annotated[
 ]
 Retries = Annotated[int, typer.Option(min=0, help="Times that a failing training is tried again.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU if there is one.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TARGETS",
+        help="Log finished trials to tensorboard, mlflow and wandb; tensorboard=DIR, mlflow=URI "
+        "and wandb=PROJECT say where.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -91,36 +109,72 @@ def executor_name(text: str) -> str:
     return text
 
 
-def drive_options(
-    *,
-    executor: str,
-    slots: int | None,
-    address: str | None,
-    cpus_per_trial: float,
-    gpus_per_trial: float | None,
-    device: str | None,
-    time_limit: str | None,
-    trials: int | None = None,
-    storage: str | None = None,
-    trial_time_limit: str | None = None,
-    retries: int = RETRIES,
-    retry_failed: bool = False,
-) -> dict[str, Any]:
-    """What `run_search` takes, from the options as they were given.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Options of every command that trains: where, how many at a time, for how long."""
 
-    Raises:
-        CmtSearchError: the executor or the duration is none.
-    """
-    return {
-        "executor": executor_name(executor),
-        "slots": slots,
-        "address": address,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": gpus(gpus_per_trial, device=device),
-        "trials": trials,
-        "time_limit": seconds(time_limit),
-        "trial_time_limit": seconds(trial_time_limit, option="--trial-time-limit"),
-        "retries": retries,
-        "retry_failed": retry_failed,
-        "storage": storage,
-    }
+    executor: Executor = "ray"
+    address: Address = None
+    slots: Slots = None
+    cpus_per_trial: Cpus = 1.0
+    gpus_per_trial: Gpus = None
+    storage: Storage = None
+    time_limit: TimeLimit = None
+    trial_time_limit: TrialTimeLimit = None
+    retries: Retries = RETRIES
+    log: Log = None
+    device: Device = None
+
+    def __post_init__(self) -> None:
+        executor_name(self.executor)
+        seconds(self.time_limit)
+        seconds(self.trial_time_limit, option="--trial-time-limit")
+        self.targets  # noqa: B018  # refuses a missing package before anything is made
+
+    @property
+    def targets(self) -> "tuple[Target, ...]":
+        """What finished trials are logged to."""
+        if not self.log:
+            return ()
+        from cmt_search.search.tracking import targets
+
+        return targets(self.log)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a training."""
+        return gpus(self.gpus_per_trial, device=self.device)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `run_search` takes."""
+        return {
+            "executor": self.executor,
+            "slots": self.slots,
+            "address": self.address,
+            "cpus_per_trial": self.cpus_per_trial,
+            "gpus_per_trial": self.gpus,
+            "time_limit": seconds(self.time_limit),
+            "trial_time_limit": seconds(self.trial_time_limit, option="--trial-time-limit"),
+            "retries": self.retries,
+            "storage": self.storage,
+        }
+
+
+def launches(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `Launch` in the place of its parameter `launch`."""
+    shared = inspect.signature(Launch).parameters
+    own = inspect.signature(command)
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        launch = Launch(**{name: given.pop(name) for name in shared})
+        command(launch=launch, **given)
+
+    parameters = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in own.parameters.values()
+        for one in (shared.values() if parameter.name == "launch" else (parameter,))
+    ]
+    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_options

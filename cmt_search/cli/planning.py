@@ -169,27 +169,11 @@ def contrast_line(plan: Mapping[str, Any]) -> str:
 
 
 def seconds_of_design(space: "SearchSpace", *, of: Solved, device: str | None) -> float:
-    """Seconds of one training of each network of the design, one after another, on this machine.
+    """Seconds of one training of each network of the design, one after another, on this machine."""
+    from cmt_search.cli.pace import pace_of
 
-    Measured on the base with a twentieth and with three twentieths of the images, which tells
-    training from validation, and taken to grow with MACs and epochs: a rough figure, since small
-    networks are not bound by MACs alone. Limits on steps or seconds are not looked at.
-    """
-    from cmt_search.cli.wiring import factory_of
-    from cmt_search.evaluation import Fidelity
-
-    evaluate = factory_of(space, device=device)()
-
-    def timed(part: float) -> float:
-        few = Fidelity(epochs=1, data_fraction=space.proxy.data_fraction * part)
-        return evaluate(space.arch, fidelity=few, seed=space.seed).seconds
-
-    timed(0.05)  # the first training of a process is slower than the rest
-    short, long = timed(0.05), timed(0.15)
-    training = max(0.0, long - short) / 0.1  # of all images
-    epoch = training + max(0.0, short - 0.05 * training)  # and one validation
-    work = sum(rung.fidelity.epochs * rung.macs for rung in of.trainings) / _macs(space)
-    return epoch * work
+    pace = pace_of(space, of.trainings, device=device)
+    return sum(pace.seconds(rung) for rung in of.trainings)
 
 
 def _macs(space: "SearchSpace") -> int:

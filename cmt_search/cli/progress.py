@@ -62,7 +62,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take note of what happened."""
         if isinstance(event, Stopping):
-            self._say(_STOPPING[event.why])
+            self.say(_STOPPING[event.why])
             return
         if isinstance(event, JobStarted | JobFinished):
             place = (event.job.trial, event.job.rung, event.job.seed)
@@ -74,14 +74,15 @@ class Progress:
                 if event.measurement is not None:
                     self._best = max(self._best, event.measurement.top1)
         if line := _line(event):
-            self._say(line)
+            self.say(line)
         total = self._done + event.plan.jobs
         self._bar.update(self._task, completed=self._done, total=total, state=self._state())
         if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
             self._said = time.monotonic()
-            self._say(f"{self._done}/{total} trainings, {self._state()}")
+            self.say(f"{self._done}/{total} trainings, {self._state()}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """A line above the bar."""
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _state(self) -> str:

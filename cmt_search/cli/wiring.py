@@ -60,7 +60,9 @@ def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) 
 STUDIES = 200  # simulated where a verdict is published, to see how far it can be trusted
 
 
-def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysis":
+def analysis_of(
+    path: Path, *, studies: int = 0, laws: bool = False, storage: str | None = None
+) -> "Analysis":
     """The study of a run, analysed; `studies` as in `analyse`, `laws` of scaling on request.
 
     Raises:
@@ -72,7 +74,7 @@ def analysis_of(path: Path, *, studies: int = 0, laws: bool = False) -> "Analysi
     from cmt_search.cost import cost
 
     space = space_of(RunFolder.open(path))
-    records = read_trials(path)
+    records = read_trials(path, storage=storage)
     if space.kind == "shape":
         macs = cost(space.arch).macs if laws else None
         with threadpool_limits(limits=1, user_api="blas"):

@@ -44,7 +44,7 @@ def create_app(
         lives={study.name: Live(study.load, stamp=study.stamp) for study in studies},
         refresh_seconds=refresh_seconds,
     )
-    app.layout = page(room.studies, refresh_seconds=refresh_seconds)
+    app.layout = lambda: page(room)  # what is known when it is opened needs not be asked for
     connect(app, room)
     if read_ahead:
         threading.Thread(target=room.refresh, daemon=True).start()

@@ -11,8 +11,6 @@ from cmt_search.explorer.room import Room
 from cmt_search.explorer.view import FIELDS, TABS, read_selected, read_view
 from cmt_search.explorer.words import evidence, status
 
-_FIRST_LOOKS = 300  # milliseconds between looks until the study is read
-
 
 def connect(app: Dash, room: Room) -> None:
     """Give the page its behaviour."""
@@ -59,28 +57,30 @@ def _follow(app: Dash, room: Room) -> None:
         Output("status", "children"),
         Output("tick", "interval"),
         Input("tick", "n_intervals"),
-        Input("run", "value"),
+        State("run", "value"),
         State("version", "data"),
+        prevent_initial_call=True,  # the page came with it
     )
     def follow(_ticks: int | None, run: str | None, version: int) -> tuple[Any, ...]:
         now = room.refresh()
-        pause = 1000 * room.refresh_seconds if room.complete else _FIRST_LOOKS
         new = no_update if now == version else now
-        return new, status(room.snapshot(run)), pause
+        return new, status(room.snapshot(run)), room.pause
 
     @app.callback(
         Output("verdict", "children"),
         Output("title", "children"),
+        Output("status", "children", allow_duplicate=True),
         Input("version", "data"),
         Input("run", "value"),
+        prevent_initial_call="initial_duplicate",
     )
-    def conclude(_version: int, run: str | None) -> tuple[Any, str]:
+    def conclude(_version: int, run: str | None) -> tuple[Any, str, str]:
         analysis = room.known(run)
         verdict = [
             html.Strong(finding(analysis)),
             html.Ul([html.Li(text) for text in evidence(analysis)]),
         ]
-        return verdict, room.study(run).name
+        return verdict, room.study(run).name, status(room.snapshot(run))
 
 
 def _dress(app: Dash) -> None:

@@ -1,8 +1,7 @@
 """The report's other figures, as the explorer shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -16,18 +15,16 @@ from cmt_search.analysis import (
     draw_timeline,
     draw_triangle,
     failures_data,
+    importances_data,
     progress_data,
     timeline_data,
-    trials_table,
     triangle_data,
 )
-from cmt_search.analysis.front import MAXIMISED
-from cmt_search.analysis.metrics import METRICS
 from cmt_search.errors import AnalysisError
 from cmt_search.explorer.front_view import keep_view
 from cmt_search.scaling import Shares
 from cmt_search.search import TrialRecord
-from cmt_search.search.importance import EVALUATORS, Evaluator, importances
+from cmt_search.search.importance import Evaluator
 from cmt_search.space import Parameter
 
 
@@ -84,23 +81,12 @@ def importances_figure(
     analysis: Analysis, *, parameters: Sequence[Parameter], metric: str, judge: str
 ) -> go.Figure | str:
     """What decides a metric, or the reason why that cannot be said."""
-    table = trials_table(analysis)
-    if table.empty or not parameters:
-        return "There is nothing to weigh yet."
-    known = table[(table["state"] == "complete") & table[metric].notna()]
-    values: Mapping[int, Any] = dict(zip(known["trial"], known[metric], strict=True))
     how: Evaluator = "fanova" if judge == "fanova" else "ped-anova"
     try:
-        parts = importances(
-            analysis.records,
-            parameters=parameters,
-            values=values,
-            maximise=MAXIMISED[metric],
-            evaluator=how,
-        )
+        parts = importances_data(analysis, parameters=parameters, metric=metric, how=how)
     except AnalysisError as error:
         return str(error)
-    return draw_importances(parts, metric=METRICS[metric].short, how=EVALUATORS[how])
+    return draw_importances(parts, metric=metric, how=how)
 
 
 def blank_figure() -> go.Figure:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
 from cmt_search.analysis import Analysis, FrontLook, selection_csv
@@ -104,14 +104,24 @@ def _draw(app: Dash, room: Room) -> None:
         mark = "front" if selection["by"] == "front" else str(selection["trials"])
         return figure.update_layout(selectionrevision=mark)
 
+    # The front comes first and alone: everything else on its page waits until it is painted.
+    app.clientside_callback(
+        ClientsideFunction("explorer", "painted"),
+        Output("painted", "data"),
+        Input("front", "figure"),
+        State("version", "data"),
+        State("run", "value"),
+        State("painted", "data"),
+    )
+
     @app.callback(
         Output("parallel-drawn", "data"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("tab", "value"),
         Input("selection", "data"),
     )
-    def draw_lines(_version: int, run: str | None, tab: str, selection: Selection) -> Any:
+    def draw_lines(_painted: Any, run: str | None, tab: str, selection: Selection) -> Any:
         if tab != "front" or ("selection" in _triggers() and selection["by"] == "parallel"):
             return no_update  # plotly has drawn what was brushed there already
         own = selection["by"] == "parallel"
@@ -125,7 +135,7 @@ def _select(app: Dash, room: Room) -> None:
         Output("selection", "data", allow_duplicate=True),
         Input("front", "selectedData"),
         Input("parallel", "restyleData"),
-        Input({"type": "pick", "trial": ALL}, "n_clicks"),
+        Input("ticked-row", "data"),
         Input("select-rows", "n_clicks"),
         Input("clear", "n_clicks"),
         State("selection", "data"),
@@ -136,7 +146,7 @@ def _select(app: Dash, room: Room) -> None:
     def select(
         front: Any,
         parallel: Any,
-        _picks: Any,
+        ticked: Any,
         _rows: Any,
         _clear: Any,
         selection: Selection,
@@ -153,7 +163,7 @@ def _select(app: Dash, room: Room) -> None:
         if source == "select-rows":
             return {**NOTHING_SELECTED, "trials": _numbers(analysis, words), "by": "table"}
         require_click()
-        picked = set(selection["trials"] or ()) ^ {source["trial"]}
+        picked = set(selection["trials"] or ()) ^ {ticked["trial"]}
         return {
             **NOTHING_SELECTED,
             "trials": sorted(picked) or None,
@@ -175,14 +185,14 @@ def _select(app: Dash, room: Room) -> None:
 
 def _tabulate(app: Dash, room: Room) -> None:
     @app.callback(
-        Output("rows", "children"),
+        Output("rows-drawn", "data"),
         Output("table-note", "children"),
         Output("page-note", "children"),
         Output("selected-note", "children"),
         Output({"type": "head", "column": ALL}, "hidden"),
         Output({"type": "head", "column": ALL}, "aria-sort"),
         Output({"type": "sort", "column": ALL}, "children"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("sort", "data"),
         Input("table-page", "data"),
@@ -190,7 +200,7 @@ def _tabulate(app: Dash, room: Room) -> None:
         Input("selection", "data"),
     )
     def tabulate(
-        _version: int, run: str | None, sort: Sort, page: int, words: str, selection: Selection
+        _painted: Any, run: str | None, sort: Sort, page: int, words: str, selection: Selection
     ) -> tuple[Any, ...]:
         every = [trial_row(record) for record in room.known(run).records]
         chosen = selection["trials"]
@@ -209,6 +219,8 @@ def _tabulate(app: Dash, room: Room) -> None:
             [direction(name, sort=sort) for name in COLUMNS],
             [label(name, sort=sort) for name in COLUMNS],
         )
+
+    app.clientside_callback(ClientsideFunction("explorer", "drawRows"), Input("rows-drawn", "data"))
 
     @app.callback(
         Output("sort", "data"),

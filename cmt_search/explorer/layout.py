@@ -7,7 +7,7 @@ from dash import dcc, html
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.explorer.figures import blank_figure
-from cmt_search.explorer.live import Snapshot
+from cmt_search.explorer.room import Room
 from cmt_search.explorer.study import Studies
 from cmt_search.explorer.table_view import FIRST_SORT, trials_table
 from cmt_search.explorer.trial_view import HINT
@@ -24,21 +24,27 @@ _CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": "hover"}
 _CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
 
-def page(studies: Studies, *, refresh_seconds: float) -> Any:
-    """The page before any study is read."""
+def page(room: Room) -> Any:
+    """The page with what is known already; callbacks fill the rest."""
+    studies = room.studies
     return html.Div(
         [
             dcc.Location(id="url", refresh=False),
-            dcc.Interval(id="tick", interval=1000 * refresh_seconds),
-            dcc.Store(id="version", data=0),
+            dcc.Interval(id="tick", interval=room.pause),
+            dcc.Store(id="version", data=room.version),
             dcc.Store(id="sort", data=FIRST_SORT),
             dcc.Store(id="table-page", data=0),
             dcc.Store(id="selection", data=NOTHING_SELECTED),
+            dcc.Store(id="shown-row"),
+            dcc.Store(id="ticked-row"),
+            dcc.Store(id="dragged"),
+            dcc.Store(id="rows-drawn"),
+            dcc.Store(id="painted"),  # the version whose front is on the screen
             dcc.Store(id="fields", data=_fields(studies)),
             dcc.Store(id="address"),
             dcc.Download(id="download"),
             html.A("Skip to the trials", href="#trials", className="skip"),
-            _header(studies),
+            _header(studies, said=status(room.snapshot(None))),
             html.Div([html.Main(_views(studies)), _trial()], className="columns"),
         ],
         className="page",
@@ -51,7 +57,7 @@ def _fields(studies: Studies) -> list[list[Any]]:
     return [[f.name, first.get(f.name, f.default)] for f in FIELDS] + [[SELECTED, None]]
 
 
-def _header(studies: Studies) -> Any:
+def _header(studies: Studies, *, said: str) -> Any:
     names = list(studies)
     run = dcc.Dropdown(
         names, names[0], id="run", clearable=False, searchable=False, className="wide"
@@ -67,7 +73,7 @@ def _header(studies: Studies) -> Any:
                 ],
                 className="bar",
             ),
-            html.P(status(Snapshot()), id="status", role="status"),
+            html.P(said, id="status", role="status"),
         ]
     )
 
@@ -163,7 +169,13 @@ def _triangle() -> list[Any]:
                     ],
                     className="sliders",
                 ),
-                _graph("triangle"),
+                html.Div(
+                    _graph("triangle"),
+                    id="triangle-keys",
+                    tabIndex=0,
+                    role="group",
+                    **{"aria-label": "Map of the triangle: arrow keys move the chosen point"},
+                ),
                 html.H3("The network of the chosen point"),
                 html.Div(id="solved"),
             ],

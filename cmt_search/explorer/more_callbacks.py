@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from dash import Dash, Input, Output, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 
 from cmt_search.analysis.wording import macs_text
 from cmt_search.explorer.figures import (
@@ -73,11 +73,51 @@ def _choose(app: Dash, room: Room) -> None:
             return no_update, no_update, asked
         return round(shares.depth, 2), round(shares.width, 2), asked
 
+    app.clientside_callback(
+        ClientsideFunction("triangle", "dragged"),
+        Output("depth-share", "value", allow_duplicate=True),
+        Output("width-share", "value", allow_duplicate=True),
+        Input("dragged", "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("triangle", "place"),
+        Input("depth-share", "value"),
+        Input("width-share", "value"),
+        Input("triangle", "figure"),
+    )
+
 
 def _draw_triangle(app: Dash, room: Room) -> None:
+    # Shares are a state here: the browser moves the chosen point, so the map need not be redrawn.
     @app.callback(
         Output("triangle-drawn", "data"),
         Output("triangle-missing", "children"),
+        Input("version", "data"),
+        Input("run", "value"),
+        Input("tab", "value"),
+        Input("budget", "value"),
+        State("depth-share", "value"),
+        State("width-share", "value"),
+    )
+    def draw(
+        _version: int,
+        run: str | None,
+        tab: str,
+        budget: float | None,
+        depth: float | None,
+        width: float | None,
+    ) -> tuple[Any, Any]:
+        analysis = room.known(run)
+        if tab != "triangle":
+            return no_update, no_update
+        if analysis.verdict is None:
+            return blank_figure(), _NO_TRIANGLE.format(analysis.no_verdict)
+        chosen = chosen_shares(depth, width) or analysis.verdict.best
+        macs = 10**budget if budget is not None else analysis.verdict.budget
+        return triangle_figure(analysis, budget=macs, chosen=chosen), ""
+
+    @app.callback(
         Output("solved", "children"),
         Output("chosen-note", "children"),
         Input("version", "data"),
@@ -87,28 +127,27 @@ def _draw_triangle(app: Dash, room: Room) -> None:
         Input("depth-share", "value"),
         Input("width-share", "value"),
     )
-    def draw(
+    def solve(
         _version: int,
         run: str | None,
         tab: str,
         budget: float | None,
         depth: float | None,
         width: float | None,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, Any]:
         analysis = room.known(run)
         if tab != "triangle":
-            return no_update, no_update, no_update, no_update
+            return no_update, no_update
         if analysis.verdict is None:
-            return blank_figure(), _NO_TRIANGLE.format(analysis.no_verdict), None, ""
+            return None, ""
         chosen = chosen_shares(depth, width) or analysis.verdict.best
         macs = 10**budget if budget is not None else analysis.verdict.budget
         said = (
             f"Chosen: depth {chosen.depth:.2f}, width {chosen.width:.2f}, resolution "
-            f"{chosen.resolution:.2f} at {macs_text(macs)}. Click the map or move the sliders: a "
-            "marker cannot be dragged on it."
+            f"{chosen.resolution:.2f} at {macs_text(macs)}. Drag the cross, click the map, use the "
+            "arrow keys on it, or move the sliders."
         )
-        figure = triangle_figure(analysis, budget=macs, chosen=chosen)
-        return figure, "", solved_panel(room.study(run), chosen, macs=macs), said
+        return solved_panel(room.study(run), chosen, macs=macs), said
 
 
 def _draw_progress(app: Dash, room: Room) -> None:

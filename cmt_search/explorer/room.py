@@ -9,6 +9,8 @@ from cmt_search.analysis import Analysis
 from cmt_search.explorer.live import Live, Snapshot
 from cmt_search.explorer.study import Study
 
+_FIRST_LOOKS = 300  # milliseconds between looks until the study is read
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
@@ -41,7 +43,19 @@ class Room:
 
     def refresh(self) -> int:
         """Read what has changed; the version of all."""
-        return sum(live.refresh().version for live in self.lives.values())
+        for live in self.lives.values():
+            live.refresh()
+        return self.version
+
+    @property
+    def version(self) -> int:
+        """The version of all, without reading."""
+        return sum(live.snapshot.version for live in self.lives.values())
+
+    @property
+    def pause(self) -> float:
+        """Milliseconds until a page looks again."""
+        return 1000 * self.refresh_seconds if self.complete else _FIRST_LOOKS
 
     @property
     def complete(self) -> bool:

@@ -123,10 +123,21 @@ def matching(rows: Iterable[Row], words: str | None) -> list[Row]:
 
 def table_rows(
     rows: Sequence[Row], *, columns: Sequence[str], picked: Collection[int] = ()
-) -> list[Any]:
-    """Rows as elements; those picked are marked."""
+) -> list[dict[str, Any]]:
+    """What the browser makes table rows of; those picked are marked.
+
+    Elements of Dash would do as well, but a page of them takes it seconds to draw.
+    """
     chosen = set(picked)
-    return [_table_row(row, columns=columns, picked=row["trial"] in chosen) for row in rows]
+    return [
+        {
+            "trial": row["trial"],
+            "state": row["state"],
+            "picked": row["trial"] in chosen,
+            "cells": [[_text(name, row[name]), _align(name)] for name in columns],
+        }
+        for row in rows
+    ]
 
 
 def direction(name: str, *, sort: Sort) -> str:
@@ -145,7 +156,7 @@ def note() -> str:
     """What is to be known of the table."""
     return (
         "Accuracy is the mean over seeds on the last rung that was measured. A tick selects a "
-        "trial in all views; a click anywhere in a row shows it."
+        "trial in all views; a click anywhere else in a row shows it."
     )
 
 
@@ -157,32 +168,6 @@ def page_note(start: int, count: int, *, every: int) -> str:
 
 def _said(row: Row) -> str:
     return f"{row['trial']} {row['name']} {row['state']} {row['reason'] or ''}".lower()
-
-
-def _table_row(row: Row, *, columns: Sequence[str], picked: bool) -> Any:
-    number = row["trial"]
-    tick = html.Td(
-        html.Button(
-            "\N{BALLOT BOX WITH CHECK}" if picked else "\N{BALLOT BOX}",
-            id={"type": "pick", "trial": number},
-            className="plain tick",
-            title=f"{'drop' if picked else 'select'} trial {number}",
-            **{"aria-pressed": str(picked).lower()},
-        )
-    )
-    cells = [
-        html.Td(
-            # A click on the button reaches the row as well: one handler for mouse and keyboard.
-            html.Button(text, className="plain", title=f"show trial {text}")
-            if name == "trial"
-            else text,
-            className=_align(name),
-        )
-        for name in columns
-        for text in [_text(name, row[name])]
-    ]
-    state = f"{row['state']} picked" if picked else row["state"]
-    return html.Tr([tick, *cells], id={"type": "row", "trial": number}, className=state)
 
 
 def _text(name: str, value: Any) -> str:

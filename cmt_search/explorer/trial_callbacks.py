@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import Dash, Input, Output, State, ctx, html, no_update
 
 from cmt_search.errors import CmtSearchError
 from cmt_search.explorer.figures import blank_figure, trial_curves_figure
@@ -27,18 +27,18 @@ def _select(app: Dash, room: Room) -> None:
         Output("trial", "value", allow_duplicate=True),
         *(Output(name, "clickData") for name in POINTED),
         *(Input(name, "clickData") for name in POINTED),
-        Input({"type": "row", "trial": ALL}, "n_clicks"),
+        Input("shown-row", "data"),
         State("run", "value"),
         prevent_initial_call=True,
     )
     def select(*given: Any) -> tuple[Any, ...]:
         require_click()
-        *clicks, run = given
+        *clicks, row, run = given
         source = ctx.triggered_id
         number = (
             clicked_trial(room.known(run), clicks[POINTED.index(source)])
             if source in POINTED
-            else source["trial"]
+            else row["trial"]
         )
         return (no_update if number is None else number, *(None for _ in POINTED))
 

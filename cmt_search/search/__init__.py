@@ -2,6 +2,7 @@
 
 from cmt_search.search.calibration import CalibrationSpace, Level, Specimen, specimens
 from cmt_search.search.design import DesignPoint, design
+from cmt_search.search.foresight import foreseen
 from cmt_search.search.job import (
     Event,
     Job,
@@ -16,7 +17,7 @@ from cmt_search.search.job import (
 )
 from cmt_search.search.population import population
 from cmt_search.search.protocols import Sampler, Space
-from cmt_search.search.reading import read_trials
+from cmt_search.search.reading import RunRecord, read_run, read_trials
 from cmt_search.search.record import RungRecord, State, TrialRecord
 from cmt_search.search.run import run_search
 from cmt_search.search.run_folder import Driver, RunFolder, RunInfo
@@ -35,6 +36,7 @@ __all__ = [
     "Plan",
     "RunFolder",
     "RunInfo",
+    "RunRecord",
     "RungRecord",
     "RungRepeated",
     "Sampler",
@@ -45,7 +47,9 @@ __all__ = [
     "TrialFinished",
     "TrialRecord",
     "design",
+    "foreseen",
     "population",
+    "read_run",
     "read_trials",
     "run_search",
     "specimens",

@@ -1,11 +1,23 @@
 """Reading a study: for everybody but its driver."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_search.errors import RunError
 from cmt_search.search.attributes import read_micro_batches, trial_record
 from cmt_search.search.record import TrialRecord
 from cmt_search.search.run_folder import RunFolder
+
+_TRIALS = "trials"  # attribute of the study, where the ledger keeps what --trials asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What the study of a run holds."""
+
+    trials: tuple[TrialRecord, ...]  # by number
+    wanted: int | None  # trials in all, as --trials last said; None: the space's number
+    driven: bool  # some process is at work on it
 
 
 def read_trials(
@@ -15,6 +27,15 @@ def read_trials(
 
     Trials that another one takes the place of are left out, unless `superseded` asks for them.
     Those that the study has as running are interrupted where no process drives the run.
+
+    Raises:
+        RunError: there is no run, or it has no study yet.
+    """
+    return read_run(run_dir, storage=storage, superseded=superseded).trials
+
+
+def read_run(run_dir: Path, *, storage: str | None = None, superseded: bool = False) -> RunRecord:
+    """The trials of a run as `read_trials` gives them, and what is known of the run itself.
 
     Raises:
         RunError: there is no run, or it has no study yet.
@@ -33,8 +54,9 @@ def read_trials(
     trials, attributes = read_study(url, name=run.info().name)
     gone = frozenset() if superseded else superseding.superseded(trials)
     sizes = read_micro_batches(attributes)
-    return tuple(
+    records = tuple(
         trial_record(trial, micro_batches=sizes, driven=driven)
         for trial in trials
         if trial.number not in gone
     )
+    return RunRecord(trials=records, wanted=attributes.get(_TRIALS), driven=driven)

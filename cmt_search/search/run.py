@@ -56,6 +56,7 @@ def run_search(
     from optuna.logging import WARNING, set_verbosity
 
     from cmt_search.search.ledger import Ledger
+    from cmt_search.search.server import only_driver
     from cmt_search.search.storage import StudyStore
 
     run.check(space.fingerprint)
@@ -71,7 +72,8 @@ def run_search(
         gpus_per_trial=gpus_per_trial,
     )
     set_verbosity(WARNING)
-    with run.driving():
+    with run.driving(), only_driver(url, run_id=run.info().id):
+        run.check_study()
         checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
             url,
@@ -81,6 +83,7 @@ def run_search(
             objectives=space.objectives,
         )
         try:
+            run.note_study()
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
             ledger = Ledger(

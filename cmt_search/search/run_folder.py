@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,9 @@ from cmt_search.errors import RunError
 from cmt_search.search.provenance import hardware, versions
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)(?=@)")
+# greedy up to the last @ of the word: a password may hold one, though a URL should not
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(\S*)(?=@)")
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])(password|passwd)=[^&\s]*")
 _MASK = "***"
 _PATIENCE = 0.5  # seconds for the lock: who asks for the driver holds it a moment
 
@@ -46,6 +48,10 @@ class Driver:
     pid: int
     host: str
     since: str  # ISO 8601, UTC
+    slots: int | None = None  # most trainings at a time so far; None: none has begun
+    cpus: float | None = None  # cores of each
+    gpus: float | None = None  # GPUs of each
+    studied: bool = False  # whether the run's study was made, by this process or one before it
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -88,6 +94,11 @@ class RunFolder:
         return self.path / "measured.json"
 
     @property
+    def logged(self) -> Path:
+        """Which trials were logged by --log, by target."""
+        return self.path / "logged.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
@@ -116,8 +127,9 @@ class RunFolder:
         fingerprint: str,
         command: Sequence[str] = (),
         storage: str | None = None,
+        name: str | None = None,
     ) -> Self:
-        """Make the folder of a new run.
+        """Make the folder of a new run; `name` is that of its study, by default the folder's.
 
         Raises:
             RunError: the folder already holds a run, or cannot be written.
@@ -129,7 +141,7 @@ class RunFolder:
                 "or give the new one another --name"
             )
         info = RunInfo(
-            name=path.resolve().name,
+            name=name or path.resolve().name,
             id=uuid4().hex,
             created=_now(),
             fingerprint=fingerprint,
@@ -209,7 +221,7 @@ class RunFolder:
                 f"{self.path} keeps its study in {known}, not in {mask_passwords(url)}; "
                 f"give the former by --storage or ${STORAGE_VARIABLE}"
             )
-        if url is None and f":{_MASK}@" in known:
+        if url is None and _MASK in known:
             raise RunError(
                 f"{self.path} keeps its study in {known}, and its password is not written down; "
                 f"give the whole URL by --storage or ${STORAGE_VARIABLE}"
@@ -228,7 +240,7 @@ class RunFolder:
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"{self.path} is driven by {self._last_driver()}; wait for it, watch it with "
+                f"{self.path} is driven by {self._holder()}; wait for it, watch it with "
                 f"`cmt-search status {self.path}`, or stop it with Ctrl-C (or kill) first"
             ) from None
         except OSError as error:
@@ -237,13 +249,50 @@ class RunFolder:
                 "may write, on a disk that knows locks"
             ) from error
         try:
-            self._sign()
+            before = self.last_driver()
+            now = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
+            self._sign(replace(now, studied=before is not None and before.studied))
             yield
         finally:
             lock.release()
 
-    def _sign(self) -> None:
-        driver = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
+    def note_use(self, *, slots: int, cpus: float, gpus: float) -> None:
+        """Note what the trainings of this process take; for its driver alone.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        self._note(slots=slots, cpus=cpus, gpus=gpus)
+
+    def note_study(self) -> None:
+        """Note that the study was made; for the run's driver alone.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        self._note(studied=True)
+
+    def check_study(self) -> None:
+        """Refuse to begin afresh where a study was: a file of no bytes is a new one to SQLite.
+
+        Raises:
+            RunError: the study is gone.
+        """
+        last = self.last_driver()
+        there = self.study.exists() and self.study.stat().st_size > 0
+        if last is not None and last.studied and not there and self.info().storage is None:
+            state = "empty" if self.study.exists() else "gone"
+            raise RunError(
+                f"{self.study} is {state}, and the run's trials with it; restore it from a copy, "
+                "or start a new run with another --name"
+            )
+
+    def _note(self, **changes: Any) -> None:
+        driver = self.last_driver()
+        assert driver is not None, "a driver signs before it works"
+        self._sign(replace(driver, **changes))
+
+    def _sign(self, driver: Driver) -> None:
         try:
             write_whole(self.driver_file, json.dumps(asdict(driver)) + "\n")
         except OSError as error:
@@ -261,23 +310,28 @@ class RunFolder:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of when it is closed
         except BlockingIOError:
-            return self._last_driver()
+            return self._holder()
         except OSError:  # a disk that knows no locks
             return None
         finally:
             os.close(handle)
         return None
 
-    def _last_driver(self) -> Driver:
+    def last_driver(self) -> Driver | None:
+        """The process that drives the run, or drove it last; None: none has signed."""
         try:
             return Driver(**json.loads(self.driver_file.read_text()))
-        except (OSError, ValueError, TypeError):  # it holds the lock and has not yet signed
-            return Driver(pid=0, host="unknown", since="just now")
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _holder(self) -> Driver:
+        """Who holds the lock; it may not have signed yet."""
+        return self.last_driver() or Driver(pid=0, host="unknown", since="just now")
 
 
 def mask_passwords(text: str) -> str:
     """The text with the password of every URL in it replaced."""
-    return _PASSWORD.sub(rf"\1:{_MASK}", text)
+    return _PASSWORD_OPTION.sub(rf"\1={_MASK}", _PASSWORD.sub(rf"\1:{_MASK}", text))
 
 
 def _now() -> str:

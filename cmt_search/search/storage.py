@@ -15,8 +15,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmt_search.errors import RunError
-from cmt_search.search.refusals import check_whole, is_damage, refusal, refused_in_words
+from cmt_search.search.database import StudyDatabase
+from cmt_search.search.refusals import (
+    check_whole,
+    is_damage,
+    is_unreachable,
+    refusal,
+    refused_in_words,
+)
 from cmt_search.search.run_folder import mask_passwords
+from cmt_search.search.server import engine_options
 
 _SQLITE = "sqlite:///"
 
@@ -52,7 +60,7 @@ class StudyStore:
         if file := _sqlite_file(url):
             check_whole(file, address=_address(file))
         try:
-            storage = RDBStorage(url)
+            storage = StudyDatabase(url)
         except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError) as error:
             raise refusal(error, url=url, doing="opened") from error
         with refused_in_words(url, doing="opened"):
@@ -143,7 +151,10 @@ def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any
     """
     try:
         storage = RDBStorage(
-            _read_only(url), skip_table_creation=True, skip_compatibility_check=True
+            _read_only(url),
+            engine_options(url),
+            skip_table_creation=True,
+            skip_compatibility_check=True,
         )
         try:
             study = storage.get_study_id_from_name(name)
@@ -153,7 +164,7 @@ def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any
             storage.remove_session()
             storage.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, KeyError, ImportError) as error:
-        if is_damage(error):
+        if is_damage(error) or is_unreachable(error, url=url):
             raise refusal(error, url=url, doing="read") from error
         raise RunError(
             f"there is no study {name!r} in {mask_passwords(url)} yet ({_first(error)}); start the "

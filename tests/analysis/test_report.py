@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
-from cmt_search.analysis import analyse, headline, render_report, write_report
+from cmt_search.analysis import analyse, figures, headline, render_report, write_report
+from cmt_search.space import Parameter
 from tests.analysis.studies import (
     BASE_MACS,
     NAMED,
     PAPER,
+    free_study,
     measurement,
     peak,
     record,
@@ -74,6 +76,18 @@ def test_the_report_is_one_file_below_ten_megabytes(analysis, tmp_path: Path) ->
     path = write_report(analysis, tmp_path / "deep" / "report.html", title="Search")
     assert path.stat().st_size < 10e6
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_importances_of_what_the_sampler_chose_are_drawn_once_there_are_trials() -> None:
+    parameters = (
+        Parameter(name="depth", low=2, high=12),
+        Parameter(name="width", low=16, high=320),
+    )
+    drawn = figures(analyse(free_study(40)), parameters=parameters)
+    assert drawn["importances"].layout.title.text.endswith(" decides most of top-1")
+    assert set(drawn["importances"].data[0].y) == {"depth", "width"}
+    assert "importances" not in figures(analyse(free_study(3)), parameters=parameters)
+    assert "importances" not in figures(analyse(free_study(40)))
 
 
 def test_a_search_without_rules_leads_with_its_front() -> None:

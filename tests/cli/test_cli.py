@@ -24,7 +24,7 @@ budgets: {times_base: [3, 8]}
 tolerance: 0.02
 sampler: {lattice: 3, replicates: 2}
 """
-LAUNCH = ["run", "resume", "status", "validate"]
+LAUNCH = ["run", "resume", "status", "runs", "validate"]
 MEASURE = ["calibrate", "confirm", "profile", "rules", "train"]
 COMMANDS = [*LAUNCH, *MEASURE, "new", "report", "inspect", "family", "export"]
 

@@ -172,12 +172,14 @@ def test_the_triangle_appears_with_a_verdict(app: Dash, study: Growing) -> None:
     assert "No verdict" in json.dumps(drawn["triangle-missing"])
     study.count = len(study.records)
     follow(app)
-    given = {"version": 2, "tab": "triangle", "depth_share": 0.5, "width_share": 0.4}
-    drawn = call(app, "triangle-drawn.data", given)
+    given = {"version": 2, "tab": "triangle"}
+    shares = {"depth_share": 0.5, "width_share": 0.4}
+    drawn = call(app, "triangle-drawn.data", given, **shares)
     assert drawn["triangle-missing"]["children"] == ""
     assert drawn["triangle-drawn"]["data"]["data"][0]["type"] == "scatterternary"
     assert names(drawn["triangle-drawn"]["data"])[-1] == "chosen point"
-    assert drawn["chosen-note"]["children"].startswith(
+    solved = call(app, "solved.children", given | shares)
+    assert solved["chosen-note"]["children"].startswith(
         "Chosen: depth 0.50, width 0.40, resolution 0.10 at 6 MMACs."
     )
     assert "Resolved" in json.dumps(call(app, "verdict.children", {"version": 2}))
@@ -202,11 +204,8 @@ def test_a_clicked_point_selects_its_trial_and_can_be_clicked_again(app: Dash) -
 
 def test_rows_that_are_drawn_select_nothing_until_they_are_clicked(app: Dash) -> None:
     follow(app)
-    row = {"id": {"type": "row", "trial": 3}, "property": "n_clicks"}
-    pattern, changed = '{"trial":["ALL"],"type":"row"}', '{"trial":3,"type":"row"}.n_clicks'
-    new = {pattern: [{**row, "value": None}]}
-    assert not call(app, "trial.value@", new, changed=changed)
-    clicked = {pattern: [{**row, "value": 1}]}
+    clicked, changed = {"shown_row": {"trial": 3, "at": 10.5}}, "shown-row.data"
+    assert not call(app, "trial.value@", {"shown_row": None}, changed=changed)
     assert call(app, "trial.value@", clicked, changed=changed)["trial"]["value"] == 3
 
 
@@ -232,9 +231,8 @@ def test_the_table_follows_the_order_that_was_clicked(app: Dash) -> None:
     )["sort"]["data"]
     assert sort == {"column": "top-1", "descending": True}
     table = tabulate(app, sort=sort)
-    place = list(COLUMNS).index("top-1") + 1  # after the ticks
-    cells = [row["props"]["children"] for row in table["rows"]["children"]]
-    shown = [float(row[place]["props"]["children"].rstrip("%")) for row in cells]
+    place = list(COLUMNS).index("top-1")
+    shown = [float(row["cells"][place][0].rstrip("%")) for row in rows_of(table)]
     assert shown == sorted(shown, reverse=True)
     head = table['{"column":"top-1","type":"head"}']
     assert (head["hidden"], head["aria-sort"]) == (False, "descending")
@@ -243,7 +241,11 @@ def test_the_table_follows_the_order_that_was_clicked(app: Dash) -> None:
 
 def tabulate(app: Dash, **changes: Any) -> Any:
     given = {"version": 1, "sort": FIRST_SORT, "table_page": 0, "filter": "", **changes}
-    return call(app, "rows.children", {"selection": NOTHING_SELECTED, **given})
+    return call(app, "rows-drawn.data", {"selection": NOTHING_SELECTED, **given})
+
+
+def rows_of(table: Any) -> list[dict[str, Any]]:
+    return table["rows-drawn"]["data"]
 
 
 def select(app: Dash, *, changed: str, selection: Any = NOTHING_SELECTED, **inputs: Any) -> Any:
@@ -259,7 +261,7 @@ def test_a_brush_on_the_front_filters_table_and_lines_and_can_be_taken_back(app:
     chosen = select(app, changed="front.selectedData", front=drawn)
     assert (chosen["trials"], chosen["by"]) == ([2, 3], "front")
     table = tabulate(app, selection=chosen)
-    assert [row["props"]["id"]["trial"] for row in table["rows"]["children"]] == [2, 3]
+    assert [row["trial"] for row in rows_of(table)] == [2, 3]
     assert table["selected-note"]["children"] == "2 of 4 trials selected"
     lines = call(app, "parallel-drawn.data", {"version": 1, "tab": "front", "selection": chosen})
     assert lines["parallel-drawn"]["data"]["layout"]["title"]["text"] == "2 trials, a line each"
@@ -285,11 +287,11 @@ def test_a_brush_on_an_axis_selects_the_trials_within(app: Dash, study: Growing)
 
 def test_rows_can_be_ticked_one_by_one_or_all_that_match(app: Dash) -> None:
     follow(app)
-    pattern, changed = '{"trial":["ALL"],"type":"pick"}', '{"trial":3,"type":"pick"}.n_clicks'
-    tick = {pattern: [{"id": {"type": "pick", "trial": 3}, "property": "n_clicks", "value": 1}]}
+    tick, changed = {"ticked_row": {"trial": 3, "at": 10.5}}, "ticked-row.data"
     chosen = select(app, changed=changed, **tick)
     assert (chosen["trials"], chosen["by"]) == ([3], "table")
-    assert len(tabulate(app, selection=chosen)["rows"]["children"]) == 4  # the others stay
+    rows = rows_of(tabulate(app, selection=chosen))
+    assert [row["picked"] for row in rows] == [False, False, False, True]  # the others stay
     assert select(app, changed=changed, selection=chosen, **tick) == NOTHING_SELECTED
     every = select(app, changed="select-rows.n_clicks", words="lattice complete")
     assert every["trials"] == [0, 1, 2, 3]

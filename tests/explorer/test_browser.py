@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from werkzeug.serving import make_server
 
 from cmt_search.analysis import Analysis, analyse, write_report
 from cmt_search.explorer import Study, create_app
+from cmt_search.presets import PRESETS
+from cmt_search.scaling import Member, ScalingRule, Shares
 from cmt_search.search import RunFolder, read_trials, run_search
 from tests.analysis.studies import free_study
 from tests.explorer.conftest import analysed
@@ -24,6 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-quic", "--enable-unsafe-swiftshader", "--no-first-run"]
 FLAGS += ["--disable-background-networking"]
 POINTS = "#front .scatterlayer .point"
+CHOSEN = "#triangle .tracetrace-chosen-point path.point"
 LONG = 60_000  # milliseconds that a busy machine may take; nothing waits longer than it must
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -183,3 +187,57 @@ def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: 
     assert report.stat().st_size < 10e6
     page.goto(report.as_uri())  # from a file, and asking nobody
     page.wait_for_selector(".js-plotly-plot .gl-canvas")
+
+
+def test_several_runs_are_laid_over_each_other_and_chosen_between(page, records: tuple) -> None:
+    studies = [
+        Study(name=name, load=partial(analysed, part), stamp=lambda: 0)
+        for name, part in (("first", records), ("second", records[:9]))
+    ]
+    with served(create_app(*studies, refresh_seconds=0.3), page) as url:
+        page.goto(url)
+        page.wait_for_selector(POINTS)
+        until(page, "18 trials", within="#status")
+        page.locator("#overlays label", has_text="run second").click()
+        until(page, "second: front", within="#front")
+        assert "over=run" in page.url
+        page.goto(url + "?run=second")
+        until(page, "second", within="#title")
+        until(page, "9 trials (9 complete)", within="#status")
+        until(page, "rows 1 to 9 of 9", within="#page-note")
+
+
+def test_the_point_is_dragged_over_the_triangle_and_its_network_follows(
+    page, analysis: Analysis
+) -> None:
+    def solve(shares: Shares, macs: float) -> Member:
+        return ScalingRule(base=PRESETS["cmt_pico"], shares=shares).member(macs)
+
+    app = app_of(lambda: analysis, stamp=lambda: 0, solve=solve, macs=(50e6, 500e6))
+    with served(app, page) as url:
+        page.goto(url + "?tab=triangle&d=0.6&w=0.2&budget=8.3")
+        page.wait_for_selector(CHOSEN)
+        until(page, "Chosen: depth 0.60, width 0.20", within="#chosen-note")
+        before = page.inner_text("#solved p")
+        page.locator(CHOSEN).scroll_into_view_if_needed()
+        x, y = middle(page, CHOSEN)
+        side = page.locator("#triangle .plotbg path").bounding_box()["width"]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 0.3 * side, y, steps=8)
+        page.mouse.up()
+        # Along a line of equal resolution, three tenths of the side: from depth to width.
+        until(page, "depth 0.30, width 0.50, resolution 0.20", within="#chosen-note")
+        assert middle(page, CHOSEN) == pytest.approx((x + 0.3 * side, y), abs=4)
+        page.wait_for_function(
+            "before => document.querySelector('#solved p').innerText !== before", arg=before
+        )
+        assert "MACs" in page.inner_text("#solved p")
+        page.keyboard.press("ArrowUp")  # the map has the focus since the drag
+        until(page, "resolution 0.22", within="#chosen-note")
+        assert "d=0.29&w=0.49" in page.url
+
+
+def middle(page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).first.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -12,10 +12,11 @@ from cmt_search.analysis import (
     front_data,
     pareto_front,
 )
+from cmt_search.analysis.figure_parallel import draw_parallel, inside, parallel_data
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.explorer.figures import curves_figure, trial_curves_figure, triangle_figure
 from cmt_search.explorer.front_view import clicked_trial, front_figure, selected_trials
-from tests.analysis.studies import measurement, record, rung
+from tests.analysis.studies import free_study, measurement, record, rung
 
 
 def trace(figure, name):
@@ -240,3 +241,22 @@ def test_trials_that_are_not_selected_fade(analysis: Analysis) -> None:
     shown = len(dominated.selectedpoints) + len(front.selectedpoints)
     assert shown == len(analysis.records[4].rungs)
     assert dominated.unselected.marker.opacity < 0.2
+
+
+def test_of_many_lines_some_are_drawn_while_a_brush_selects_among_all() -> None:
+    data = parallel_data(analyse(free_study(900)))
+    figure = draw_parallel(data)
+    [lines] = figure.data
+    top1 = next(d for d in lines.dimensions if d.label == "top-1 (%)")
+    assert len(top1.values) == 600 < len(data.table)
+    assert tuple(top1.range) == (data.table["top1"].min(), data.table["top1"].max())
+    assert "600 lines are drawn" in figure.layout.title.subtitle.text
+    everything = {"top1": [tuple(top1.range)]}
+    assert len(inside(data, everything)) == len(data.table)
+
+
+def test_failures_stand_below_all_accuracies_that_are_shown() -> None:
+    figure = front_figure(analyse(free_study(60)))
+    crosses = next(t for t in figure.data if str(t.name).startswith("failed"))
+    others = [t for t in figure.data if not str(t.name).startswith("failed")]
+    assert max(crosses.y) < min(min(t.y) for t in others)

@@ -2,13 +2,43 @@ import os
 import signal
 import socket
 import threading
+import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 import pytest
 from dash import Dash, html
 
+from cmt_search.analysis import Analysis
 from cmt_search.errors import RunError
-from cmt_search.explorer import serve
+from cmt_search.explorer import Study, create_app, serve
+
+
+def visited(visit: Callable[[str], list], app: Dash, **options: object) -> list:
+    """What a visit to the address finds while the app is served, until an interrupt ends it."""
+    found: list = []
+    # A shell starts jobs in the background with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def once(url: str) -> None:
+        try:
+            found.extend(visit(url))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        serve(app, on_ready=lambda u: threading.Thread(target=once, args=(u,)).start(), **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return found
+
+
+def status(url: str, *, opener: urllib.request.OpenerDirector | None = None) -> int:
+    try:
+        with (opener or urllib.request.build_opener()).open(url, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.fixture
@@ -41,22 +71,33 @@ def test_a_taken_port_is_an_error_that_names_it(app: Dash) -> None:
 
 
 def test_it_serves_on_any_free_port_until_it_is_interrupted(app: Dash) -> None:
-    pages = []
-    # A shell starts jobs in the background with interrupts ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def visit(url: str) -> None:
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            pages.append((url, answer.status))
-        os.kill(os.getpid(), signal.SIGINT)
-
-    try:
-        serve(app, on_ready=lambda url: threading.Thread(target=visit, args=(url,)).start())
-    finally:
-        signal.signal(signal.SIGINT, before)
-    [(url, code)] = pages
+    [(url, code)] = visited(lambda url: [(url, status(url))], app)
     assert code == 200
     assert url.startswith("http://127.0.0.1:")
     port = int(url.rstrip("/").rsplit(":", 1)[1])
     with socket.socket() as after, pytest.raises(ConnectionRefusedError):
         after.connect(("127.0.0.1", port))
+
+
+def test_bound_to_every_address_it_asks_for_the_token_and_keeps_it_in_a_cookie(
+    analysis: Analysis,
+) -> None:
+    app = create_app(Study(name="a run", load=lambda: analysis), token="secret")
+
+    def visit(url: str) -> list:
+        place, _, query = url.partition("?")
+        here = place.replace("0.0.0.0", "127.0.0.1")
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        return [
+            query,
+            [status(f"{here}{page}") for page in ("", "_dash-layout", "?token=guess")],
+            status(f"{here}?{query}", opener=browser),
+            status(f"{here}_dash-layout", opener=browser),
+        ]
+
+    assert visited(visit, app, host="0.0.0.0", token="secret") == [
+        "token=secret",
+        [403, 403, 403],
+        200,
+        200,
+    ]

@@ -142,9 +142,12 @@ def test_an_interrupt_lets_the_running_job_finish(tmp_path: Path) -> None:
     assert len(trainings(read_trials(folder))) == begun_jobs
 
 
-def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(
+    tmp_path: Path, executor: str
+) -> None:
     folder, log = tmp_path / "r", tmp_path / "log"
-    driver = start(folder, "inline", log, wait=30)
+    driver = start(folder, executor, log, wait=300)
     deadline = time.monotonic() + 60
     while not begun(read_log(log)):
         assert time.monotonic() < deadline
@@ -153,7 +156,7 @@ def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(tmp_path: 
     time.sleep(0.3)
     assert driver.poll() is None
     os.kill(driver.pid, signal.SIGINT)
-    _, err = driver.communicate(timeout=20)
+    _, err = driver.communicate(timeout=60)
     assert driver.returncode != 0
     assert err.rstrip().endswith("KeyboardInterrupt")
     outcome = run_search(RunFolder.open(folder), SPACE, LookupFactory(), executor="inline")

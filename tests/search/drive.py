@@ -1,4 +1,4 @@
-"""A driver to be killed: `python -m tests.search.drive FOLDER EXECUTOR LOG WAIT`."""
+"""A driver to be killed: `python -m tests.search.drive FOLDER EXECUTOR LOG WAIT ...`."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,12 @@ from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 SPACE = FakeSpace(seeds=2, trials=12, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 
 
-def main(folder: str, executor: str, log: str, wait: str) -> None:
+RETRIES = 9  # of a job whose worker died; on one machine a chance kill may hit the same one again
+
+
+def main(
+    folder: str, executor: str, log: str, wait: str, trials: str = "0", address: str | None = None
+) -> None:
     """Begin the run, or go on with it."""
     path = Path(folder)
     run = (
@@ -18,8 +23,17 @@ def main(folder: str, executor: str, log: str, wait: str) -> None:
         else RunFolder.create(path, space_yaml="", fingerprint=SPACE.fingerprint)
     )
     factory = LookupFactory(log=Path(log), wait=float(wait))
-    slots = 2 if executor == "ray" else 1
-    outcome = run_search(run, SPACE, factory, executor=executor, slots=slots)  # type: ignore[arg-type]
+    slots = None if address else 2 if executor == "ray" else 1
+    outcome = run_search(
+        run,
+        SPACE,
+        factory,
+        executor=executor,  # type: ignore[arg-type]
+        slots=slots,
+        address=address,
+        trials=int(trials) or None,
+        retries=RETRIES,
+    )
     print(outcome.stopped, outcome.jobs, outcome.complete)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from cmt_search.errors import SpaceError
@@ -435,7 +434,7 @@ def test_a_trial_enters_the_study_whole(tmp_path: Path, monkeypatch: pytest.Monk
     ledger = Ledger(space, store)
     written = []
     for name in ("set_trial_param", "set_trial_user_attr", "set_trial_system_attr"):
-        monkeypatch.setattr(RDBStorage, name, lambda *a, **k: written.append(a))
+        monkeypatch.setattr(type(store.storage), name, lambda *a, **k: written.append(a))
     ledger.next_job()
     assert written == []
     assert records(store)[0].rungs

@@ -130,6 +130,25 @@ def test_a_truncated_database_is_named_and_left_as_it_is(tmp_path: Path, left: f
     assert search(run).jobs == 0
 
 
+@pytest.mark.parametrize("state", ["empty", "gone"])
+def test_a_run_whose_study_is_no_more_does_not_begin_afresh(tmp_path: Path, state: str) -> None:
+    run = begun(tmp_path / "r")
+    whole = run.study.read_bytes()
+    for _ in range(2):  # nor does it when asked again
+        if state == "empty":
+            run.study.write_bytes(b"")
+        else:
+            run.study.unlink(missing_ok=True)
+        with pytest.raises(RunError) as error:
+            search(run)
+        assert str(error.value) == (
+            f"{run.study} is {state}, and the run's trials with it; restore it from a copy, or "
+            "start a new run with another --name"
+        )
+    run.study.write_bytes(whole)
+    assert search(run).stopped == "finished"
+
+
 def test_a_cut_database_beside_its_log_is_named(tmp_path: Path) -> None:
     run = begun(tmp_path / "r")
     keep = sqlite3.connect(run.study)  # as long as it is open, the log stays

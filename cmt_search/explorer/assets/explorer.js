@@ -74,6 +74,30 @@
     return parts.join(",");
   };
 
+  const buttonOf = (text, properties) => Object.assign(document.createElement("button"), { textContent: text, ...properties });
+
+  const rowOf = ({ trial, state, picked, cells }) => {
+    const row = document.createElement("tr");
+    row.className = picked ? `${state} picked` : state;
+    row.dataset.trial = trial;
+    row.insertCell().append(buttonOf(picked ? "\u2611" : "\u2610", {
+      className: "plain tick", title: `${picked ? "drop" : "select"} trial ${trial}`, ariaPressed: `${picked}` }));
+    cells.forEach(([text, align], i) => {
+      const cell = row.insertCell();
+      cell.className = align;
+      cell.append(i === 0 ? buttonOf(text, { className: "plain show", title: `show trial ${text}` }) : text);
+    });
+    return row;
+  };
+
+  // One handler for all rows: a callback input per row takes Dash seconds.
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("#rows tr");
+    if (!row) return;
+    const store = event.target.closest(".tick") ? "ticked-row" : "shown-row";
+    window.dash_clientside.set_props(store, { data: { trial: Number(row.dataset.trial), at: event.timeStamp } });
+  });
+
   const LONGEST = 1800;  // characters of an address that every browser and chat takes
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
@@ -83,6 +107,23 @@
         if (!drawn) return window.dash_clientside.no_update;
         const figure = kept(drawn, shown);
         return isDark(theme) ? darkened(figure) : figure;
+      },
+      // The version once its front is on the screen; what was drawn of it already is not told again.
+      painted: (figure, version, run, told) => {
+        const now = `${run} ${version}`;
+        if (!version || now === told || !figure || !figure.data || !figure.data.length) return window.dash_clientside.no_update;
+        return new Promise((tell) => {
+          const graph = document.querySelector("#front .js-plotly-plot");
+          const later = () => setTimeout(() => tell(now));
+          if (graph && graph.once) graph.once("plotly_afterplot", later);
+          setTimeout(later, 1500);  // where plotly is not there yet, or had drawn it before
+        });
+      },
+      drawRows: (rows) => {
+        const held = document.activeElement && document.activeElement.closest("#rows button");
+        const [trial, kind] = held ? [held.closest("tr").dataset.trial, held.classList[1]] : [];
+        document.querySelector("#rows").replaceChildren(...(rows || []).map(rowOf));
+        if (held) (document.querySelector(`#rows tr[data-trial="${trial}"] .${kind}`) || document.body).focus();
       },
       showTab: (tab) => ["front", "triangle", "progress"].map((name) => name !== tab),
       writeAddress: (selection, ...rest) => {

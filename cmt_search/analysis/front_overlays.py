@@ -1,0 +1,113 @@
+"""What is laid over a front: rules, the rule that was found, other runs, published backbones."""
+
+from cmt_search.analysis.figure_style import (
+    BLACK,
+    PURPLE,
+    RULE_COLOURS,
+    VERMILLION,
+    rule_looks,
+)
+from cmt_search.analysis.front_pen import OVERLAYS, Pen
+from cmt_search.analysis.front_values import published
+
+
+def add_rules(pen: Pen) -> None:
+    """The named rules, a line each from budget to budget."""
+    rules, flat = pen.data.rules, len(pen.data.metrics) == 2
+    looks = rule_looks(list(dict.fromkeys(rules["name"])))
+    for name, (colour, symbol) in looks.items():
+        rule = rules[rules["name"] == name]
+        pen.points(
+            rule,
+            mode="lines+markers" if flat else "markers",
+            name=name,
+            line={"color": colour, "width": 1.5, "dash": "dot"} if flat else None,
+            marker={"color": colour, "symbol": symbol, "size": 9}
+            if flat
+            else {"color": colour, "symbol": "square", "size": 5},
+            customdata=[[int(trial)] for trial in rule["trial"]],
+            hovertemplate=f"{name}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
+        )
+
+
+def add_discovered(pen: Pen) -> None:
+    """What the surface predicts for the best rule, with its interval."""
+    best = pen.data.best
+    if best.empty or pen.data.metrics != ("macs", "top1"):
+        return
+    values = 100 * best
+    pen.figure.add_scatter(
+        x=best["macs"],
+        y=values["top1"],
+        error_y={
+            "array": values["high"] - values["top1"],
+            "arrayminus": values["top1"] - values["low"],
+            "color": BLACK,
+            "thickness": 1.2,
+        },
+        mode="markers",
+        name="discovered rule, predicted (95%)",
+        marker={"color": BLACK, "symbol": "star", "size": 12},
+        hovertemplate="discovered rule, predicted<br>%{y:.2f}% at %{x:.4s} MACs<extra></extra>",
+    )
+
+
+def add_others(pen: Pen) -> None:
+    """The fronts of other runs, each in a colour and with a symbol of its own."""
+    symbols = ("square", "diamond", "cross", "pentagon", "hexagram")
+    for i, (name, front) in enumerate(pen.look.others.items()):
+        colour = (VERMILLION, PURPLE, *RULE_COLOURS)[i % 9]
+        table = front.members.sort_values(pen.data.metrics[0])
+        flat = len(pen.data.metrics) == 2
+        for part, size, label in (
+            (front.networks[~front.networks["on_front"]], 5, f"{name}: dominated"),
+            (table, 10, f"{name}: front"),
+        ):
+            faint = part is not table
+            if faint and "dominated" in pen.look.hide:
+                continue
+            pen.points(
+                part.drop(columns="trial"),  # its trials are another run's
+                mode="markers" if faint or not flat else "lines+markers",
+                name=f"{label} ({len(part)})",
+                opacity=0.35 if faint else 1.0,
+                line={"color": colour, "width": 2, "shape": "hv", "dash": "dash"}
+                if flat and not faint
+                else None,
+                marker={
+                    "color": colour,
+                    "size": size if flat else size / 2,
+                    "symbol": symbols[i % 5] if flat else "square",
+                },
+                text=part["name"],
+                hovertemplate=f"{name}: %{{text}}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
+            )
+
+
+def add_published(pen: Pen, overlay: str) -> None:
+    """Published backbones; hollow, because nothing of them was measured here."""
+    if not set(pen.data.metrics) <= {"macs", "params", "top1"}:
+        return
+    table = published(own=overlay == "published")
+    table = table[table[list(pen.data.metrics)].notna().all(axis=1)].sort_values(
+        ["family", pen.data.metrics[0]]
+    )
+    own, flat = overlay == "published", len(pen.data.metrics) == 2
+    pen.points(
+        table,
+        mode="lines+markers+text" if own and flat else "markers",
+        name=f"{OVERLAYS[overlay]} ({len(table)}, ImageNet-1k)",
+        line={"color": VERMILLION, "width": 1.2, "dash": "dashdot"} if own and flat else None,
+        marker={
+            "color": VERMILLION if own else "#5D3A9B",
+            "symbol": "star-diamond-open" if flat and own else "square-open",
+            "size": (11 if own else 6) if flat else 4,
+        },
+        text=table["variant"] if own else None,
+        textposition="top left" if own else None,
+        customdata=table[["family", "variant", "resolution", "note", "source"]].to_numpy().tolist(),
+        hovertemplate=(
+            "%{customdata[0]} %{customdata[1]}, %{customdata[2]:.0f} px<br>"
+            "%{y:.4~g} at %{x:.4~s}<br>%{customdata[3]}<br><i>%{customdata[4]}</i><extra></extra>"
+        ),
+    )
