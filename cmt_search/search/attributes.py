@@ -26,6 +26,7 @@ INFEASIBLE = "infeasible"  # true where no network meets the limits
 SAMPLER_MEMORY = "sampler_memory"  # what the sampler keeps of the trial, as JSON
 REPEATS = "repeats"  # number of the trial that this one takes the place of
 MICRO_BATCHES = "micro_batches"  # of the study: images per pass by rung, where memory ran out
+TRIALS = "trials"  # of the study: how many --trials last asked for
 RESULTS = ("top1", "loss")  # of the last rung, to sort by in optuna-dashboard
 _MEASUREMENT = "measurement"
 

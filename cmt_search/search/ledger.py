@@ -29,7 +29,6 @@ from cmt_search.search.standing import Standing
 from cmt_search.search.storage import StudyStore, sign
 from cmt_search.search.superseding import Lineage, failed, outdated, repeat_of, superseded
 
-_TRIALS = "trials"  # attribute of the study: how many were last asked for on the command line
 _MAX_WAITING = 32  # trials that wait for a twin's measurement, before the sampler is asked no more
 
 
@@ -63,7 +62,7 @@ class Ledger:
         self._running: dict[Identity, Job] = {}
         self._failed: dict[Identity, str] = {}  # in this session
         if trials is not None:
-            store.set_attribute(_TRIALS, trials)
+            store.set_attribute(attr.TRIALS, trials)
         if retry_failed:
             self._repeat(failed(store.trials()))
         self._take_over(forgiving=retry_failed)
@@ -219,7 +218,7 @@ class Ledger:
         return self._unasked() > 0 and (self._asker.designing or waiting < _MAX_WAITING)
 
     def _trials_wanted(self) -> int:
-        wanted = self._store.get_attribute(_TRIALS) or self._space.trials
+        wanted = self._store.get_attribute(attr.TRIALS) or self._space.trials
         if wanted is None and self._asker.design_size == 0:
             raise SpaceError("trials is missing, and there is no design to count; say trials: 50")
         return self._asker.design_size if wanted is None else int(wanted)

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_search.errors import RunError
-from cmt_search.search.attributes import read_micro_batches, trial_record
+from cmt_search.search.attributes import TRIALS, read_micro_batches, trial_record
 from cmt_search.search.record import TrialRecord
 from cmt_search.search.run_folder import RunFolder
-
-_TRIALS = "trials"  # attribute of the study, where the ledger keeps what --trials asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +57,4 @@ def read_run(run_dir: Path, *, storage: str | None = None, superseded: bool = Fa
         for trial in trials
         if trial.number not in gone
     )
-    return RunRecord(trials=records, wanted=attributes.get(_TRIALS), driven=driven)
+    return RunRecord(trials=records, wanted=attributes.get(TRIALS), driven=driven)

@@ -221,7 +221,7 @@ class Proxy(Section):
 class Ladder(Section):
     """Growing training lengths, and what stops on the way.
 
-    One goes on from the checkpoint of the one before it as far as the recipe lets them share their
+    Each goes on from the checkpoint of the one before it as far as the recipe lets them share their
     epochs; see `Recipe.shared_epochs`. A cosine shares none.
     A rule search has them for halving only: it is decided where a length ends, after all budgets.
     """
