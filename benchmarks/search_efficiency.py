@@ -4,14 +4,13 @@
     PYTHONPATH=. python benchmarks/search_efficiency.py --repeats 6 --searchers design --out /tmp
 
 Per repeat some of the table's seeds are replayed to the searches, each with a search seed of its
-own; the other seeds score. Regret is the score of what the full grid of the seeds replayed answers,
-less the score of what the search answers, in points of top1 at the largest budget. Both are chosen
-by the same kind of answer (`tabular.answers`) and scored by seeds that neither saw, so regret is
-unbiased, and may be below zero. Compute is MACs of training over those of the full grid: every
-network, every seed replayed, trained for longest. "Less random's" has one yardstick for both, their
-scores: how many points random's answer lies ahead, so below zero is better. It is said of plain
-random search (no halving, by what it measured), of the same that measures the largest budget alone,
-and of one alike in halving and answer, where only the asking differs. Two kinds of search:
+own; the other seeds score. Regret is the score of what the full grid of the seeds replayed measured
+best, less that of what the search answers (`tabular.answers`), in points of top1 at the largest
+budget. Seeds score that chose neither: regret is unbiased, and may be below zero. Compute is MACs
+of training over those of the full grid: every network, every seed replayed, trained for longest.
+"Less random's" is said of plain random search (no halving, by what it measured), of the same that
+measures the largest budget alone, and of one alike in halving and answer, where only the asking
+differs; below zero is better. Two kinds of search:
 
 rule   the triangle of shares, both budgets measured; "one budget": only the largest
 shape  depth and side at the largest budget, which is then the full grid
@@ -122,8 +121,10 @@ def run(searcher: Searcher, landscape: Landscape, *, split: Split, number: int) 
     grid = landscape.macs(keys) * len(split.seen)
     trace = searcher.search(landscape, seeds=split.seen, seed=number, limit=FRACTIONS[-1] * grid)
     scores = landscape.scores(split.scoring)
+    ideal = score(
+        _ideal(landscape, split), scores
+    )  # one zero for all, or rows could not be compared
     for name in ANSWERS if searcher.kind == "rule" and searcher.sampler else ("measured",):
-        ideal = score(_ideal(landscape, name, split), scores)
         for fraction in FRACTIONS:
             steps = trace.within(fraction * grid)
             own = score(ANSWERS[name](landscape, steps), scores)
@@ -138,9 +139,9 @@ def run(searcher: Searcher, landscape: Landscape, *, split: Split, number: int) 
 
 
 @cache
-def _ideal(landscape: Landscape, answer: str, split: Split) -> str | None:
-    """What the full grid answers."""
-    return ANSWERS[answer](landscape, full_grid(landscape, seen=split.seen))
+def _ideal(landscape: Landscape, split: Split) -> str | None:
+    """What the full grid measured best."""
+    return ANSWERS["measured"](landscape, full_grid(landscape, seen=split.seen))
 
 
 # Over repeats.

@@ -152,15 +152,18 @@ def _wanted(
     asked = len(run.trials)
     if space is None:
         return run.wanted, max(0, (run.wanted or 0) - asked)
-    size = _size(space)
-    planned = run.wanted or space.trials or size or asked
+    size = most_trials(space)
+    wanted = run.wanted or space.trials
+    if wanted is None and space.kind == "rule":
+        wanted = len(design(space))  # where no number is given, it ends with its design
+    planned = wanted or size or asked
     unasked = max(0, planned - (asked - states.get("infeasible", 0)))  # those do not count
     if size is not None:
         planned, unasked = min(planned, size), min(unasked, max(0, size - asked))
     return planned, unasked
 
 
-def _size(space: "SearchSpace") -> int | None:
+def most_trials(space: "SearchSpace") -> int | None:
     """Trials that the sampler can give; None: no end of them."""
     if space.sampler.name == "design":
         return len(design(space))

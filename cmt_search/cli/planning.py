@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
+from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
 from cmt_search.laws import SEEDS, planned_power, seeds_for
 from cmt_search.search import design, population
@@ -65,13 +66,15 @@ def plan(space: "SearchSpace", *, of: Solved) -> dict[str, Any]:
             {"knob": p.name, "from": f"{p.low:g}", "to": f"{p.high:g}", "log": str(p.log)}
             for p in space.parameters()
         ]
+    trials, most = space.trials or len(rows), most_trials(space)
+    trials = trials if most is None else min(trials, most)
     if space.kind != "rule":
-        trainings = (space.trials or 0) * space.seeds * max(1, len(space.ladder.epochs))
+        trainings = (trials if space.trials else 0) * space.seeds * max(1, len(space.ladder.epochs))
     return {
         "kind": space.kind,
         "base_macs": _macs(space),
         "budgets": [int(b) for b in space.budget_macs],
-        "trials": space.trials or len(rows),
+        "trials": trials,
         "trainings": trainings,
         "candidates": rows,
         "infeasible": dict(of.infeasible),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmt_search.cli.console import print_json, say, show_table, sizes_text
 from cmt_search.cli.options import Launch
+from cmt_search.cli.overview import most_trials
 from cmt_search.cli.planning import (
     SEED_SD,
     Solved,
@@ -14,7 +15,7 @@ from cmt_search.cli.planning import (
     power_lines,
     power_plan,
 )
-from cmt_search.errors import BudgetError
+from cmt_search.errors import BudgetError, RunError
 from cmt_search.search import RunFolder, foreseen, population
 from cmt_search.space import format_quantity
 
@@ -46,6 +47,7 @@ def rehearse(
     first, known = _first(space, trials=trials)
     count = len(first.points) if known else 0
     wanted = trials or space.trials or count
+    wanted = min(wanted, most_trials(space) or wanted)
     rest = max(0, wanted - count) * space.seeds * len(first.points[0][1].rungs)
     trainings = rest + (len(first.trainings) * space.seeds if known else 0)
     return {
@@ -106,7 +108,10 @@ def _own_time(path: Path, *, launch: Launch, trials: int | None) -> dict[str, An
     """What is left of a run that has measured something, by its own trainings."""
     from cmt_search.cli.overview import overview
 
-    found = overview(path, storage=launch.storage, trials=trials)
+    try:
+        found = overview(path, storage=launch.storage, trials=trials)
+    except RunError:
+        return None  # a run that never began: it has no study
     if found.left.seconds is None:
         return None
     return _times(found.left.seconds, launch=launch) | {

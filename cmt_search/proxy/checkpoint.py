@@ -9,6 +9,14 @@ import torch
 
 from cmt_search.atomic import replacing
 
+CHECKPOINT, TRUNK = "checkpoint", "trunk"  # the state of a training; what longer ones share of it
+
+
+def forget(folder: Path) -> None:
+    """Remove the states in a folder, once what they led to is kept elsewhere."""
+    for name in (CHECKPOINT, TRUNK):
+        (folder / f"{name}.pt").unlink(missing_ok=True)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -16,7 +24,7 @@ class Checkpoint:
 
     folder: Path | None
     identity: str  # whatever decides what the training is; another's state is not taken up
-    name: str = "checkpoint"  # of the file
+    name: str = CHECKPOINT  # of the file
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep the state; whoever is killed while writing leaves the one before it."""
@@ -31,8 +39,3 @@ class Checkpoint:
             return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state if state["identity"] == self.identity else None
-
-    def drop(self) -> None:
-        """Forget the state, once the training is complete."""
-        if self.folder is not None:
-            (self.folder / f"{self.name}.pt").unlink(missing_ok=True)

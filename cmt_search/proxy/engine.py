@@ -10,7 +10,7 @@ import torch
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement
-from cmt_search.proxy.checkpoint import Checkpoint
+from cmt_search.proxy.checkpoint import TRUNK, Checkpoint
 from cmt_search.proxy.dataset import Dataset
 from cmt_search.proxy.device import device_mode, within_memory
 from cmt_search.proxy.training import Training
@@ -38,8 +38,9 @@ def train(
     seconds; on a GPU they do so with `deterministic`, which is slower. With a `folder`, the state
     after each epoch is kept there, and a training that was cut off goes on from it. What the
     recipe lets trainings of several lengths share is kept there too, and a longer one begins with
-    it; the numbers are the same. `on_epoch` is called after every epoch, `on_end` before the state
-    is dropped.
+    it; the numbers are the same. The states stay when the training ends: whoever takes in the
+    measurement removes them, and until then asking again costs no epoch. `on_epoch` is called
+    after every epoch, `on_end` at the end.
 
     Raises:
         DataError: the network does not fit the images, or the fidelity leaves none.
@@ -56,7 +57,7 @@ def train(
     trunk = Checkpoint(
         folder=folder,
         identity=repr((arch, spec, recipe, any_length, seed, device.type)),
-        name="trunk",
+        name=TRUNK,
     )
     in_epochs = fidelity.steps is None and fidelity.seconds is None
     shared = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
@@ -82,7 +83,6 @@ def train(
                     on_epoch(training)
             if on_end is not None:
                 on_end(training)
-            checkpoint.drop()
         return _measurement(training, seed=seed)
 
     with device_mode(device, deterministic=deterministic):

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from cmt_search.atomic import replacing, write_whole
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
+from cmt_search.proxy.checkpoint import forget
 from cmt_search.proxy.training import Training
 
 FORMAT = "cmt_search.training/1"
@@ -79,6 +80,7 @@ class TrainingFolder:
     def complete(self, measurement: Measurement) -> None:
         """Write what the training gave."""
         self._write(state="complete", measurement=measurement.to_dict())
+        forget(self.path)
 
     def _write(self, **more: Any) -> None:
         data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}

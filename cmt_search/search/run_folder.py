@@ -21,8 +21,8 @@ from cmt_search.search.provenance import hardware, versions
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
 # greedy up to the last @ of the word: a password may hold one, though a URL should not
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(\S*)(?=@)")
-_PASSWORD_OPTION = re.compile(r"(?<=[?&])(password|passwd)=[^&\s]*")
+_PASSWORD = re.compile(r"(:/{1,3})([^:/@\s]*):(\S*)(?=@)")  # of a URL with a slash too few, too
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])(\w*passw(?:or)?d)=[^&\s]*", re.IGNORECASE)
 _MASK = "***"
 _PATIENCE = 0.5  # seconds for the lock: who asks for the driver holds it a moment
 
@@ -219,7 +219,8 @@ class RunFolder:
         if url is not None and mask_passwords(url) != known:
             raise RunError(
                 f"{self.path} keeps its study in {known}, not in {mask_passwords(url)}; "
-                f"give the former by --storage or ${STORAGE_VARIABLE}"
+                f"give the former by --storage or ${STORAGE_VARIABLE}, or remove {self.path} if "
+                "nothing was trained yet, and begin anew"
             )
         if url is None and _MASK in known:
             raise RunError(
@@ -251,7 +252,9 @@ class RunFolder:
         try:
             before = self.last_driver()
             now = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
-            self._sign(replace(now, studied=before is not None and before.studied))
+            if before is not None:  # what trainings held is not changed by a driver without any
+                now = replace(before, pid=now.pid, host=now.host, since=now.since)
+            self._sign(now)
             yield
         finally:
             lock.release()
@@ -331,7 +334,7 @@ class RunFolder:
 
 def mask_passwords(text: str) -> str:
     """The text with the password of every URL in it replaced."""
-    return _PASSWORD_OPTION.sub(rf"\1={_MASK}", _PASSWORD.sub(rf"\1:{_MASK}", text))
+    return _PASSWORD_OPTION.sub(rf"\1={_MASK}", _PASSWORD.sub(rf"\1\2:{_MASK}", text))
 
 
 def _now() -> str:

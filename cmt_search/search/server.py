@@ -61,6 +61,8 @@ def only_driver(url: str, *, run_id: str) -> Iterator[None]:
 
 
 def _postgres(connection: sqlalchemy.Connection, run_id: str) -> bool:
+    for name, seconds in (("idle", 60), ("interval", 30)):  # a machine that is gone lets go soon
+        connection.execute(sqlalchemy.text(f"set tcp_keepalives_{name} = {seconds}"))
     digest = hashlib.sha256(run_id.encode()).digest()
     key = int.from_bytes(digest[:8], "big", signed=True)
     asked = sqlalchemy.text("select pg_try_advisory_lock(:key)")

@@ -149,9 +149,10 @@ def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any
     Raises:
         RunError: there is no such study, or not yet; or it is damaged.
     """
+    address = _read_only(url)
     try:
         storage = RDBStorage(
-            _read_only(url),
+            address,
             engine_options(url),
             skip_table_creation=True,
             skip_compatibility_check=True,
@@ -164,6 +165,8 @@ def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any
             storage.remove_session()
             storage.engine.dispose()
     except (SQLAlchemyError, StorageInternalError, KeyError, ImportError) as error:
+        if is_damage(error) and _read_only(url) != address:  # a driver began to write meanwhile
+            return read_study(url, name=name)
         if is_damage(error) or is_unreachable(error, url=url):
             raise refusal(error, url=url, doing="read") from error
         raise RunError(

@@ -87,7 +87,7 @@ def test_what_depends_on_the_length_is_not_taken_up(
     for fidelity in (SHORT, LONG):
         train(tiny, data=few, recipe=recipe, fidelity=fidelity, seed=3, folder=tmp_path)
     assert epochs == [1, 2, 1, 2, 3, 4, 5]
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize("other", ["seed", "recipe", "fraction", "longer"])
@@ -106,6 +106,17 @@ def test_another_training_is_not_taken_up(
         folder=tmp_path,
     )
     assert epochs[0] == 1
+
+
+def test_a_training_that_is_asked_for_again_costs_what_it_cost(
+    tiny: Arch, few: Dataset, tmp_path: Path, epochs: list[int]
+) -> None:
+    settings = {"data": few, "recipe": STEADY, "fidelity": SHORT, "seed": 3, "folder": tmp_path}
+    first = train(tiny, **settings)  # type: ignore[arg-type]
+    epochs.clear()
+    assert train(tiny, **settings) == first  # type: ignore[arg-type]
+    assert not epochs
+    assert first.spent == first.seconds
 
 
 def test_a_longer_training_that_is_cut_off_remembers_what_it_took_up(

@@ -107,6 +107,9 @@ def test_options_name_each_target_once() -> None:
     pytest.importorskip("tensorboardX")
     found = targets(["tensorboard", "tensorboard=logs"])
     assert [str(target) for target in found] == ["tensorboard=logs"]
+    with pytest.raises(CmtSearchError) as error:
+        targets(["tensorboard=logs,tensorboard=other"])
+    assert str(error.value) == ("--log names two places for tensorboard, logs and other; give one")
 
 
 def test_mlflow_gets_a_run_for_every_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

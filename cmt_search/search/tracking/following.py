@@ -82,9 +82,10 @@ class Follower:
     def _catch_up(self) -> None:
         try:
             records = read_trials(self._folder.path, storage=self._storage)
-        except RunError as error:
-            if self._over.is_set() and self._begun:  # at first there is no study yet
-                self._say(f"nothing was logged: {error}")
+        except Exception as error:  # noqa: BLE001  # whatever reading raises, trainings go on
+            early = isinstance(error, RunError) and not self._begun  # there is no study yet
+            if self._over.is_set() and not early:
+                self._say(f"nothing was logged: {mask_passwords(str(error))}")
             return
         for target in list(self._targets):
             try:
@@ -94,7 +95,7 @@ class Follower:
                 told = (str(error).strip().splitlines() or ["no reason"])[0]
                 self._say(
                     f"--log {mask_passwords(str(target))} failed, and logs no more in this session "
-                    f"({type(error).__name__}: {told}); the search goes "
+                    f"({type(error).__name__}: {mask_passwords(told)}); the search goes "
                     "on, and the next resume with --log logs what is missing"
                 )
 

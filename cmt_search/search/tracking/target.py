@@ -53,7 +53,7 @@ def targets(texts: Sequence[str]) -> tuple[Target, ...]:
     Raises:
         CmtSearchError: there is no such tracker, or its package is not installed.
     """
-    found = {}
+    found: dict[str, Target] = {}
     for text in (part.strip() for option in texts for part in option.split(",")):
         kind, _, where = text.partition("=")
         if kind not in _PACKAGES:
@@ -66,5 +66,10 @@ def targets(texts: Sequence[str]) -> tuple[Target, ...]:
             raise CmtSearchError(
                 f"--log {kind} needs a package that is not installed: pip install {packages}"
             )
-        found[kind] = Target(kind=kind, where=where or None)
+        before = found.get(kind, Target(kind=kind, where=None)).where
+        if before and where and before != where:
+            raise CmtSearchError(
+                f"--log names two places for {kind}, {before} and {where}; give one"
+            )
+        found[kind] = Target(kind=kind, where=where or before)
     return tuple(found.values())

@@ -10,8 +10,8 @@ class TensorBoard:
     """A folder of event files per trial, with its hyperparameters."""
 
     def __init__(self, *, where: str | None, folder: Path, run: str, run_id: str) -> None:
-        del run_id
-        self._folder = Path(where) / run if where else folder / "tensorboard"
+        # Runs of one name may share a place, and must not remove each other's trials.
+        self._folder = Path(where) / f"{run}-{run_id[:8]}" if where else folder / "tensorboard"
 
     def log(self, trial: Logged) -> None:
         """Write the trial's folder anew."""
