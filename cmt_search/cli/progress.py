@@ -81,9 +81,14 @@ class Progress:
             self._said = time.monotonic()
             self.say(f"{self._done}/{total} trainings, {self._state()}")
 
-    def say(self, line: str) -> None:
-        """A line above the bar."""
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+    def say(self, line: str, *, loud: bool = False) -> None:
+        """A line above the bar; `loud` also where all else is quiet."""
+        console = Console(stderr=True) if loud and self._console.quiet else self._console
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def warn(self, line: str) -> None:
+        """A line that nobody should miss."""
+        self.say(line, loud=True)
 
     def _state(self) -> str:
         best = f"best top1 {self._best:.1%}" if self._done else "none measured yet"

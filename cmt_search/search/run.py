@@ -81,6 +81,7 @@ def run_search(
             run_id=run.info().id,
             fingerprint=space.fingerprint,
             objectives=space.objectives,
+            begun=run.studied,
         )
         try:
             run.note_study()

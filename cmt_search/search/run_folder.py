@@ -275,15 +275,20 @@ class RunFolder:
         """
         self._note(studied=True)
 
+    @property
+    def studied(self) -> bool:
+        """Whether a driver has made the run's study."""
+        last = self.last_driver()
+        return last is not None and last.studied
+
     def check_study(self) -> None:
         """Refuse to begin afresh where a study was: a file of no bytes is a new one to SQLite.
 
         Raises:
             RunError: the study is gone.
         """
-        last = self.last_driver()
         there = self.study.exists() and self.study.stat().st_size > 0
-        if last is not None and last.studied and not there and self.info().storage is None:
+        if self.studied and not there and self.info().storage is None:
             state = "empty" if self.study.exists() else "gone"
             raise RunError(
                 f"{self.study} is {state}, and the run's trials with it; restore it from a copy, "

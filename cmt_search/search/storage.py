@@ -50,9 +50,16 @@ class StudyStore:
 
     @classmethod
     def open(
-        cls, url: str, *, name: str, run_id: str, fingerprint: str, objectives: Sequence[str]
+        cls,
+        url: str,
+        *,
+        name: str,
+        run_id: str,
+        fingerprint: str,
+        objectives: Sequence[str],
+        begun: bool = False,
     ) -> "StudyStore":
-        """The run's study, made if there is none.
+        """The run's study, made if there is none and the run has not `begun`.
 
         Raises:
             RunError: the database cannot be used, or its study belongs to another search.
@@ -67,6 +74,8 @@ class StudyStore:
             if url.startswith("sqlite"):
                 _use_wal(storage)
             identity = {"run_id": run_id, "fingerprint": fingerprint}
+            if begun:
+                _check_there(storage, name=name, url=url)
             try:
                 study = storage.create_new_study(directions(objectives), name)
                 for key, value in identity.items():
@@ -208,6 +217,17 @@ def _use_wal(storage: RDBStorage) -> None:
     sqlalchemy.event.listen(storage.engine, "connect", configure)
     storage.remove_session()
     storage.engine.dispose()  # connections made before the listener know nothing of it
+
+
+def _check_there(storage: RDBStorage, *, name: str, url: str) -> None:
+    """Refuse to begin afresh where a study was."""
+    try:
+        storage.get_study_id_from_name(name)
+    except KeyError:
+        raise RunError(
+            f"the study {name!r} is gone from {mask_passwords(url)}, and the run's trials with it; "
+            "restore the database from a copy, or start a new run with another --name"
+        ) from None
 
 
 def _check(

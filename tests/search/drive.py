@@ -22,7 +22,7 @@ def main(
         if (path / "run.json").exists()
         else RunFolder.create(path, space_yaml="", fingerprint=SPACE.fingerprint)
     )
-    factory = LookupFactory(log=Path(log), wait=float(wait))
+    factory = LookupFactory(log=Path(log), wait=float(wait), keeps=address is not None)
     slots = None if address else 2 if executor == "ray" else 1
     outcome = run_search(
         run,

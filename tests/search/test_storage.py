@@ -43,6 +43,19 @@ def test_opposite_directions_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path) -> None:
+    run = new(tmp_path / "r")
+    open_store(run, name="of another run").close()
+    with pytest.raises(RunError) as error:
+        open_store(run, begun=True)
+    assert str(error.value) == (
+        f"the study 'r' is gone from {run.storage_url()}, and the run's trials with it; restore "
+        "the database from a copy, or start a new run with another --name"
+    )
+    open_store(run).close()
+    open_store(run, begun=True).close()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
