@@ -63,7 +63,10 @@ def test_missing_images_are_an_error_of_the_first_call(tiny: Arch, tmp_path: Pat
         measure(tiny, fidelity=BRIEF, seed=0)
 
 
-def test_a_folder_for_checkpoints_is_left_empty_at_the_end(tiny: Arch, tmp_path: Path) -> None:
+def test_what_is_asked_for_again_from_its_folder_is_not_trained_again(
+    tiny: Arch, tmp_path: Path
+) -> None:
     measure = ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
-    measure(tiny, fidelity=BRIEF, seed=0, folder=tmp_path / "rung")
-    assert list((tmp_path / "rung").iterdir()) == []
+    first = measure(tiny, fidelity=BRIEF, seed=0, folder=tmp_path / "rung")
+    assert [path.name for path in (tmp_path / "rung").iterdir()] == ["checkpoint.pt"]
+    assert measure(tiny, fidelity=BRIEF, seed=0, folder=tmp_path / "rung") == first  # to the second
