@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.errors import BudgetError, CmtSearchError, RunError
+from cmt_search.search.run import RETRIES
 
 if TYPE_CHECKING:
     from cmt_search.search.tracking import Target
 
-RETRIES = 1  # of a failing training
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]

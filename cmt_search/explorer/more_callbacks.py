@@ -5,6 +5,7 @@ from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 
+from cmt_search.analysis.verdict import RuleVerdict
 from cmt_search.analysis.wording import macs_text
 from cmt_search.explorer.figures import (
     blank_figure,
@@ -17,6 +18,7 @@ from cmt_search.explorer.figures import (
 )
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.triangle_view import chosen_shares, clicked_shares, solved_panel
+from cmt_search.scaling import Shares
 
 _NO_TRIANGLE = "This study has no map of the triangle: {}"
 
@@ -113,8 +115,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
             return no_update, no_update
         if analysis.verdict is None:
             return blank_figure(), _NO_TRIANGLE.format(analysis.no_verdict)
-        chosen = chosen_shares(depth, width) or analysis.verdict.best
-        macs = 10**budget if budget is not None else analysis.verdict.budget
+        chosen, macs = _meant(analysis.verdict, depth=depth, width=width, budget=budget)
         return triangle_figure(analysis, budget=macs, chosen=chosen), ""
 
     @app.callback(
@@ -140,8 +141,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
             return no_update, no_update
         if analysis.verdict is None:
             return None, ""
-        chosen = chosen_shares(depth, width) or analysis.verdict.best
-        macs = 10**budget if budget is not None else analysis.verdict.budget
+        chosen, macs = _meant(analysis.verdict, depth=depth, width=width, budget=budget)
         said = (
             f"Chosen: depth {chosen.depth:.2f}, width {chosen.width:.2f}, resolution "
             f"{chosen.resolution:.2f} at {macs_text(macs)}. Drag the cross, click the map, use the "
@@ -196,3 +196,11 @@ def _draw_progress(app: Dash, room: Room) -> None:
         if isinstance(found, str):
             return blank_figure(), found, True
         return found, "", False
+
+
+def _meant(
+    verdict: RuleVerdict, *, depth: float | None, width: float | None, budget: float | None
+) -> tuple[Shares, float]:
+    """The point of the triangle and the MACs that the sliders say; else those of the verdict."""
+    macs = verdict.budget if budget is None else 10**budget
+    return chosen_shares(depth, width) or verdict.best, macs

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cmt_search.search import RunFolder, read_trials
-from tests.search.lookup import read_log
+from tests.search.lookup import read_log, trained
 
 ROOT = Path(__file__).parents[2]
 SHORT = "dwndwd"
@@ -43,17 +43,11 @@ def check(folder: Path, told: dict[str, Any]) -> None:
     trials = read_trials(folder)
     assert {t.state for t in trials} == {"complete"}
     assert [t.number for t in trials] == list(range(len(trials)))
-    trained = Counter(
-        (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed)
-        for trial in trials
-        for rung in trial.rungs
-        for m, reused in zip(rung.measurements, rung.reused, strict=True)
-        if not reused
-    )
-    assert set(trained.values()) == {1}
+    counted = trained(trials)
+    assert set(counted.values()) == {1}
     ended = Counter(line[1:4] for line in read_log(folder.with_suffix(".log")) if line[0] == "end")
-    assert ended.keys() == trained.keys()
-    lost = ended.total() - len(trained)  # trainings that nobody was there to take in any more
+    assert ended.keys() == counted.keys()
+    lost = ended.total() - len(counted)  # trainings that nobody was there to take in any more
     assert lost <= 3 * told["injected"]["d"] + told["injected"]["n"]
     run = RunFolder.open(folder)
     assert run.driver() is None

@@ -10,7 +10,7 @@ from typing import Any
 
 from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
 from tests.search.killing import SPACE
-from tests.search.lookup import LookupFactory, read_log
+from tests.search.lookup import LookupFactory, read_log, trained
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("CMT_SEARCH_TEST_KILLS", "25"))  # more of them: minutes, not seconds
@@ -47,14 +47,8 @@ def test_a_search_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: 
     assert asked(trials) == asked(read_trials(whole.path))
 
     assert {t.state for t in trials} == {"complete", "pruned", "failed"}  # no orphans
-    trained = Counter(
-        (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed)
-        for trial in trials
-        for rung in trial.rungs
-        for m, reused in zip(rung.measurements, rung.reused, strict=True)
-        if not reused
-    )
-    assert set(trained.values()) == {1}  # counted once
+    counted = trained(trials)
+    assert set(counted.values()) == {1}  # counted once
     ended = Counter(line[1:4] for line in read_log(folder.with_suffix(".log")) if line[0] == "end")
-    assert set(ended) == set(trained)
-    assert ended.total() - len(trained) <= told["killed"]  # at most the one that was running
+    assert set(ended) == set(counted)
+    assert ended.total() - len(counted) <= told["killed"]  # at most the one that was running

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.errors import BudgetError, DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement, TrainingFailed
 from cmt_search.scaling.shares import Shares
+from cmt_search.search.record import TrialRecord
 from cmt_search.space.candidate import Candidate, Parameter, Rung
 
 NAMED = {
@@ -186,6 +188,17 @@ class LookupFactory:
             deaf=self.deaf,
             keeps=self.keeps,
         )
+
+
+def trained(trials: Iterable[TrialRecord]) -> Counter[tuple[str, int, int]]:
+    """How often a study counts a training, by network, epochs and seed."""
+    return Counter(
+        (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed)
+        for trial in trials
+        for rung in trial.rungs
+        for m, reused in zip(rung.measurements, rung.reused, strict=True)
+        if not reused
+    )
 
 
 Line = tuple[str, str, int, int, int]  # what, key, epochs, seed, process

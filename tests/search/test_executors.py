@@ -26,7 +26,7 @@ from cmt_search.search.executors.ray_settings import prepare_ray
 from cmt_search.search.ledger import Ledger
 from cmt_search.search.run import ExecutorName
 from cmt_search.search.storage import StudyStore
-from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
 
 TPE = FakeSpace(trials=14, seeds=2, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 SMALL = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=1, replicates=1))
@@ -143,14 +143,7 @@ def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) 
     assert killed
     trials = read_trials(run.path)
     assert {t.state for t in trials} == {"complete"}
-    trained = Counter(
-        (r.rung.arch.key, r.rung.fidelity.epochs, m.seed)
-        for t in trials
-        for r in t.rungs
-        for m, reused in zip(r.measurements, r.reused, strict=True)
-        if not reused
-    )
-    assert set(trained.values()) == {1}
+    assert set(trained(trials).values()) == {1}
 
 
 @pytest.mark.usefixtures("ray_here")
