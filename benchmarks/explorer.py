@@ -1,10 +1,12 @@
 """Time until the front is painted, with 5,000 trials: `python -m benchmarks.explorer`.
 
-Server and Chromium (without a graphics card) run on this machine. `paint` is from opening the
-address until points are there, `lines` until the parallel coordinates are, `brush` from the end of
-a drag until the table is filtered. On a busy machine the processor's seconds until the paint say
-more: `page_cpu` of the page's main thread, `server_cpu` of the server. Visit 0 fills the browser's
-cache and loads the server's modules. The CSV in results/ keeps the rows of other labels.
+Server and Chromium (without a graphics card) run on this machine. All times are from opening the
+address. `first`: the browser's first contentful paint, a sketch with every point of the front;
+`paint`: plotly's points are there and can be touched; `lines`: the parallel coordinates are.
+`brush` is from the end of a drag until the table is filtered. On a busy machine the processor's
+seconds until the paint say more: `page_cpu` of the page's main thread, `server_cpu` of the server.
+Visit 0 fills the browser's cache and loads the server's modules. The CSV in results/ keeps the rows
+of other labels.
 """
 
 import argparse
@@ -51,6 +53,9 @@ def measure(page: Any, url: str) -> dict[str, float]:
     }
     page.wait_for_selector(LINES, timeout=LONG)
     seen["lines_s"] = time.perf_counter() - began
+    seen["first_s"] = page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+    )
     page.wait_for_function(
         "document.querySelector('#page-note').innerText.includes('rows 1 to')", timeout=LONG
     )

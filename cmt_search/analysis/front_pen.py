@@ -20,6 +20,7 @@ CATEGORIES = {  # what may be switched off, and its name on the switch
     "band": "noise band",
 }
 OVERLAYS = {"published": "CMT, published", "baselines": "other backbones, published"}
+CROWD = 1_000  # points from which on they have no rims, which cost a browser as much again
 MANY = 10_000  # points from which on a browser draws on its graphics card
 _PLACE = ["name", "trial", "resolution", "depths", "widths"]
 
@@ -74,7 +75,7 @@ class Pen:
         marker: dict[str, Any] = {
             "color": colour,
             "size": (size if flat else size / 2) - (2 if many else 0),
-            "line": {"color": "white", "width": 0 if many else 1},
+            "line": {"color": "white", "width": 0 if len(table) > CROWD else 1},
             "opacity": 0.6 if many else 1.0,
             "symbol": symbol if flat or symbol != "triangle-down" else "diamond",
         }

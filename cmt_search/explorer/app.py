@@ -1,17 +1,42 @@
 """The explorer as a Dash app."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dash import Dash
+from flask import has_request_context, request
 
 from cmt_search.explorer.access import require_token, trust
 from cmt_search.explorer.callbacks import connect
-from cmt_search.explorer.layout import page
+from cmt_search.explorer.layout import first_sight, page
 from cmt_search.explorer.live import Live
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.serving import LOOPBACK
 from cmt_search.explorer.study import Study
+
+# Both are needed for the front, and Dash asks for them only when its own scripts have run.
+_PRELOADED = (
+    "_dash-component-suites/plotly/package_data/plotly.min.js",
+    "_dash-component-suites/dash/dcc/async-graph.js",
+)
+
+
+class _Explorer(Dash):
+    """A Dash app whose page holds a sketch of its front while the scripts are loading."""
+
+    first_sight: Callable[[], str]
+
+    def interpolate_index(self, **parts: str) -> str:
+        """The page with the sketch in front of where the app will be."""
+        preloaded = "".join(
+            f'<link rel="preload" as="script" href="{self.get_relative_path(f"/{path}")}">'
+            for path in _PRELOADED
+        )
+        parts["css"] += preloaded
+        parts["app_entry"] = self.first_sight() + parts["app_entry"]
+        return str(super().interpolate_index(**parts))
 
 
 def create_app(
@@ -27,7 +52,7 @@ def create_app(
     With a token it answers to any name, and nobody without the token. `read_ahead` reads the
     studies at once, rather than when a page asks.
     """
-    app = Dash(
+    app = _Explorer(
         __name__,
         title=studies[0].name,
         update_title=None,
@@ -44,8 +69,19 @@ def create_app(
         lives={study.name: Live(study.load, stamp=study.stamp) for study in studies},
         refresh_seconds=refresh_seconds,
     )
-    app.layout = lambda: page(room)  # what is known when it is opened needs not be asked for
+    app.first_sight = lambda: first_sight(room, f"?{request.query_string.decode()}")
+    # What is known when the page is opened needs not be asked for.
+    app.layout = lambda: page(room, search=_asked())
     connect(app, room)
     if read_ahead:
         threading.Thread(target=room.refresh, daemon=True).start()
     return app
+
+
+def _asked() -> str | None:
+    """The query of the page's address, which asks for its layout; None where it keeps that back."""
+    referrer = request.referrer if has_request_context() else None
+    if not referrer:
+        return None
+    query = urlsplit(referrer).query
+    return f"?{query}" if query else ""

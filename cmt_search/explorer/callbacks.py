@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 
-from cmt_search.analysis import finding
 from cmt_search.explorer import front_callbacks, more_callbacks, trial_callbacks
-from cmt_search.explorer.layout import GRAPHS, NOTHING_SELECTED
+from cmt_search.explorer.layout import GRAPHS, conclusion, opened
 from cmt_search.explorer.room import Room
-from cmt_search.explorer.view import FIELDS, TABS, read_selected, read_view
-from cmt_search.explorer.words import evidence, status
+from cmt_search.explorer.view import FIELDS, TABS
+from cmt_search.explorer.words import status
 
 
 def connect(app: Dash, room: Room) -> None:
@@ -25,21 +24,16 @@ def connect(app: Dash, room: Room) -> None:
 def _open(app: Dash, room: Room) -> None:
     """The address decides the controls when the page is opened, and follows them afterwards."""
 
+    # For browsers that keep the address to themselves when they ask for the page's layout.
     @app.callback(
         *(Output(field.control, "value") for field in FIELDS),
         Output("selection", "data"),
         Input("url", "search"),
+        prevent_initial_call=True,
     )
     def open_view(search: str | None) -> tuple[Any, ...]:
-        values = read_view(search)
-        values["run"] = room.study(values["run"]).name
-        analysis = room.snapshot(values["run"]).analysis
-        values["x-metric"] = values["x-metric"] or (
-            analysis.front.metrics[0] if analysis is not None else "macs"
-        )
-        trials = read_selected(search)
-        selection = {**NOTHING_SELECTED, "trials": trials, "by": "address" if trials else ""}
-        return *values.values(), selection
+        view, selection = opened(room, search)
+        return *view.values(), selection
 
     app.clientside_callback(
         ClientsideFunction("explorer", "writeAddress"),
@@ -72,15 +66,11 @@ def _follow(app: Dash, room: Room) -> None:
         Output("status", "children", allow_duplicate=True),
         Input("version", "data"),
         Input("run", "value"),
-        prevent_initial_call="initial_duplicate",
+        prevent_initial_call=True,
     )
-    def conclude(_version: int, run: str | None) -> tuple[Any, str, str]:
+    def conclude(_version: int, run: str | None) -> tuple[list[Any], str, str]:
         analysis = room.known(run)
-        verdict = [
-            html.Strong(finding(analysis)),
-            html.Ul([html.Li(text) for text in evidence(analysis)]),
-        ]
-        return verdict, room.study(run).name, status(room.snapshot(run))
+        return conclusion(analysis), room.study(run).name, status(room.snapshot(run))
 
 
 def _dress(app: Dash) -> None:

@@ -90,9 +90,14 @@ def importances_figure(
 
 
 def blank_figure() -> go.Figure:
-    """Nothing, without the axes that an empty figure shows."""
-    hidden = {"visible": False}
-    return go.Figure(layout={"xaxis": hidden, "yaxis": hidden, "template": "plotly_white"})
+    """Nothing, without the axes and the ground that an empty figure shows."""
+    hidden, clear = {"visible": False}, "rgba(0, 0, 0, 0)"
+    return go.Figure(
+        layout={
+            **{"xaxis": hidden, "yaxis": hidden, "template": "plotly_white"},
+            **{"paper_bgcolor": clear, "plot_bgcolor": clear},
+        }
+    )
 
 
 def _tell_apart(figure: go.Figure, *, second: int) -> None:

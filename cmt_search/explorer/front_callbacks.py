@@ -6,11 +6,16 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
-from cmt_search.analysis import Analysis, FrontLook, selection_csv
-from cmt_search.analysis.figure_front import CATEGORIES
+from cmt_search.analysis import Analysis, selection_csv
 from cmt_search.analysis.figure_parallel import brushed, draw_parallel, inside, parallel_data
-from cmt_search.explorer.front_view import front_figure, keep_view, selected_trials
-from cmt_search.explorer.layout import NOTHING_SELECTED
+from cmt_search.explorer.front_view import (
+    CONTROLS,
+    NOTHING_SELECTED,
+    Selection,
+    drawn_front,
+    keep_view,
+    selected_trials,
+)
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.table_view import (
     COLUMNS,
@@ -28,9 +33,6 @@ from cmt_search.explorer.table_view import (
     table_rows,
     trial_row,
 )
-from cmt_search.explorer.view import NO_METRIC
-
-Selection = dict[str, Any]  # trials (None: all), by, ranges of the parallel coordinates
 
 
 def connect(app: Dash, room: Room) -> None:
@@ -40,77 +42,28 @@ def connect(app: Dash, room: Room) -> None:
     _tabulate(app, room)
 
 
-def metrics_of(x: str | None, y: str, z: str) -> tuple[str, ...]:
-    """The metrics of the axes; one that repeats another adds no axis."""
-    third = () if z in (NO_METRIC, x, y) else (z,)
-    return (x or "macs", y, *third)
-
-
 def _draw(app: Dash, room: Room) -> None:
     @app.callback(
         Output("front-drawn", "data"),
         Input("version", "data"),
-        Input("run", "value"),
         Input("tab", "value"),
-        Input("x-metric", "value"),
-        Input("y-metric", "value"),
-        Input("z-metric", "value"),
-        Input("logs", "value"),
-        Input("flips", "value"),
-        Input("shown", "value"),
-        Input("overlays", "value"),
-        Input("trial", "value"),
-        Input("other", "value"),
         Input("selection", "data"),
+        *(Input(name, "value") for name in CONTROLS),
+        prevent_initial_call=True,  # the page came with it
     )
-    def draw_front(
-        _version: int,
-        run: str | None,
-        tab: str,
-        x: str | None,
-        y: str,
-        z: str,
-        logs: list[str],
-        flips: list[str],
-        shown: list[str],
-        overlays: list[str],
-        trial: int | None,
-        other: int | None,
-        selection: Selection,
-    ) -> Any:
+    def draw_front(_version: int, tab: str, selection: Selection, *given: Any) -> Any:
         if tab != "front":
             return no_update
-        look = FrontLook(
-            log=logs,
-            flip=flips,
-            hide=[name for name in CATEGORIES if name not in shown],
-            bars="bars" in shown,
-            overlays=overlays,
-            selected=selection["trials"],
-        )
-        others = {
-            name: analysis
-            for name, analysis in room.others(run).items()
-            if f"run:{name}" in overlays
-        }
-        figure = front_figure(
-            room.known(run),
-            metrics=metrics_of(x, y, z),
-            look=look,
-            trials=[number for number in (trial, other) if number is not None],
-            others=others,
-        )
-        # A box of plotly's stays only while it is what selects.
-        mark = "front" if selection["by"] == "front" else str(selection["trials"])
-        return figure.update_layout(selectionrevision=mark)
+        return drawn_front(room, dict(zip(CONTROLS, given, strict=True)), selection=selection)
 
-    # The front comes first and alone: everything else on its page waits until it is painted.
+    # The front comes first and alone: everything else waits until it is painted.
     app.clientside_callback(
         ClientsideFunction("explorer", "painted"),
         Output("painted", "data"),
         Input("front", "figure"),
-        State("version", "data"),
-        State("run", "value"),
+        Input("version", "data"),
+        Input("run", "value"),
+        Input("tab", "value"),
         State("painted", "data"),
     )
 

@@ -10,14 +10,56 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cmt_search.analysis import Analysis, FrontLook, draw_front, front_data
+from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.figure_style import VERMILLION
 from cmt_search.analysis.frame import REALISED
 from cmt_search.analysis.front_values import front_on
 from cmt_search.analysis.metrics import shown
+from cmt_search.explorer.room import Room
+from cmt_search.explorer.view import NO_METRIC
 
+Selection = dict[str, Any]  # trials (None: all), by, ranges of the parallel coordinates
+NOTHING_SELECTED: Selection = {"trials": None, "by": "", "ranges": {}}
+CONTROLS = (  # ids of those that change the front
+    *("run", "x-metric", "y-metric", "z-metric", "logs", "flips", "shown", "overlays"),
+    *("trial", "other"),
+)
 _NOT_IN_A_CSS_NAME = re.compile(r"[^a-z0-9]+")
 _TRIAL = re.compile(r"\btrial (\d+)\b")
 _NEAR = 0.04  # between shares: a click that is further from a network means none
+
+
+def drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -> go.Figure:
+    """The front that the values of the controls ask for; not to be changed."""
+    asked = f"{[view[control] for control in CONTROLS]} {selection}"
+    return room.remembered(asked, lambda: _drawn_front(room, view, selection=selection))
+
+
+def _drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -> go.Figure:
+    run, z = view["run"], view["z-metric"]
+    x, y = view["x-metric"] or "macs", view["y-metric"]
+    look = FrontLook(
+        log=view["logs"],
+        flip=view["flips"],
+        hide=[name for name in CATEGORIES if name not in view["shown"]],
+        bars="bars" in view["shown"],
+        overlays=view["overlays"],
+        selected=selection["trials"],
+    )
+    figure = front_figure(
+        room.known(run),
+        metrics=(x, y) if z in (NO_METRIC, x, y) else (x, y, z),  # a repeated one adds no axis
+        look=look,
+        trials=[view[name] for name in ("trial", "other") if view[name] is not None],
+        others={
+            name: analysis
+            for name, analysis in room.others(run).items()
+            if f"run:{name}" in view["overlays"]
+        },
+    )
+    # A box of plotly's stays only while it is what selects.
+    mark = "front" if selection["by"] == "front" else str(selection["trials"])
+    return figure.update_layout(selectionrevision=mark)
 
 
 def front_figure(

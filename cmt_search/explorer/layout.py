@@ -1,40 +1,63 @@
 """The page: every control and the places that callbacks fill."""
 
+from html import escape
 from typing import Any
 
 from dash import dcc, html
 
+from cmt_search.analysis import Analysis, finding
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.explorer.figures import blank_figure
+from cmt_search.explorer.front_view import NOTHING_SELECTED, Selection, drawn_front
 from cmt_search.explorer.room import Room
+from cmt_search.explorer.sketch import sketch
 from cmt_search.explorer.study import Studies
 from cmt_search.explorer.table_view import FIRST_SORT, trials_table
 from cmt_search.explorer.trial_view import HINT
-from cmt_search.explorer.view import FIELDS, NO_METRIC, OVERLAY_LABELS, SELECTED, TABS, THEMES
-from cmt_search.explorer.words import status
+from cmt_search.explorer.triangle_view import budget_range
+from cmt_search.explorer.view import (
+    FIELDS,
+    NO_METRIC,
+    OVERLAY_LABELS,
+    SELECTED,
+    TABS,
+    THEMES,
+    read_selected,
+    read_view,
+)
+from cmt_search.explorer.words import evidence, status
 from cmt_search.search.importance import EVALUATORS
 
 GRAPHS = (
     *("front", "parallel", "triangle", "curves", "trial-curves"),
     *("progress", "importances", "timeline", "failures"),
 )
-NOTHING_SELECTED: dict[str, Any] = {"trials": None, "by": "", "ranges": {}}
 _CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": "hover"}
 _CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
+_THEME = (  # before anything is painted
+    "document.documentElement.dataset.theme = 'ASKED' !== 'auto' ? 'ASKED' "
+    ": matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
+)
 
-def page(room: Room) -> Any:
-    """The page with what is known already; callbacks fill the rest."""
+
+def page(room: Room, *, search: str | None = None) -> Any:
+    """The page as the address asks for it, with its front; callbacks fill the rest.
+
+    Where the address is not known here (None), the page tells it afterwards.
+    """
     studies = room.studies
-    return html.Div(
+    view, selection = opened(room, search)
+    known = room.snapshot(view["run"])
+    whole = html.Div(
         [
-            dcc.Location(id="url", refresh=False),
+            dcc.Location(id="url", refresh=False, search=search),
             dcc.Interval(id="tick", interval=room.pause),
             dcc.Store(id="version", data=room.version),
             dcc.Store(id="sort", data=FIRST_SORT),
             dcc.Store(id="table-page", data=0),
-            dcc.Store(id="selection", data=NOTHING_SELECTED),
+            dcc.Store(id="selection", data=selection),
             dcc.Store(id="shown-row"),
             dcc.Store(id="ticked-row"),
             dcc.Store(id="dragged"),
@@ -44,11 +67,61 @@ def page(room: Room) -> Any:
             dcc.Store(id="address"),
             dcc.Download(id="download"),
             html.A("Skip to the trials", href="#trials", className="skip"),
-            _header(studies, said=status(room.snapshot(None))),
+            _header(studies, said=status(known)),
             html.Div([html.Main(_views(studies)), _trial()], className="columns"),
         ],
         className="page",
     )
+    for control, value in view.items():
+        whole[control].value = value
+    for name in TABS:
+        whole[f"tab-{name}"].hidden = name != view["tab"]
+    for name, value in budget_range(room.study(view["run"])).items():
+        setattr(whole["budget"], name, value)
+    if known.analysis is not None:
+        whole["title"].children = room.study(view["run"]).name
+        whole["verdict"].children = conclusion(known.analysis)
+        if view["tab"] == "front":
+            whole["front-drawn"].data = drawn_front(room, view, selection=selection)
+    return whole
+
+
+def first_sight(room: Room, search: str) -> str:
+    """HTML of what this address shows until its scripts have been loaded."""
+    view, selection = opened(room, search)
+    known = room.snapshot(view["run"])
+    theme = f"<script>{_THEME.replace('ASKED', view['theme'])}</script>"
+    if known.analysis is None or view["tab"] != "front":
+        return theme
+    figure = drawn_front(room, view, selection=selection)
+    name, said, found = (
+        escape(text)
+        for text in (room.study(view["run"]).name, status(known), finding(known.analysis))
+    )
+    return (
+        f'{theme}<div id="first-sight" class="page">'
+        f"<header><h1>{name}</h1><p>{said}</p></header>"
+        '<div class="columns"><main>'
+        f'<section class="card verdict"><strong>{found}</strong></section>'
+        f'<section class="card"><h2>Front</h2><div id="sketch">{sketch(figure)}</div></section>'
+        "</main></div></div>"
+    )
+
+
+def opened(room: Room, search: str | None) -> tuple[dict[str, Any], Selection]:
+    """The values of all controls by id, and the selection, that an address asks for."""
+    view = read_view(search)
+    view["run"] = room.study(view["run"]).name
+    analysis = room.snapshot(view["run"]).analysis
+    first = analysis.front.metrics[0] if analysis is not None else "macs"
+    view["x-metric"] = view["x-metric"] or first
+    trials = read_selected(search)
+    return view, {**NOTHING_SELECTED, "trials": trials, "by": "address" if trials else ""}
+
+
+def conclusion(analysis: Analysis) -> list[Any]:
+    """The answer, and what stands behind it."""
+    return [html.Strong(finding(analysis)), html.Ul([html.Li(text) for text in evidence(analysis)])]
 
 
 def _fields(studies: Studies) -> list[list[Any]]:
@@ -82,8 +155,8 @@ def _views(studies: Studies) -> list[Any]:
     return [
         html.Section(id="verdict", className="card verdict"),
         html.Div(_front(studies), id="tab-front"),
-        html.Div(_triangle(), id="tab-triangle", hidden=True),
-        html.Div(_progress(), id="tab-progress", hidden=True),
+        html.Div(_triangle(), id="tab-triangle"),
+        html.Div(_progress(), id="tab-progress"),
     ]
 
 

@@ -17,7 +17,12 @@ from cmt_search.explorer.figures import (
     triangle_figure,
 )
 from cmt_search.explorer.room import Room
-from cmt_search.explorer.triangle_view import chosen_shares, clicked_shares, solved_panel
+from cmt_search.explorer.triangle_view import (
+    budget_range,
+    chosen_shares,
+    clicked_shares,
+    solved_panel,
+)
 from cmt_search.scaling import Shares
 
 _NO_TRIANGLE = "This study has no map of the triangle: {}"
@@ -36,11 +41,10 @@ def _choose(app: Dash, room: Room) -> None:
         Output("budget", "max"),
         Output("budget", "marks"),
         Input("run", "value"),
+        prevent_initial_call=True,  # the page came with it
     )
-    def fit(run: str | None) -> tuple[float, float, dict[float, str]]:
-        least, most = (math.log10(macs) for macs in room.study(run).macs or (1e6, 1e7))
-        steps = [least + (most - least) * i / 5 for i in range(6)]
-        return least, most, {round(step, 4): macs_text(10**step) for step in steps}
+    def fit(run: str | None) -> tuple[Any, ...]:
+        return tuple(budget_range(room.study(run)).values())
 
     @app.callback(
         Output("depth-share", "value", allow_duplicate=True),
@@ -48,7 +52,7 @@ def _choose(app: Dash, room: Room) -> None:
         Output("budget", "value", allow_duplicate=True),
         Input("triangle", "clickData"),
         Input("tab", "value"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         State("depth-share", "value"),
         State("width-share", "value"),
@@ -58,7 +62,7 @@ def _choose(app: Dash, room: Room) -> None:
     def choose(
         click: Any,
         tab: str,
-        _version: int,
+        _painted: str | None,
         run: str | None,
         depth: float | None,
         width: float | None,
@@ -95,7 +99,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
     @app.callback(
         Output("triangle-drawn", "data"),
         Output("triangle-missing", "children"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("tab", "value"),
         Input("budget", "value"),
@@ -103,7 +107,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
         State("width-share", "value"),
     )
     def draw(
-        _version: int,
+        _painted: str | None,
         run: str | None,
         tab: str,
         budget: float | None,
@@ -121,7 +125,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
     @app.callback(
         Output("solved", "children"),
         Output("chosen-note", "children"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("tab", "value"),
         Input("budget", "value"),
@@ -129,7 +133,7 @@ def _draw_triangle(app: Dash, room: Room) -> None:
         Input("width-share", "value"),
     )
     def solve(
-        _version: int,
+        _painted: str | None,
         run: str | None,
         tab: str,
         budget: float | None,
@@ -158,11 +162,11 @@ def _draw_progress(app: Dash, room: Room) -> None:
         Output("failures-drawn", "data"),
         Output("failures-missing", "children"),
         Output("failures-place", "hidden"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("tab", "value"),
     )
-    def draw(_version: int, run: str | None, tab: str) -> tuple[Any, ...]:
+    def draw(_painted: str | None, run: str | None, tab: str) -> tuple[Any, ...]:
         analysis = room.known(run)
         if tab != "progress":
             return (no_update,) * 6
@@ -180,13 +184,15 @@ def _draw_progress(app: Dash, room: Room) -> None:
         Output("importances-drawn", "data"),
         Output("importances-missing", "children"),
         Output("importances-place", "hidden"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
         Input("tab", "value"),
         Input("importance-metric", "value"),
         Input("importance-judge", "value"),
     )
-    def weigh(_version: int, run: str | None, tab: str, metric: str, judge: str) -> tuple[Any, ...]:
+    def weigh(
+        _painted: str | None, run: str | None, tab: str, metric: str, judge: str
+    ) -> tuple[Any, ...]:
         analysis = room.known(run)
         if tab != "progress":
             return no_update, no_update, no_update

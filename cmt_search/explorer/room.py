@@ -1,7 +1,8 @@
 """The studies that a page shows, and what is known of them now."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from dash.exceptions import PreventUpdate
 
@@ -19,6 +20,7 @@ class Room:
     studies: Mapping[str, Study]
     lives: Mapping[str, Live]
     refresh_seconds: float
+    _last: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def study(self, run: str | None) -> Study:
         """The study of this name, or the first."""
@@ -40,6 +42,15 @@ class Room:
         own = self.study(run).name
         found = {name: live.snapshot.analysis for name, live in self.lives.items() if name != own}
         return {name: analysis for name, analysis in found.items() if analysis is not None}
+
+    def remembered(self, key: str, make: Callable[[], Any]) -> Any:
+        """What was made last, where it was made for this key and nothing was read since."""
+        key = f"{self.version} {key}"
+        held: tuple[str, Any] | None = self._last.get("made")
+        if held is None or held[0] != key:
+            held = (key, make())
+            self._last["made"] = held
+        return held[1]
 
     def refresh(self) -> int:
         """Read what has changed; the version of all."""

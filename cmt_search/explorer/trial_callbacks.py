@@ -51,11 +51,11 @@ def _show(app: Dash, room: Room) -> None:
         Output("export-trial", "disabled"),
         Input("trial", "value"),
         Input("other", "value"),
-        Input("version", "data"),
+        Input("painted", "data"),
         Input("run", "value"),
     )
     def show(
-        number: int | None, other: int | None, _version: int, run: str | None
+        number: int | None, other: int | None, _painted: str | None, run: str | None
     ) -> tuple[Any, ...]:
         analysis, study = room.known(run), room.study(run)
         record = find_trial(analysis.records, number)

@@ -1,15 +1,24 @@
 """A chosen point of the triangle, and the network that it gives."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from dash import html
 
-from cmt_search.analysis.wording import shares_text
+from cmt_search.analysis.wording import macs_text, shares_text
 from cmt_search.errors import CmtSearchError
 from cmt_search.explorer.drawing import network_drawing
 from cmt_search.explorer.study import Study
 from cmt_search.scaling import Member, Shares
+
+
+def budget_range(study: Study) -> dict[str, Any]:
+    """The slider's min, max and marks: decimal logarithms of MACs."""
+    least, most = (math.log10(macs) for macs in study.macs or (1e6, 1e7))
+    steps = [least + (most - least) * i / 5 for i in range(6)]
+    marks = {round(step, 4): macs_text(10**step) for step in steps}
+    return {"min": least, "max": most, "marks": marks}
 
 
 def chosen_shares(depth: float | None, width: float | None) -> Shares | None:

@@ -118,6 +118,53 @@ def test_a_page_that_lets_its_name_point_here_gets_nothing(app: Dash) -> None:
     assert client.get("/_dash-layout", headers={"Host": "evil.example"}).status_code == 400
 
 
+def test_the_page_comes_as_its_address_asks_for_it(app: Dash) -> None:
+    client = app.server.test_client()
+    asked = "?tab=progress&y=loss&log=x,y&trial=3&sel=1-2&theme=dark&d=7"
+    assert "front-drawn" not in _stores(client, asked)  # nothing was read yet
+    follow(app)
+    there = _stores(client, asked)
+    assert there["y-metric"] == "loss"
+    assert there["logs"] == ["x", "y"]
+    assert (there["trial"], there["theme"], there["depth-share"]) == (3, "dark", None)
+    assert there["selection"]["trials"] == [1, 2]
+    assert "front-drawn" not in there  # another view is shown
+    assert len(_stores(client, "?sel=1-2")["front-drawn"]["data"]) > 1
+    assert _stores(client, None)["y-metric"] == "top1"
+
+
+def _stores(client: Any, search: str | None) -> dict[str, Any]:
+    """Values and data on the page, by id; None: the browser does not say from where it asks."""
+    headers = {} if search is None else {"Referer": f"http://localhost/{search}"}
+    found: dict[str, Any] = {}
+
+    def walk(part: Any) -> None:
+        for child in part if isinstance(part, list) else []:
+            walk(child)
+        if isinstance(part, dict) and "props" in part:
+            props = part["props"]
+            kept = props.get("value", props.get("data"))
+            if isinstance(props.get("id"), str) and (kept is not None or "value" in props):
+                found[props["id"]] = kept
+            walk([props.get("children")] if isinstance(props.get("children"), dict) else None)
+            walk(props.get("children"))
+
+    walk([client.get("/_dash-layout", headers=headers).get_json()])
+    return found
+
+
+def test_the_first_sight_is_a_sketch_of_the_front_that_was_asked_for(app: Dash) -> None:
+    client = app.server.test_client()
+    assert "first-sight" not in client.get("/").text  # nothing was read yet
+    follow(app)
+    page = client.get("/?y=loss&theme=dark").text
+    assert page.index('id="sketch"') < page.index("<script src")
+    assert "'dark' !== 'auto'" in page
+    assert page.count("h0") > 4
+    assert page != client.get("/?theme=dark").text
+    assert "first-sight" not in client.get("/?tab=progress").text
+
+
 def test_every_control_has_a_label(app: Dash) -> None:
     layout = json.dumps(app.server.test_client().get("/_dash-layout").get_json())
     for legend in ("Across", "Up", "Log scale", "Trial "):

@@ -177,9 +177,13 @@ def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None
 
 def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: Path) -> None:
     study = analyse(free_study(5000))
-    with served(app_of(lambda: study, stamp=lambda: 0), page) as url:
-        page.goto(url)
+    app = create_app(Study(name="a run", load=lambda: study, stamp=lambda: 0), read_ahead=True)
+    with served(app, page) as url:
+        page.goto(url, wait_until="commit")
+        page.wait_for_selector("#sketch path", state="attached")
         page.wait_for_selector(f"#front .gl-canvas, {POINTS}")
+        assert page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
+        page.wait_for_selector("#sketch", state="detached")
         until(page, "rows 1 to 100 of 5000", within="#page-note")
         brush(page)
         until(page, "of 5000 trials selected", within="#selected-note")

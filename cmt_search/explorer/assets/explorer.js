@@ -105,16 +105,24 @@
       dress: (drawn, theme, shown) => {
         document.documentElement.dataset.theme = isDark(theme) ? "dark" : "light";
         if (!drawn) return window.dash_clientside.no_update;
+        const first = document.querySelector("#first-sight");
+        if (first) {  // its sketch stays until plotly has drawn the same
+          document.querySelector("#front").parentElement.append(first.querySelector("#sketch"));
+          first.remove();
+        }
         const figure = kept(drawn, shown);
         return isDark(theme) ? darkened(figure) : figure;
       },
-      // The version once its front is on the screen; what was drawn of it already is not told again.
-      painted: (figure, version, run, told) => {
+      // The version once its front is on the screen, or at once where another view is.
+      painted: (figure, version, run, tab, told) => {
         const now = `${run} ${version}`;
-        if (!version || now === told || !figure || !figure.data || !figure.data.length) return window.dash_clientside.no_update;
+        if (!version || now === told) return window.dash_clientside.no_update;
+        const sketch = document.querySelector("#sketch");
+        if (tab !== "front") { if (sketch) sketch.remove(); return now; }
+        if (!figure || !figure.data || !figure.data.length) return window.dash_clientside.no_update;
         return new Promise((tell) => {
           const graph = document.querySelector("#front .js-plotly-plot");
-          const later = () => setTimeout(() => tell(now));
+          const later = () => { if (sketch) sketch.remove(); setTimeout(() => tell(now)); };
           if (graph && graph.once) graph.once("plotly_afterplot", later);
           setTimeout(later, 1500);  // where plotly is not there yet, or had drawn it before
         });
