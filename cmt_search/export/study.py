@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING
 
 from cmt_search.errors import CmtSearchError, ExportError
 from cmt_search.export.staging import publish
-from cmt_search.export.study_table import read_csv, read_parquet, write_csv, write_parquet
+from cmt_search.export.study_table import (
+    check_seal,
+    read_csv,
+    read_parquet,
+    seal,
+    write_csv,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SEAL = "cmt_search.study_seal"  # a user attribute of the study in Optuna's file
 _AGAIN = "export the study again"
 
 
@@ -23,6 +31,7 @@ class StudyFormat:
     name: str
     what: str  # for people
     file: str
+    beside: tuple[str, ...] = ()  # more that is written with it
     write: "Callable[[Path, pd.DataFrame, Path], None]"  # the run, its table, the new file
     read: "Callable[[Path], pd.DataFrame]"
 
@@ -41,13 +50,13 @@ def export_study(run: Path, *, format: str, folder: Path, force: bool = False) -
 
     def write(staged: Path) -> None:
         how.write(run, table, staged / how.file)
-        if not _settled(how.read(staged / how.file)).equals(_settled(table)):
+        if not how.read(staged / how.file).equals(table):
             raise ExportError(
                 f"{run}: the study as {how.name} reads back differently and was not kept; "
                 "export it when the search has ended, or report this as a bug"
             )
 
-    publish((how.file,), folder=folder, force=force, write=write)
+    publish((how.file, *how.beside), folder=folder, force=force, write=write)
     return folder / how.file
 
 
@@ -69,18 +78,15 @@ def _table(run: Path) -> "pd.DataFrame":
     from cmt_search.analysis import trials_frame
     from cmt_search.search import read_trials
 
-    return trials_frame(read_trials(run))
+    table = trials_frame(read_trials(run))
+    # Whether a process drives the run is no part of the study.
+    return table.assign(state=table["state"].replace("running", "interrupted"))
 
 
-def _settled(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Whether a process drives the run is no part of the study."""
-    return table.assign(state=table["state"].replace("interrupted", "running"))
-
-
-def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
+def _write_optuna(run: Path, table: "pd.DataFrame", file: Path) -> None:
     from cmt_search.search.copying import copy_study
 
-    copy_study(run, to=file)
+    copy_study(run, to=file, notes={_SEAL: dict(seal(table))})
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
@@ -90,9 +96,12 @@ def _read_optuna(file: Path) -> "pd.DataFrame":
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")
     try:
-        return trials_frame(read_copy(file))
+        records, notes = read_copy(file)
+        table = trials_frame(records)
     except CmtSearchError as error:
         raise ExportError(str(error)) from error
+    check_seal(table, notes.get(_SEAL), file=file)
+    return table
 
 
 STUDY_FORMATS: Mapping[str, StudyFormat] = MappingProxyType(
@@ -101,6 +110,7 @@ STUDY_FORMATS: Mapping[str, StudyFormat] = MappingProxyType(
             name="csv",
             what="a row per training",
             file="study.csv",
+            beside=("study.csv-metadata.json",),
             write=write_csv,
             read=read_csv,
         ),

@@ -1,6 +1,9 @@
-"""The table of a study as CSV and Parquet, and what of it can be believed when it comes back."""
+"""The table of a study as CSV and Parquet, sealed so that a change is seen when it comes back."""
 
 import hashlib
+import io
+import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,15 +13,64 @@ from cmt_search.errors import ExportError
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMA = b"cmt_search.study"  # key of Parquet's metadata
+_SCHEMA = b"cmt_search.study"  # keys of Parquet's metadata
 _VERSION = b"1"
-_DIGEST = b"cmt_search.study_sha256"
+_SEAL = b"cmt_search.study_seal"
+_ABOUT = "{}-metadata.json"  # the name that CSV on the Web gives it
+_DATATYPES = {"Int64": "integer", "float64": "double", "boolean": "boolean", "string": "string"}
 _AGAIN = "export the study again"
+Seal = Mapping[str, Any]  # rows: their number; sha256: of each column's values
+
+
+def seal(table: "pd.DataFrame") -> Seal:
+    """What tells by its column whether a table is the one that was exported."""
+    columns = {
+        name: hashlib.sha256(values.to_csv(index=False, header=False).encode()).hexdigest()
+        for name, values in table.items()
+    }
+    return {"rows": len(table), "sha256": columns}
+
+
+def check_seal(table: "pd.DataFrame", told: Any, *, file: Path) -> None:
+    """Refuse a table that was changed since `told` was its seal.
+
+    Raises:
+        ExportError: it was changed; the column is named.
+    """
+    rows = told.get("rows") if isinstance(told, Mapping) else None
+    columns = told.get("sha256") if isinstance(told, Mapping) else None
+    if not isinstance(rows, int) or not isinstance(columns, Mapping):
+        raise ExportError(f"{file}: its seal is missing or broken; {_AGAIN}")
+    if rows != len(table):
+        raise ExportError(f"{file}: has {len(table)} rows, and was written with {rows}; {_AGAIN}")
+    for name, digest in seal(table)["sha256"].items():
+        if columns.get(name) != digest:
+            raise ExportError(
+                f"{file}: column {name} was changed: it has not the digest that it was written "
+                f"with; {_AGAIN}"
+            )
 
 
 def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
-    """Write the rows; what is missing is left empty."""
+    """Write the rows, what is missing left empty, and beside them what the columns are.
+
+    The description is that of CSV on the Web (W3C), with the rows' seal among its notes.
+    """
+    from cmt_search.analysis.frame import COLUMNS
+
     table.to_csv(file, index=False, lineterminator="\n")
+    columns = [
+        {"name": c.name, "datatype": _DATATYPES[c.dtype], "dc:description": c.meaning}
+        for c in COLUMNS
+    ]
+    about = {
+        "@context": "http://www.w3.org/ns/csvw",
+        "url": file.name,
+        "tableSchema": {"columns": columns},
+        "notes": [seal(table)],
+    }
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    file.with_name(_ABOUT.format(file.name)).write_text(text, encoding="utf-8")
 
 
 def read_csv(file: Path) -> "pd.DataFrame":
@@ -39,7 +91,7 @@ def read_csv(file: Path) -> "pd.DataFrame":
         raise ExportError(f"{file}: cannot be read ({error}); {_AGAIN}") from None
     if not text.endswith("\n"):
         raise ExportError(f"{file}: line {len(text.splitlines())} is cut short; {_AGAIN}")
-    rows = list(csv.reader(text.splitlines()))
+    rows = list(csv.reader(io.StringIO(text, newline="")))  # a reason may have several lines
     _check_columns(rows[0] if rows else [], file=file)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(COLUMNS):
@@ -48,7 +100,19 @@ def read_csv(file: Path) -> "pd.DataFrame":
             )
     # Words first, so that what is no number is told by its column.
     words = pd.DataFrame(rows[1:], columns=rows[0], dtype="string").replace("", pd.NA)
-    return _checked(words, file=file)
+    table = _checked(words, file=file)
+    about = file.with_name(_ABOUT.format(file.name))
+    try:
+        told = json.loads(about.read_text(encoding="utf-8"))["notes"][0]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        what = " ".join(str(error).split())
+        raise ExportError(
+            f"{about}: notes cannot be read ({what}), and without them nothing says whether "
+            f"{file.name} is whole; put the file that was written with it there, {_AGAIN}, or use "
+            "pandas.read_csv, which checks nothing"
+        ) from None
+    check_seal(table, told, file=file)
+    return table
 
 
 def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
@@ -60,7 +124,7 @@ def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
     arrow, parquet = _arrow()
     rows = arrow.Table.from_pandas(table, preserve_index=False)
     named = rows.replace_schema_metadata(
-        {**(rows.schema.metadata or {}), _SCHEMA: _VERSION, _DIGEST: _digest(table)}
+        {**(rows.schema.metadata or {}), _SCHEMA: _VERSION, _SEAL: json.dumps(seal(table))}
     )
     parquet.write_table(named, file, write_page_checksum=True)
 
@@ -85,16 +149,12 @@ def read_parquet(file: Path) -> "pd.DataFrame":
         )
     _check_columns(table.column_names, file=file)
     rows = _checked(table.to_pandas(), file=file)
-    if told.get(_DIGEST) != _digest(rows):
-        raise ExportError(
-            f"{file}: metadata {_DIGEST.decode()} is not the digest of its rows: the file was "
-            f"changed; {_AGAIN}"
-        )
+    try:
+        sealed = json.loads(told.get(_SEAL, b""))
+    except ValueError:
+        raise ExportError(f"{file}: metadata {_SEAL.decode()} is missing; {_AGAIN}") from None
+    check_seal(rows, sealed, file=file)
     return rows
-
-
-def _digest(table: "pd.DataFrame") -> bytes:
-    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest().encode()
 
 
 def _arrow() -> tuple[Any, Any]:

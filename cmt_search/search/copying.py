@@ -1,6 +1,6 @@
 """A study as a database of its own, for programs that know Optuna alone, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ from cmt_search.search.storage import _read_only, read_study
 from cmt_search.search.superseding import superseded
 
 
-def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
+def copy_study(
+    run_dir: Path, *, to: Path, notes: Mapping[str, Any], storage: str | None = None
+) -> None:
     """Copy the study of a run, by its own name, into a new SQLite file; the run is only read.
+
+    The notes become user attributes of the copy.
 
     Raises:
         RunError: there is no run, or it has no study yet.
@@ -33,10 +37,12 @@ def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
         _quiet(),
     ):
         optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
+        for key, value in notes.items():
+            new.set_study_user_attr(new.get_study_id_from_name(name), key, value)
 
 
-def read_copy(file: Path) -> tuple[TrialRecord, ...]:
-    """The trials of the one study in a SQLite file, as `read_trials` gives them of a run.
+def read_copy(file: Path) -> tuple[tuple[TrialRecord, ...], Mapping[str, Any]]:
+    """The trials of the one study in a SQLite file, as `read_trials` gives them, and its notes.
 
     Raises:
         RunError: it holds no study, or several, or trials that no search wrote; it is named.
@@ -66,7 +72,7 @@ def read_copy(file: Path) -> tuple[TrialRecord, ...]:
             raise RunError(
                 f"{file}: trial {trial.number}: {error} is missing or broken; copy the study again"
             ) from error
-    return tuple(records)
+    return tuple(records), attributes
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A study as CSV, Parquet and as a database of Optuna's."""
 
 import csv
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from cmt_search.analysis import trials_frame
 from cmt_search.cli import invoke
 from cmt_search.errors import ExportError, RunError
 from cmt_search.export import STUDY_FORMATS, export_study
+from cmt_search.export.study_table import read_csv, write_csv
 from cmt_search.search import read_trials
 from tests.cli.test_mistakes import RULE, evaluator, grows
 
@@ -38,8 +40,10 @@ def test_a_study_comes_back_as_it_was(kind: str, run: Path, tmp_path: Path) -> N
     before = (run / "study.db").read_bytes()
     path = export_study(run, format=kind, folder=tmp_path)
     pd.testing.assert_frame_equal(cmt_search.load_study(path), trials_frame(read_trials(run)))
+    assert path.name == STUDY_FORMATS[kind].file
     assert (run / "study.db").read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == [path.name], "one file, and nothing beside it"
+    expected = {path.name, *STUDY_FORMATS[kind].beside}
+    assert {p.name for p in tmp_path.iterdir()} == expected, "nothing else is left there"
 
 
 def test_optuna_alone_reads_the_copy(run: Path, tmp_path: Path) -> None:
@@ -80,6 +84,9 @@ def set_cell(column: str, value: str) -> Edit:
         (lambda rows: [row.pop(3) for row in rows], r"column replicate is missing"),
         (lambda rows: rows[0].insert(0, "more"), r"column more is unknown or out of order"),
         (lambda rows: rows[2].pop(), r"row 3 has 35 fields, not 36"),
+        (set_cell("top1", "0.123"), r"column top1 was changed"),
+        (set_cell("seconds", "1.0"), r"column seconds was changed"),
+        (lambda rows: rows.pop(), r"has \d+ rows, and was written with \d+"),
     ],
 )
 def test_a_changed_table_is_refused_by_the_column(
@@ -105,13 +112,40 @@ def test_a_truncated_study_is_refused(kind: str, run: Path, tmp_path: Path) -> N
         cmt_search.load_study(path)
 
 
+def test_a_table_whose_description_is_gone_or_broken_is_refused(run: Path, tmp_path: Path) -> None:
+    path = export_study(run, format="csv", folder=tmp_path)
+    about = path.with_name("study.csv-metadata.json")
+    told = json.loads(about.read_text())
+    assert [column["name"] for column in told["tableSchema"]["columns"]] == list(
+        pd.read_csv(path).columns
+    )
+    assert told["url"] == "study.csv"
+    about.write_text(json.dumps({**told, "notes": [{"rows": "many"}]}))
+    with pytest.raises(ExportError, match=r"study\.csv: its seal is missing or broken"):
+        cmt_search.load_study(path)
+    for text in ("{", "[]", "{}"):
+        about.write_text(text)
+        with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*read_csv"):
+            cmt_search.load_study(path)
+    about.unlink()
+    with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*No such file"):
+        cmt_search.load_study(path)
+
+
+def test_words_of_several_lines_come_back(run: Path, tmp_path: Path) -> None:
+    table = trials_frame(read_trials(run))
+    table.loc[0, "reason"] = 'first "line"\nsecond, line\u2028third'
+    write_csv(run, table, tmp_path / "study.csv")
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "study.csv"), table)
+
+
 def test_a_changed_parquet_file_is_refused(run: Path, tmp_path: Path) -> None:
     path = export_study(run, format="parquet", folder=tmp_path)
     table = parquet.read_table(path)
     better = [[0.99, *table["top1"].to_pylist()[1:]]]
     place = table.column_names.index("top1")
     parquet.write_table(table.set_column(place, table.schema.field("top1"), better), path)
-    with pytest.raises(ExportError, match=r"metadata cmt_search\.study_sha256 is not the digest"):
+    with pytest.raises(ExportError, match=r"study\.parquet: column top1 was changed"):
         cmt_search.load_study(path)
     pd.DataFrame({"trial": [1]}).to_parquet(path)
     with pytest.raises(ExportError, match=r"metadata cmt_search\.study=None is not"):
@@ -120,6 +154,18 @@ def test_a_changed_parquet_file_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_a_changed_database_is_refused_by_the_trial(run: Path, tmp_path: Path) -> None:
     path = export_study(run, format="optuna", folder=tmp_path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE study_user_attributes SET value_json = '{}'")
+    connection.close()
+    with pytest.raises(ExportError, match=r"study\.db: its seal is missing or broken"):
+        cmt_search.load_study(path)
+    path = export_study(run, format="optuna", folder=tmp_path, force=True)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM trials WHERE number = 1")
+    connection.close()
+    with pytest.raises(ExportError, match=r"study\.db: has \d+ rows, and was written with \d+"):
+        cmt_search.load_study(path)
+    path = export_study(run, format="optuna", folder=tmp_path, force=True)
     with sqlite3.connect(path) as connection:
         connection.execute(
             "UPDATE trial_user_attributes SET value_json = '\"[{}]\"' WHERE key = 'candidate'"
