@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 _PADDING = 0.06  # of the range, on each side: about what plotly leaves
+_STEPS = {"hv": "H{0}V{1}", "vh": "V{1}H{0}"}  # of plotly's lines, as commands of a path
 _SIZE = 1000  # of the drawing's side in its own units; the page stretches it
 
 
@@ -67,8 +68,8 @@ def _path(trace: Any, places: list[_Place], *, ends: tuple[_Place, _Place]) -> s
     mode = trace.mode or "lines"
     found = ""
     if "lines" in mode and trace.line.color and spots:
-        steps = trace.line.shape == "hv"
-        points = "".join(f"H{x}V{y}" if steps else f"L{x} {y}" for x, y in spots[1:])
+        step = _STEPS.get(trace.line.shape, "L{} {}")
+        points = "".join(step.format(x, y) for x, y in spots[1:])
         start = "M{} {}".format(*spots[0])
         found += f'<path d="{start}{points}" stroke="{escape(trace.line.color)}" stroke-width="2"/>'
     if "markers" in mode and isinstance(trace.marker.color, str):

@@ -33,9 +33,10 @@ def test_what_has_no_place_is_left_out() -> None:
 
 
 def test_lines_keep_their_steps_and_colours() -> None:
-    line = {"color": "#D55E00", "shape": "hv"}
-    html = sketch(figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=line)))
-    assert 'd="M54 946H946V54" stroke="#D55E00"' in html
+    for shape, path in (("hv", "H946V54"), ("vh", "V54H946"), ("linear", "L946 54")):
+        line = {"color": "#D55E00", "shape": shape}
+        html = sketch(figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=line)))
+        assert f'd="M54 946{path}" stroke="#D55E00"' in html
 
 
 def test_bands_and_hidden_traces_are_not_drawn_and_space_is_not_sketched() -> None:
