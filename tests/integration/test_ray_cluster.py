@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, whose cores exist in Ray's books only."""
+"""A search on a Ray cluster of several nodes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,12 +11,9 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.errors import RunError
 from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
-from cmt_search.search.executors.ray_settings import prepare_ray
+from tests.search.clusters import NODES, cluster_here
 from tests.search.lookup import FakeSampler, FakeSpace, LookupEvaluator, read_log
 
-ROOT = Path(__file__).parents[2]
-NODES = 3
-STORE = 80 * 2**20  # bytes of an object store; the least that Ray takes
 SPACE = FakeSpace(trials=12, sampler=FakeSampler(name="random", lattice=1, replicates=1))
 
 
@@ -40,28 +37,14 @@ class OnNode(LookupEvaluator):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    prepare_ray(local=True)
-    import ray
-    from ray.cluster_utils import Cluster
+    with cluster_here() as here:
+        import ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))  # workers must find the evaluator
-        head = {
-            "num_cpus": 1,
-            "object_store_memory": STORE,
-            "include_dashboard": False,
-            # a dead node fails five probes in a row at once; a slow one has ten seconds for each
-            "_system_config": {"health_check_period_ms": 500},
-        }
-        here = Cluster(initialize_head=True, head_node_args=head)
         try:
-            for _ in range(NODES - 1):
-                here.add_node(num_cpus=1, object_store_memory=STORE)
             ray.init(address=here.address, log_to_driver=False)
             yield here
         finally:
             ray.shutdown()
-            here.shutdown()
 
 
 def nodes(log: Path) -> set[str]:

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.search import RunFolder
+from tests.search.clusters import NODES, ROOT, add_node, cluster_here
 from tests.search.lookup import read_log
 
-ROOT = Path(__file__).parents[2]
-NODES = 3
-STORE = 80 * 2**20  # bytes of an object store; the least that Ray takes
 WAIT = 0.25  # seconds of a job
 LONGEST = 0.8  # seconds from a job's end to the fault
 PATIENCE = 120.0  # seconds without a job's end
@@ -87,7 +85,7 @@ class Faults:
     def _node(self) -> None:
         nodes = [node for node in self.cluster.list_all_nodes() if not node.head]
         self.cluster.remove_node(self.chance.choice(nodes), allow_graceful=False)
-        self.cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        add_node(self.cluster)
 
     def finish(self) -> str:
         """Let the search come to its end."""
@@ -99,23 +97,7 @@ class Faults:
 
 def main(folder: str, faults: str, seed: str) -> None:
     """Inject them, one after the other, and let the search finish."""
-    os.environ["PYTHONPATH"] = str(ROOT)  # workers must find the evaluator
-    from cmt_search.search.executors.ray_settings import prepare_ray
-
-    prepare_ray(local=True)
-    from ray.cluster_utils import Cluster
-
-    head = {
-        "num_cpus": 1,
-        "object_store_memory": STORE,
-        "include_dashboard": False,
-        # a dead node fails five probes in a row at once; a slow one has ten seconds for each
-        "_system_config": {"health_check_period_ms": 500},
-    }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(NODES - 1):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    with cluster_here() as cluster:
         search = Faults(
             folder=Path(folder),
             trials=6 + 6 * len(faults),
@@ -126,8 +108,6 @@ def main(folder: str, faults: str, seed: str) -> None:
             if not search.inject(fault):
                 break
         print(json.dumps({"injected": search.injected, "said": search.finish()}))
-    finally:
-        cluster.shutdown()
 
 
 if __name__ == "__main__":
