@@ -76,7 +76,19 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
+def test_slots_share_the_work_and_keep_their_evaluators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cmt_search.search.executors import ray_tune
+
+    monkeypatch.setattr(ray_tune, "_REMEMBERED", 2)
+    forget, held = ray_tune._Return.on_step_end, []
+
+    def note(self: object, iteration: int, trials: list, **others: object) -> None:
+        held.append(len(trials))
+        forget(self, iteration, trials, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ray_tune._Return, "on_step_end", note)
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     outcome = run_search(run, space, LookupFactory(log=log, wait=0.2), executor="ray", slots=2)
@@ -89,6 +101,8 @@ def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
     assert sorted(line[4] for line in lines if line[0] == "made") == sorted(workers)
     assert {t.state for t in read_trials(run.path)} == {"complete"}
     assert not list(run.path.glob(".tune-*"))
+    # Tune holds what runs, what is over since its last step, and `_REMEMBERED` more.
+    assert max(held) <= 7 < outcome.jobs
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -27,6 +27,7 @@ from cmt_search.search.ledger import Ledger
 from cmt_search.search.stop import StopSignal
 
 _CACHE = ".tune-"
+_REMEMBERED = 100  # trials of Tune's, beside those that run
 
 
 class _Feed(Searcher):
@@ -77,6 +78,11 @@ class _Return(tune.Callback):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_others: Any) -> None:  # noqa: ARG002
+        """Let Tune forget what is over: it goes through its list more than once per job."""
+        if len(trials) > _REMEMBERED:
+            trials[:] = [trial for trial in trials if not trial.is_finished()]
 
     def on_trial_start(self, trial: Any, **_others: Any) -> None:
         self._desk.began(trial.trial_id)
