@@ -8,6 +8,9 @@ import plotly.graph_objects as go
 from cmt_search.atomic import write_whole
 from cmt_search.errors import RunError
 
+# For every figure: no button that offers to send it to plotly's cloud, and no advertisement.
+QUIET = {"displaylogo": False, "showSendToCloud": False}
+
 
 def write_page(path: Path, text: str) -> Path:
     """Write a page.
@@ -28,7 +31,8 @@ def write_figures(path: Path, figures: Sequence[go.Figure], *, title: str) -> Pa
         RunError: the file cannot be written.
     """
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)
+        figure.to_html(full_html=False, include_plotlyjs=i == 0, config=QUIET)
+        for i, figure in enumerate(figures)
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
     return write_page(

@@ -26,7 +26,7 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
-from cmt_search.analysis.page import write_page
+from cmt_search.analysis.page import QUIET, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
@@ -130,7 +130,7 @@ def render_report(
 
 
 def _embedded(figure: go.Figure) -> Markup:
-    config = {"displaylogo": False, "displayModeBar": "hover", "responsive": True}
+    config = {**QUIET, "displayModeBar": "hover", "responsive": True}
     html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
     return Markup(html)  # noqa: S704 - plotly escapes the figure's texts
 

@@ -8,6 +8,7 @@ from dash import dcc, html
 from cmt_search.analysis import Analysis, finding
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.metrics import METRICS
+from cmt_search.analysis.page import QUIET
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.front_view import NOTHING_SELECTED, Selection, drawn_front
 from cmt_search.explorer.room import Room
@@ -33,7 +34,7 @@ GRAPHS = (
     *("front", "parallel", "triangle", "curves", "trial-curves"),
     *("progress", "importances", "timeline", "failures"),
 )
-_CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": "hover"}
+_CONFIG: dict[str, Any] = {**QUIET, "displayModeBar": "hover"}
 _CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
 _THEME = (  # before anything is painted
