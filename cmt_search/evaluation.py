@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -77,6 +77,10 @@ class Measurement:
     seed: int
     device: str  # "cpu", or the name of the GPU
     shared_seconds: float = 0.0  # of `seconds`, of epochs taken over from a shorter training
+    # Where and when it came about, which says nothing of the network.
+    worker: str = field(default="", compare=False)  # HOST:PROCESS that trained it, as a search says
+    began: float | None = field(default=None, compare=False)  # seconds since 1970
+    ended: float | None = field(default=None, compare=False)  # likewise
 
     @property
     def spent(self) -> float:

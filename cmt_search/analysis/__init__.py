@@ -15,15 +15,13 @@ from cmt_search.analysis.figure_importances import draw_importances, importances
 from cmt_search.analysis.figure_parallel import ParallelData, draw_parallel, parallel_data
 from cmt_search.analysis.figure_progress import (
     ProgressData,
-    TimelineData,
     draw_failures,
     draw_progress,
-    draw_timeline,
     failures_data,
     progress_data,
-    timeline_data,
 )
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
+from cmt_search.analysis.figure_timeline import TimelineData, draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame

@@ -1,6 +1,5 @@
 """How a search went: what it reached by when, who worked on what, and what failed."""
 
-import heapq
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -15,9 +14,6 @@ from plotly.subplots import make_subplots
 from cmt_search.analysis.figure_style import (
     BLUE,
     GREEN,
-    GREY,
-    ORANGE,
-    SKY,
     VERMILLION,
     ordered_colours,
     styled,
@@ -27,13 +23,6 @@ from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import duration, macs_text
 
 _STEPS = 250  # points of the hypervolume's curve at most
-_STATE_COLOURS = {
-    "complete": BLUE,
-    "pruned": ORANGE,
-    "failed": VERMILLION,
-    "running": SKY,
-    "interrupted": GREY,
-}
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -44,18 +33,6 @@ class ProgressData:
     volume: pd.DataFrame  # trials, hours, value
     best: dict[str, pd.DataFrame]  # by budget, or "all": trials, hours, value (0..1)
     hours: float  # of training in all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TimelineData:
-    """Trials in time; as many lanes as ran at once."""
-
-    spans: pd.DataFrame  # trial, name, state, lane, start, end (hours from the first start)
-
-    @property
-    def lanes(self) -> int:
-        """How many trials ran at once at most."""
-        return int(self.spans["lane"].max()) + 1 if len(self.spans) else 0
 
 
 def progress_data(analysis: Analysis) -> ProgressData:
@@ -128,72 +105,6 @@ def draw_progress(data: ProgressData) -> go.Figure:
         title=_progress_title(data),
         subtitle=f"{duration(3600 * data.hours)} of training; networks at full fidelity only",
         height=560,
-    )
-
-
-def timeline_data(analysis: Analysis) -> TimelineData:
-    """Compute which trials ran when; a trial that goes on ends with the newest time known."""
-    timed = [r for r in analysis.records if r.started is not None and r.rungs]
-    columns = ["trial", "name", "state", "lane", "start", "end"]
-    if not timed:
-        return TimelineData(spans=pd.DataFrame(columns=columns))
-    first = min(r.started or 0.0 for r in timed)
-    newest = max(max(r.ended or 0.0, (r.started or 0.0) + r.seconds) for r in timed)
-    rows, busy, free, lanes = [], list[tuple[float, int]](), list[int](), 0
-    for record in sorted(timed, key=lambda r: r.started or 0.0):
-        start, end = record.started or 0.0, record.ended or newest
-        while busy and busy[0][0] <= start:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        if free:
-            lane = heapq.heappop(free)
-        else:
-            lane, lanes = lanes, lanes + 1
-        heapq.heappush(busy, (end, lane))
-        hours = ((start - first) / 3600, (end - first) / 3600)
-        rows.append((record.number, record.name, record.state, lane, *hours))
-    return TimelineData(spans=pd.DataFrame(rows, columns=columns))
-
-
-def draw_timeline(data: TimelineData) -> go.Figure:
-    """Draw the timeline: a bar per trial, a lane for each that ran at once."""
-    figure = go.Figure()
-    spans = data.spans
-    scale, unit = (1.0, "hours") if len(spans) and spans["end"].max() > 2 else (60.0, "minutes")
-    for state, colour in _STATE_COLOURS.items():
-        rows = spans[spans["state"] == state]
-        if rows.empty:
-            continue
-        figure.add_scatter(
-            x=[
-                x
-                for s, e in zip(scale * rows["start"], scale * rows["end"], strict=True)
-                for x in (s, e, None)
-            ],
-            y=[y for lane in rows["lane"] for y in (lane + 1, lane + 1, None)],
-            text=[
-                t
-                for trial, name in zip(rows["trial"], rows["name"], strict=True)
-                for t in [f"{name} (trial {trial})"] * 3
-            ],
-            mode="lines+markers",
-            marker={"symbol": "line-ns", "size": 9, "line": {"width": 1.5, "color": colour}},
-            line={"color": colour, "width": 7},
-            opacity=0.8,
-            name=f"{state} ({len(rows)})",
-            hovertemplate=f"%{{text}}<br>at %{{x:.2f}} {unit}<extra></extra>",
-        )
-    figure.update_xaxes(title=f"{unit} since the first trial began")
-    figure.update_yaxes(title="trial at once", dtick=max(1, data.lanes // 8), rangemode="tozero")
-    title = (
-        f"At most {_count(data.lanes, 'trial')} ran at once"
-        if data.lanes
-        else "No trial has begun yet"
-    )
-    return styled(
-        figure,
-        title=title,
-        subtitle="A bar per trial, from asking for it to its end",
-        height=min(620, 250 + 22 * max(data.lanes, 1)),
     )
 
 

@@ -18,12 +18,11 @@ from cmt_search.analysis.figure_parallel import draw_parallel, parallel_data
 from cmt_search.analysis.figure_progress import (
     draw_failures,
     draw_progress,
-    draw_timeline,
     failures_data,
     progress_data,
-    timeline_data,
 )
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
+from cmt_search.analysis.figure_timeline import draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.page import QUIET, write_page

@@ -1,11 +1,11 @@
 """A run as the explorer takes it: read, solved, exported, and trained again."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.cli.wiring import analysis_of, space_of
+from cmt_search.cli.trial_variant import commands, trial_variant
+from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
 from cmt_search.errors import RunError
 from cmt_search.search import RunFolder, TrialRecord
 
@@ -42,13 +42,13 @@ def _study(folder: RunFolder, *, name: str) -> "Study":
     largest = space.budget_macs[-1] if rules else 0.0
     return Study(
         name=name,
-        load=lambda: analysis_of(folder.path),
+        load=lambda: analysis_of(folder.path, studies=STUDIES),  # the report's numbers
         stamp=lambda: _stamp(folder),
         parameters=space.parameters(),
         solve=_solver(space) if rules else None,
         macs=(1.2 * cost(space.arch).macs, _BEYOND * largest) if rules else None,
         export=lambda record: _export(folder, record),
-        commands=lambda record: _commands(folder, record),
+        commands=lambda record: commands(folder, record),
     )
 
 
@@ -68,34 +68,8 @@ def _solver(space: "SearchSpace") -> "Callable[[Shares, float], Member]":
 
 
 def _export(folder: RunFolder, record: TrialRecord) -> Path:
-    from cmt_search.export import Source, Variant, export
+    """The same file as `cmt-search export RUN --variant trial-N --format yaml` writes."""
+    from cmt_search.export import Source, export
 
-    rung = record.rungs[-1]
-    variant = Variant(
-        name=f"trial-{record.number}",
-        arch=rung.rung.arch,
-        provenance={
-            "run": folder.info().name,
-            "trial": record.number,
-            "rule": record.name,
-            "proxy_top1": [m.top1 for m in rung.measurements],
-        },
-    )
-    return export(Source(variant=variant), format="yaml", folder=folder.exports, force=True)
-
-
-def _commands(folder: RunFolder, record: TrialRecord) -> tuple[str, ...]:
-    """Commands that train the trial's last network as the run did."""
-    rung = record.rungs[-1]
-    file = folder.exports / f"trial-{record.number}.yaml"
-    seeds = [m.seed for m in rung.measurements] or [0]
-    train = shlex.join(
-        [
-            *("cmt-search", "train", str(file), "--recipe", str(folder.space)),
-            *("--epochs", str(rung.rung.fidelity.epochs), "--seed", str(seeds[0])),
-        ]
-    )
-    variant = ("--variant", f"trial-{record.number}", "--format", "yaml")
-    export = shlex.join(["cmt-search", "export", str(folder.path), *variant])
-    more = (f"# other seeds: {', '.join(map(str, seeds[1:]))}",) if len(seeds) > 1 else ()
-    return (export, train, *more)
+    variant = trial_variant(record, run=folder.path.name)
+    return export(Source(variant=variant), format="yaml", folder=folder.exports)

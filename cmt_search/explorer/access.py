@@ -1,12 +1,12 @@
 """Who may look: everybody on this machine, and elsewhere who has the token."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 
 from dash import Dash
 from flask import Response, abort, redirect, request
 
-COOKIE = "cmt_search_token"
 PARAMETER = "token"
 
 
@@ -17,12 +17,15 @@ def new_token() -> str:
 
 def require_token(app: Dash, token: str) -> None:
     """Answer nobody without the token: it comes in the address once, then in a cookie."""
+    # Browsers share cookies between the ports of a machine: each explorer has one of its own.
+    cookie = f"cmt_search_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
     @app.server.before_request
     def check() -> Response | None:
-        if _is(request.cookies.get(COOKIE), token):
+        known = _is(request.cookies.get(cookie), token)
+        if known and PARAMETER not in request.args:
             return None
-        if not _is(request.args.get(PARAMETER), token):
+        if not known and not _is(request.args.get(PARAMETER), token):
             abort(403, "open the address with ?token=... that `cmt-search inspect` printed")
         rest = "&".join(
             part
@@ -30,7 +33,8 @@ def require_token(app: Dash, token: str) -> None:
             if not part.startswith(f"{PARAMETER}=")
         )
         answer = redirect(request.path + (f"?{rest}" if rest else ""))
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+        # Lax, so that it is kept where the address is followed from another page.
+        answer.set_cookie(cookie, token, httponly=True, samesite="Lax")
         return answer  # type: ignore[return-value]
 
 

@@ -10,6 +10,7 @@ from cmt_search.errors import RunError
 from cmt_search.explorer.access import PARAMETER
 
 LOOPBACK = ("127.0.0.1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -48,7 +49,7 @@ def serve(
         )
         try:
             if on_ready is not None:
-                on_ready(f"http://{host}:{port}/" + (f"?{PARAMETER}={token}" if token else ""))
+                on_ready(_address(host, port) + (f"?{PARAMETER}={token}" if token else ""))
             server.serve_forever()  # returns at Ctrl-C
         finally:
             server.server_close()
@@ -68,6 +69,12 @@ def check_host(host: str, *, port: int = 0, token: str | None = None) -> None:
         f"or use 127.0.0.1 with --port {port}, and from elsewhere "
         f"`ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
     )
+
+
+def _address(host: str, port: int) -> str:
+    """What a browser opens; where all addresses are served, by this machine's name."""
+    name = socket.gethostname() if host in _EVERYWHERE else host
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
 
 
 def _bound(host: str, port: int) -> socket.socket:

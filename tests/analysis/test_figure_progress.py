@@ -1,14 +1,10 @@
-from dataclasses import replace
-
 import pytest
 
 from cmt_search.analysis import (
     analyse,
     draw_progress,
-    draw_timeline,
     failures_data,
     progress_data,
-    timeline_data,
 )
 from tests.analysis.studies import free_study, measurement, record, rung
 
@@ -34,18 +30,6 @@ def test_of_many_trials_the_last_point_is_still_the_fronts() -> None:
     assert data.volume["value"].iloc[-1] == pytest.approx(study.front.hypervolume)
     title = draw_progress(data).layout.title.text
     assert title.startswith("99% of today's hypervolume was there after ")
-
-
-def test_trials_that_ran_at_once_have_lanes_of_their_own() -> None:
-    spans = [(0.0, 10.0), (5.0, 20.0), (10.0, 30.0), (40.0, None)]
-    trials = [
-        replace(trial(i, 100 + i, 0.5), started=start, ended=end)
-        for i, (start, end) in enumerate(spans)
-    ]
-    data = timeline_data(analyse(trials))
-    assert data.spans["lane"].tolist() == [0, 1, 0, 0]
-    assert draw_timeline(data).layout.title.text == "At most 2 trials ran at once"
-    assert 3600 * data.spans["end"].iloc[-1] == pytest.approx(43.0)  # begun, and trained for 3 s
 
 
 def test_failures_are_counted_by_reason_whatever_the_numbers_in_it() -> None:

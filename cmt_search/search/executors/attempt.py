@@ -1,7 +1,11 @@
 """How one job is run, wherever it is. Imports little, because every worker process imports it."""
 
 import errno
+import os
+import socket
+import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from cmt_search.errors import DataError, RunError, SpaceError
@@ -29,9 +33,13 @@ def attempt(
     """
     # An evaluator that never runs out of memory need not know of micro-batches.
     more = {} if job.micro_batch is None else {"micro_batch": job.micro_batch}
+    began = time.time()
     try:
         with at_most(limit):
-            return evaluator(job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder, **more)
+            measured = evaluator(
+                job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder, **more
+            )
+        return replace(measured, worker=_worker(), began=began, ended=time.time())
     except OutOfMemory as failure:
         return Failure(reason=str(failure), kind="memory", micro_batch=failure.micro_batch)
     except TrainingFailed as failure:
@@ -44,6 +52,11 @@ def attempt(
         if folder is not None:
             _check_room(folder, error)
         return Failure(reason=describe(error))
+
+
+def _worker() -> str:
+    """Which of a search's processes this is."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def describe(error: BaseException) -> str:
