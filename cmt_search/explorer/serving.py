@@ -49,7 +49,7 @@ def serve(
         )
         try:
             if on_ready is not None:
-                on_ready(_address(host, port) + (f"?{PARAMETER}={token}" if token else ""))
+                on_ready(address_of(host, port) + (f"?{PARAMETER}={token}" if token else ""))
             server.serve_forever()  # returns at Ctrl-C
         finally:
             server.server_close()
@@ -71,7 +71,7 @@ def check_host(host: str, *, port: int = 0, token: str | None = None) -> None:
     )
 
 
-def _address(host: str, port: int) -> str:
+def address_of(host: str, port: int) -> str:
     """What a browser opens; where all addresses are served, by this machine's name."""
     name = socket.gethostname() if host in _EVERYWHERE else host
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"

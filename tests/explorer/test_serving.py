@@ -12,6 +12,7 @@ from dash import Dash, html
 from cmt_search.analysis import Analysis
 from cmt_search.errors import RunError
 from cmt_search.explorer import Study, create_app, serve
+from cmt_search.explorer.serving import address_of
 
 
 def visited(visit: Callable[[str], list], app: Dash, **options: object) -> list:
@@ -86,7 +87,8 @@ def test_bound_to_every_address_it_asks_for_the_token_and_keeps_it_in_a_cookie(
 
     def visit(url: str) -> list:
         place, _, query = url.partition("?")
-        here = place.replace("0.0.0.0", "127.0.0.1")
+        assert place.startswith(f"http://{socket.gethostname()}:")  # what others can open
+        here = place.replace(socket.gethostname(), "127.0.0.1")
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         return [
             query,
@@ -101,3 +103,33 @@ def test_bound_to_every_address_it_asks_for_the_token_and_keeps_it_in_a_cookie(
         200,
         200,
     ]
+
+
+def test_two_explorers_of_a_machine_keep_their_tokens_apart(analysis: Analysis) -> None:
+    """Browsers share cookies between ports."""
+    jars = []
+    for token in ("one", "other"):
+        app = create_app(Study(name="a run", load=lambda: analysis), token=token)
+        client = app.server.test_client()
+        answer = client.get(f"/?tab=progress&token={token}&x=params")
+        assert (answer.status_code, answer.location) == (302, "/?tab=progress&x=params")
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie  # kept where the address is a link on another page
+        assert client.get("/").status_code == 200
+        # The token leaves the address even where the cookie is known already.
+        assert client.get(f"/?token={token}").location == "/"
+        jars.append(cookie.split("=")[0])
+    assert len(set(jars)) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8050/"),
+        ("fe80::1", "http://[fe80::1]:8050/"),
+        ("0.0.0.0", f"http://{socket.gethostname()}:8050/"),
+    ],
+)
+def test_the_address_is_one_that_a_browser_opens(host: str, address: str) -> None:
+    assert address_of(host, 8050) == address

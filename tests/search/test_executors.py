@@ -70,6 +70,13 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
         assert (outcome.left.trials, outcome.left.jobs) == (0, 0)
         found[executor] = what(read_trials(run.path))
     assert found["ray"] == found["inline"]
+    for executor in found:
+        measured = [
+            m for t in read_trials(tmp_path / executor) for r in t.rungs for m in r.measurements
+        ]
+        assert len({m.worker for m in measured}) >= 1
+        assert all(m.worker.count(":") == 1 for m in measured)
+        assert all(m.began and m.ended and m.began <= m.ended for m in measured)
     failed = [trial for trial in found["ray"] if trial[3] == "failed"]
     assert [trial[1] for trial in failed] == ["depth-only"]
     assert str(failed[0][-1]).startswith("ZeroDivisionError: the lookup broke, in __call__")
