@@ -60,7 +60,7 @@ lock: setup  ## renew requirements.lock
 docs: setup  ## build the site into build/site, the reference from the code
 	$(UV) pip install --quiet --python $(BIN)/python -e .[docs]
 	$(BIN)/python docs/reference_pages.py
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove .venv, caches and the demo's run
 	rm -rf $(VENV) $(RUN) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

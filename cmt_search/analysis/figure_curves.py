@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from cmt_search.analysis.figure_style import GREEN, ordered_colours, styled
+from cmt_search.analysis.figure_style import GREEN, ordered_colours, styled, without_empty_axes
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import macs_text, percent
+from cmt_search.analysis.wording import counted, macs_text, percent
 
 MOST = 400  # lines, of which more cannot be told apart
 _Line = tuple[tuple[int, ...], tuple[float, ...], str]  # epochs, top1, label
@@ -35,13 +35,14 @@ class CurvesData:
     def names(self) -> tuple[str, ...]:
         """A legend entry per group: its budget, and its length where lengths differ."""
         lengths = {group.length for group in self.groups}
-        return tuple(
-            ", ".join(
-                ([] if group.budget is None else [macs_text(group.budget)])
-                + ([f"{group.length} epochs"] if group.budget is None or len(lengths) > 1 else [])
-            )
-            for group in self.groups
-        )
+
+        def name(group: CurveGroup) -> str:
+            length = counted(group.length, "epoch")
+            if group.budget is None:
+                return length
+            return ", ".join([macs_text(group.budget)] + ([length] if len(lengths) > 1 else []))
+
+        return tuple(map(name, self.groups))
 
     @property
     def finals(self) -> tuple[float, ...]:
@@ -108,10 +109,10 @@ def draw_curves(data: CurvesData) -> go.Figure:
     figure.update_xaxes(title="epoch", dtick=1 if last <= 20 else None)
     figure.update_yaxes(title="validation top-1 accuracy (%)")
     count = sum(len(group.labels) for group in data.groups)
-    subtitle = f"{count} trainings, one line each"
+    subtitle = f"{counted(count, 'training')}, one line each" if count else ""
     if count < data.trainings:
         subtitle = f"{count} of {data.trainings} trainings, evenly from the worst to the best"
-    return styled(figure, title=_title(data), subtitle=subtitle)
+    return without_empty_axes(styled(figure, title=_title(data), subtitle=subtitle))
 
 
 def _thinned(trainings: list[_Line], *, part: float) -> list[_Line]:
@@ -140,4 +141,4 @@ def _title(data: CurvesData) -> str:
         return f"Accuracy {'rises' if rising else 'does not always rise'} with the budget: {trail}"
     longest = max(data.groups, key=lambda group: (group.length, group.budget or 0.0))
     final = finals[data.groups.index(longest)]
-    return f"Trainings of {longest.length} epochs end at {percent(final)} on average"
+    return f"Trainings of {counted(longest.length, 'epoch')} end at {percent(final)} on average"

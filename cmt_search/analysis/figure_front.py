@@ -14,6 +14,7 @@ from cmt_search.analysis.figure_style import (
     log_ticks,
     short_macs,
     styled,
+    without_empty_axes,
 )
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.front_overlays import (
@@ -21,6 +22,7 @@ from cmt_search.analysis.front_overlays import (
     add_others,
     add_published,
     add_rules,
+    not_drawn,
 )
 from cmt_search.analysis.front_pen import CATEGORIES, OVERLAYS, FrontLook, Pen
 from cmt_search.analysis.front_values import FrontData, cost_shown, front_data
@@ -57,23 +59,27 @@ def draw_front(data: FrontData, look: FrontLook | None = None) -> go.Figure:
             pen.networks(rows, name=f"{label} ({len(rows)})", colour=colour, size=7, symbol=symbol)
     if "dominated" not in look.hide:
         pen.networks(dominated, name=f"dominated ({len(dominated)})", colour=GREY, size=7)
-    if len(data.metrics) == 2:
+    if pen.flat:
         _add_staircase(pen, on_front)
     pen.networks(on_front, name=f"on the front ({len(on_front)})", colour=BLUE, size=10)
     if "rules" not in look.hide:
         add_rules(pen)
     if "discovered" not in look.hide:
         add_discovered(pen)
-    _add_failed(pen)
+    if "failed" not in look.hide:
+        _add_failed(pen)
+    if "infeasible" not in look.hide:
+        _add_infeasible(pen)
     add_others(pen)
     for overlay in OVERLAYS:
         if overlay in look.overlays:
             add_published(pen, overlay)
     _style_axes(pen)
-    styled(pen.figure, title=_title(data), subtitle=data.hypervolume)
-    if len(data.metrics) == 3:
+    lines = [line for line in (data.hypervolume, not_drawn(pen)) if line]
+    styled(pen.figure, title=_title(data), subtitle="<br>".join(lines))
+    if not pen.flat:
         pen.figure.update_layout(height=680, margin={"l": 10, "r": 10, "b": 10})
-    return pen.figure
+    return without_empty_axes(pen.figure)
 
 
 def front_finding(networks: pd.DataFrame, *, cost: str = "macs") -> str:
@@ -107,7 +113,7 @@ def _add_staircase(pen: Pen, on_front: pd.DataFrame) -> None:
 
 def _add_noise_band(pen: Pen, on_front: pd.DataFrame) -> None:
     data, sd = pen.data, pen.data.noise_sd
-    if sd is None or len(on_front) < 2 or len(data.metrics) == 3 or "band" in pen.look.hide:
+    if sd is None or len(on_front) < 2 or not pen.flat or "band" in pen.look.hide:
         return
     x, y = data.metrics
     spread = f"{points(sd)} points" if y == "top1" else f"{sd:.2g} nats"
@@ -126,31 +132,38 @@ def _add_noise_band(pen: Pen, on_front: pd.DataFrame) -> None:
 
 
 def _add_failed(pen: Pen) -> None:
-    data = pen.data
-    if "failed" in pen.look.hide:
+    data, failed = pen.data, pen.data.failed
+    if failed.empty:
         return
-    if len(data.failed) and len(data.metrics) == 2:
-        x, y = data.metrics
-        table = data.failed.assign(
-            **{name: _edge(data, name) for name in (x, y) if data.failed[name].isna().all()}
-        )
-        pen.points(
-            table,
-            name=f"failed ({len(data.failed)}), no accuracy",
-            marker={"color": BLACK, "symbol": "x-thin", "size": 9, "line": {"width": 2}},
-            customdata=table[["trial", "name", "reason"]].astype(object).to_numpy().tolist(),
-            hovertemplate=(
-                "trial %{customdata[0]} %{customdata[1]}: %{customdata[2]}<extra></extra>"
-            ),
-        )
-    if data.infeasible and len(data.metrics) == 2:
-        pen.figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            name=f"infeasible ({data.infeasible}), no network",
-            marker={"color": BLACK, "symbol": "asterisk", "size": 9, "line": {"width": 2}},
-        )
+    places = {name: failed[name].astype(float).fillna(_edge(data, name)) for name in data.metrics}
+    pen.points(
+        failed.assign(**places),
+        told=("name", "reason"),
+        name=f"failed ({len(failed)}), no accuracy",
+        marker=_cross(pen, flat="x-thin", deep="x"),
+        hovertemplate="%{customdata[2]} %{customdata[0]}: %{customdata[1]}<extra></extra>",
+    )
+
+
+def _add_infeasible(pen: Pen) -> None:
+    """A word in the legend: there is no network that could have a place."""
+    if not pen.data.infeasible:
+        return
+    trace = {
+        **{axis: [None] for axis in ("xy" if pen.flat else "xyz")},
+        "type": "scatter" if pen.flat else "scatter3d",
+        "mode": "markers",
+        "name": f"infeasible ({pen.data.infeasible}), no network",
+        "marker": _cross(pen, flat="asterisk", deep="cross"),
+    }
+    pen.figure.add_trace(trace)
+
+
+def _cross(pen: Pen, *, flat: str, deep: str) -> dict[str, Any]:
+    """A mark for what was not measured; in space plotly has only filled ones."""
+    if pen.flat:
+        return {"color": BLACK, "symbol": flat, "size": 9, "line": {"width": 2, "color": BLACK}}
+    return {"color": BLACK, "symbol": deep, "size": 3}
 
 
 def _edge(data: FrontData, metric: str) -> float:
@@ -199,6 +212,9 @@ def _axis(pen: Pen, axis: str, name: str) -> dict[str, Any]:
 
 def _title(data: FrontData) -> str:
     x, *rest = data.metrics
+    if data.unmeasured:
+        names = " or ".join(METRICS[name].short for name in data.unmeasured)
+        return f"No network has a measured {names} yet"
     if rest == ["top1"] and not MAXIMISED[x]:
         return front_finding(data.networks, cost=x)
     if data.networks.empty:

@@ -52,6 +52,7 @@ def draw_importances(
         orientation="h",
         marker={"color": BLUE},
         text=[percent(part) for _, part in ranked],
+        insidetextfont={"color": "white"},
         hovertemplate="%{y}: %{x:.1f}%<extra></extra>",
     )
     figure.update_xaxes(title="importance (%)", range=[0, 108])

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cmt_search.analysis.figure_style import log_ticks, short_macs, styled
+from cmt_search.analysis.figure_style import log_ticks, short_macs, styled, without_empty_axes
 from cmt_search.analysis.metrics import METRICS, known_metrics
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.trials_table import SHARES, trials_table
+from cmt_search.analysis.wording import counted
 
 Interval = tuple[float, float]
 Ranges = Mapping[str, Sequence[Interval]]  # allowed intervals by axis, as the axis shows them
@@ -94,8 +95,10 @@ def draw_parallel(data: ParallelData, *, ranges: Ranges | None = None) -> go.Fig
     brush = "Drag along an axis to brush it"
     if len(drawn) < len(data.table):
         brush += f"; {len(drawn)} lines are drawn, a brush selects among all trials"
-    styled(figure, title=_title(data), subtitle=brush + missing, height=440)
-    return figure.update_layout(margin={"l": 60, "r": 60, "t": 115, "b": 30})
+    told = brush + missing if len(drawn) else ""
+    styled(figure, title=_title(data), subtitle=told, height=440)
+    figure.update_layout(margin={"l": 60, "r": 60, "t": 115, "b": 30})
+    return without_empty_axes(figure)
 
 
 def brushed(ranges: Ranges, change: Mapping[str, Any], *, axes: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def _title(data: ParallelData) -> str:
     if data.table.empty:
         return "No trial is measured yet"
     each = ", a line each" if len(data.table) <= _MOST else ""
-    return f"{len(data.table)} trials{each}"
+    return counted(len(data.table), "trial") + each
 
 
 def _dimension(

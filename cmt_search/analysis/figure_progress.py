@@ -17,12 +17,14 @@ from cmt_search.analysis.figure_style import (
     VERMILLION,
     ordered_colours,
     styled,
+    without_empty_axes,
 )
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import duration, macs_text
+from cmt_search.analysis.wording import counted, duration, macs_text
 
 _STEPS = 250  # points of the hypervolume's curve at most
+_REASONS = 12  # bars at most
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -100,12 +102,13 @@ def draw_progress(data: ProgressData) -> go.Figure:
     figure.update_xaxes(title="device-hours of training", row=2, col=2)
     figure.update_yaxes(title="hypervolume", row=1, col=1)
     figure.update_yaxes(title="best top-1 so far (%)", row=2, col=1)
-    return styled(
+    styled(
         figure,
         title=_progress_title(data),
         subtitle=f"{duration(3600 * data.hours)} of training; networks at full fidelity only",
         height=560,
     )
+    return without_empty_axes(figure)
 
 
 def failures_data(analysis: Analysis) -> Counter[str]:
@@ -121,7 +124,7 @@ def failures_data(analysis: Analysis) -> Counter[str]:
 
 def draw_failures(counts: Mapping[str, int]) -> go.Figure:
     """Draw the failures by reason."""
-    ranked = sorted(counts.items(), key=lambda item: item[1])[-12:]
+    ranked = sorted(counts.items(), key=lambda item: item[1])[-_REASONS:]
     figure = go.Figure()
     figure.add_bar(
         x=[count for _, count in ranked],
@@ -129,6 +132,7 @@ def draw_failures(counts: Mapping[str, int]) -> go.Figure:
         orientation="h",
         marker={"color": VERMILLION},
         text=[count for _, count in ranked],
+        insidetextfont={"color": "white"},
         hovertext=[reason for reason, _ in ranked],
         hovertemplate="%{hovertext}: %{x}<extra></extra>",
     )
@@ -137,9 +141,15 @@ def draw_failures(counts: Mapping[str, int]) -> go.Figure:
     )
     figure.update_yaxes(automargin=True)
     total = sum(counts.values())
-    trials, reasons = _count(total, "trial"), _count(len(counts), "reason")
+    trials, reasons = counted(total, "trial"), counted(len(counts), "reason")
     title = f"{trials} failed, for {reasons}" if total else "No trial failed"
-    return styled(figure, title=title, height=200 + 34 * max(len(ranked), 1))
+    left = total - sum(count for _, count in ranked)
+    subtitle = (
+        f"The {_REASONS} most frequent reasons; {counted(left, 'trial')} failed for others"
+        if left
+        else ""
+    )
+    return styled(figure, title=title, subtitle=subtitle, height=200 + 34 * max(len(ranked), 1))
 
 
 def _volumes(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
@@ -169,12 +179,8 @@ def _progress_title(data: ProgressData) -> str:
         return "No network is measured at full fidelity yet"
     final = float(data.volume["value"].iloc[-1])
     near = data.volume[data.volume["value"] >= 0.99 * final].iloc[0]
-    total = int(data.volume["trials"].iloc[-1])
-    return f"99% of today's hypervolume was there after {int(near['trials'])} of {total} trials"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    of = counted(int(data.volume["trials"].iloc[-1]), "trial")
+    return f"99% of today's hypervolume was there after {int(near['trials'])} of {of}"
 
 
 def _short(reason: str, *, place: int) -> str:

@@ -44,6 +44,15 @@ def styled(figure: go.Figure, *, title: str, subtitle: str = "", height: int = 5
     return figure
 
 
+def without_empty_axes(figure: go.Figure) -> go.Figure:
+    """Where nothing is drawn yet the title says so, and axes would mean nothing."""
+    for trace in figure.data:
+        if trace.type == "parcoords" or (trace.x is not None and len(trace.x)):
+            return figure
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return figure.update_layout(height=110, showlegend=False)
+
+
 def ordered_colours(count: int) -> list[str]:
     """Colours for `count` ordered things, dark to light, none too pale for white."""
     stops = [0.05 + 0.75 * i / max(count - 1, 1) for i in range(count)]

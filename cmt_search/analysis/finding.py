@@ -2,7 +2,7 @@
 
 from cmt_search.analysis.figure_front import cost_shown, front_finding
 from cmt_search.analysis.study import Analysis, state_counts
-from cmt_search.analysis.wording import duration, headline
+from cmt_search.analysis.wording import counted, duration, headline
 
 
 def finding(analysis: Analysis) -> str:
@@ -19,8 +19,8 @@ def progress(analysis: Analysis) -> str:
     states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
     seconds = sum(record.seconds for record in analysis.records)
     return (
-        f"{len(analysis.records)} trials ({states or 'none yet'}), "
-        f"{len(analysis.front.networks)} networks at full fidelity, "
+        f"{counted(len(analysis.records), 'trial')} ({states or 'none yet'}), "
+        f"{counted(len(analysis.front.networks), 'network')} at full fidelity, "
         f"{duration(seconds)} of training." + _interrupted(analysis)
     )
 

@@ -55,6 +55,8 @@ COLUMNS = (
     Column("seconds", "float64", "wall time of the training"),
     Column("images", "Int64", "validation images"),
     Column("device", "string", "cpu, or the name of the GPU"),
+    Column("worker", "string", "host and process that trained it"),
+    Column("began", "float64", "when the training began, seconds since 1970"),
     Column("reused", "boolean", "answered from an earlier training of this study"),
     Column("reason", "string", "why the trial failed or was pruned"),
 )
@@ -152,5 +154,6 @@ def _rung_columns(record: RungRecord, *, index: int, full: Fidelity | None) -> d
 
 
 def _measured(measurement: Measurement, reused: bool) -> dict[str, Any]:
-    names = ("seed", "top1", "loss", "seconds", "images", "device")
-    return {**{name: getattr(measurement, name) for name in names}, "reused": reused}
+    names = ("seed", "top1", "loss", "seconds", "images", "device", "began")
+    measured = {name: getattr(measurement, name) for name in names}
+    return {**measured, "worker": measurement.worker or None, "reused": reused}

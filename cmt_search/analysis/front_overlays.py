@@ -1,5 +1,8 @@
 """What is laid over a front: rules, the rule that was found, other runs, published backbones."""
 
+from collections.abc import Iterator
+from html import escape
+
 from cmt_search.analysis.figure_style import (
     BLACK,
     PURPLE,
@@ -9,11 +12,16 @@ from cmt_search.analysis.figure_style import (
 )
 from cmt_search.analysis.front_pen import OVERLAYS, Pen
 from cmt_search.analysis.front_values import published
+from cmt_search.analysis.metrics import METRICS
+
+_PREDICTED = ("macs", "top1")  # metrics of the discovered rule
+_PUBLISHED = {"macs", "params", "top1"}  # metrics of the published backbones
+_PLACE = "%{y:.4~g} at %{x:.4~s}<extra></extra>"
 
 
 def add_rules(pen: Pen) -> None:
     """The named rules, a line each from budget to budget."""
-    rules, flat = pen.data.rules, len(pen.data.metrics) == 2
+    rules, flat = pen.data.rules, pen.flat
     looks = rule_looks(list(dict.fromkeys(rules["name"])))
     for name, (colour, symbol) in looks.items():
         rule = rules[rules["name"] == name]
@@ -25,15 +33,14 @@ def add_rules(pen: Pen) -> None:
             marker={"color": colour, "symbol": symbol, "size": 9}
             if flat
             else {"color": colour, "symbol": "square", "size": 5},
-            customdata=[[int(trial)] for trial in rule["trial"]],
-            hovertemplate=f"{name}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
+            hovertemplate=f"{name} (%{{customdata[0]}})<br>{_PLACE}",
         )
 
 
 def add_discovered(pen: Pen) -> None:
     """What the surface predicts for the best rule, with its interval."""
     best = pen.data.best
-    if best.empty or pen.data.metrics != ("macs", "top1"):
+    if best.empty or pen.data.metrics != _PREDICTED:
         return
     values = 100 * best
     pen.figure.add_scatter(
@@ -58,7 +65,7 @@ def add_others(pen: Pen) -> None:
     for i, (name, front) in enumerate(pen.look.others.items()):
         colour = (VERMILLION, PURPLE, *RULE_COLOURS)[i % 9]
         table = front.members.sort_values(pen.data.metrics[0])
-        flat = len(pen.data.metrics) == 2
+        flat = pen.flat
         for part, size, label in (
             (front.networks[~front.networks["on_front"]], 5, f"{name}: dominated"),
             (table, 10, f"{name}: front"),
@@ -67,7 +74,8 @@ def add_others(pen: Pen) -> None:
             if faint and "dominated" in pen.look.hide:
                 continue
             pen.points(
-                part.drop(columns="trial"),  # its trials are another run's
+                part,
+                text="name",
                 mode="markers" if faint or not flat else "lines+markers",
                 name=f"{label} ({len(part)})",
                 opacity=0.35 if faint else 1.0,
@@ -79,20 +87,19 @@ def add_others(pen: Pen) -> None:
                     "size": size if flat else size / 2,
                     "symbol": symbols[i % 5] if flat else "square",
                 },
-                text=part["name"],
-                hovertemplate=f"{name}: %{{text}}<br>%{{y:.4~g}} at %{{x:.4~s}}<extra></extra>",
+                hovertemplate=f"{name}: %{{text}}<br>{_PLACE}",
             )
 
 
 def add_published(pen: Pen, overlay: str) -> None:
     """Published backbones; hollow, because nothing of them was measured here."""
-    if not set(pen.data.metrics) <= {"macs", "params", "top1"}:
+    if not set(pen.data.metrics) <= _PUBLISHED:
         return
     table = published(own=overlay == "published")
     table = table[table[list(pen.data.metrics)].notna().all(axis=1)].sort_values(
         ["family", pen.data.metrics[0]]
     )
-    own, flat = overlay == "published", len(pen.data.metrics) == 2
+    own, flat = overlay == "published", pen.flat
     pen.points(
         table,
         mode="lines+markers+text" if own and flat else "markers",
@@ -103,11 +110,33 @@ def add_published(pen: Pen, overlay: str) -> None:
             "symbol": "star-diamond-open" if flat and own else "square-open",
             "size": (11 if own else 6) if flat else 4,
         },
-        text=table["variant"] if own else None,
+        text="variant" if own else None,
         textposition="top left" if own else None,
-        customdata=table[["family", "variant", "resolution", "note", "source"]].to_numpy().tolist(),
+        told=("family", "variant", "resolution", "note", "source"),
         hovertemplate=(
             "%{customdata[0]} %{customdata[1]}, %{customdata[2]:.0f} px<br>"
             "%{y:.4~g} at %{x:.4~s}<br>%{customdata[3]}<br><i>%{customdata[4]}</i><extra></extra>"
         ),
     )
+
+
+def not_drawn(pen: Pen) -> str:
+    """What was asked for and has no place on these axes, in words; empty: all is there."""
+    reasons = "; ".join(_absent(pen))
+    return f"Not drawn: {reasons}" if reasons else ""
+
+
+def _absent(pen: Pen) -> Iterator[str]:
+    data, look = pen.data, pen.look
+    if not pen.flat and data.noise_sd is not None and "band" not in look.hide:
+        yield "noise band (only in 2-D)"
+    if not pen.flat and data.noise and look.bars:
+        yield "error bars (only in 2-D)"
+    if len(data.best) and data.metrics != _PREDICTED and "discovered" not in look.hide:
+        yield "discovered rule (only as top-1 against MACs)"
+    unknown = [METRICS[name].short for name in data.metrics if name not in _PUBLISHED]
+    for overlay in OVERLAYS:
+        if overlay in look.overlays and unknown:
+            yield f"{OVERLAYS[overlay]} (no {' or '.join(unknown)} known)"
+    for name in look.missing:
+        yield f"run {escape(name)} (it cannot be read)"

@@ -1,20 +1,23 @@
 """What draws the points of a front, and how it is asked to look."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from cmt_search.analysis.front import Front
-from cmt_search.analysis.front_values import FrontData, standard_error
+from cmt_search.analysis.front_values import FrontData, standard_error, with_trials
 from cmt_search.analysis.metrics import METRICS, shown
 
 CATEGORIES = {  # what may be switched off, and its name on the switch
     "dominated": "dominated",
     "stopped": "stopped",
     "failed": "failed",
+    "infeasible": "infeasible",
     "rules": "named rules",
     "discovered": "discovered rule",
     "band": "noise band",
@@ -22,7 +25,9 @@ CATEGORIES = {  # what may be switched off, and its name on the switch
 OVERLAYS = {"published": "CMT, published", "baselines": "other backbones, published"}
 CROWD = 1_000  # points from which on they have no rims, which cost a browser as much again
 MANY = 10_000  # points from which on a browser draws on its graphics card
-_PLACE = ["name", "trial", "resolution", "depths", "widths"]
+_NAMED = 6  # trials of one point whose numbers its hover text holds
+_FADED = 0.12  # opacity
+_SIZES = ("resolution", "depths", "widths")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class FrontLook:
     bars: bool = False  # standard errors of the networks' means
     overlays: Collection[str] = ()  # of OVERLAYS
     others: Mapping[str, Front] = field(default_factory=dict)  # fronts of other runs, by name
+    missing: Collection[str] = ()  # other runs that were asked for, and cannot be read
     selected: Collection[int] | None = None  # trials; the others fade
 
 
@@ -46,49 +52,93 @@ class Pen:
     data: FrontData
     look: FrontLook
 
-    def points(self, table: pd.DataFrame, **style: Any) -> None:
-        """Points of a table that has the metrics, where it has all of them."""
-        names = self.data.metrics
+    @property
+    def flat(self) -> bool:
+        """Whether the figure has two axes."""
+        return len(self.data.metrics) == 2
+
+    def points(
+        self,
+        table: pd.DataFrame,
+        *,
+        name: str,
+        told: Sequence[str] = (),
+        text: str | None = None,
+        **style: Any,
+    ) -> None:
+        """Points of a table that has the metrics, where it has all of them.
+
+        `told` are the columns that hover texts use. A point with `trials` carries them behind those
+        as words and as numbers; it fades where others were selected.
+        """
         # `first` of a group may leave object columns, which hold None rather than NaN.
-        table = table[table[list(names)].notna().all(axis=1)]
-        places = {
-            axis: shown(table, name).to_numpy(dtype=float)
-            for axis, name in zip("xyz", names, strict=False)
-        }
-        faded: dict[str, Any] = {}
-        if self.look.selected is not None and "trial" in table:
-            chosen = set(self.look.selected)
-            picked = [i for i, trial in enumerate(table["trial"]) if trial in chosen]
-            if len(names) == 2:
-                faded = {"selectedpoints": picked, "unselected": {"marker": {"opacity": 0.12}}}
-        kind = "scatter3d" if len(names) == 3 else "scattergl" if len(table) > MANY else "scatter"
-        # Not a trace of plotly's: it would check all points once more when the figure takes it.
-        self.figure.add_trace({"type": kind, "mode": "markers", **places, **style, **faded})
+        table = table[table[list(self.data.metrics)].notna().all(axis=1)]
+        columns = list(told)
+        if "trials" in table:
+            chosen = frozenset(self.look.selected or ())
+            trials = [_in_order(trials, chosen=chosen) for trials in table["trials"]]
+            table = with_trials(table, trials).assign(said=[_said(one) for one in trials])
+            columns += ["said", "trials"]
+        for part, look in self._parts(table, name=name):
+            if columns:
+                look["customdata"] = _cells(part[columns])
+            if text:
+                look["text"] = part[text]
+            self._add(part, {**style, **look})
 
     def networks(
         self, table: pd.DataFrame, *, name: str, colour: str, size: int, symbol: str = "circle"
     ) -> None:
-        """Measured networks, each with its trial."""
+        """Measured networks, each with its trials."""
         table = table[table[list(self.data.metrics)].notna().all(axis=1)]
-        flat = len(self.data.metrics) == 2
         many = len(table) > MANY
         marker: dict[str, Any] = {
             "color": colour,
-            "size": (size if flat else size / 2) - (2 if many else 0),
+            "size": (size if self.flat else size / 2) - (2 if many else 0),
             "line": {"color": "white", "width": 0 if len(table) > CROWD else 1},
             "opacity": 0.6 if many else 1.0,
-            "symbol": symbol if flat or symbol != "triangle-down" else "diamond",
+            "symbol": symbol if self.flat or symbol != "triangle-down" else "diamond",
         }
         if symbol.endswith("open"):
             marker["line"] = {"color": colour, "width": 1.5}
         self.points(
             table,
+            told=("name", *_SIZES),
             name=name,
             marker=marker,
-            customdata=table[_PLACE].to_numpy(dtype=object),
             hovertemplate=_hover(self.data.metrics),
             **self._bars(table),
         )
+
+    def _add(self, table: pd.DataFrame, style: Mapping[str, Any]) -> None:
+        places = {
+            axis: shown(table, name).to_numpy(dtype=float)
+            for axis, name in zip("xyz", self.data.metrics, strict=False)
+        }
+        kind = "scattergl" if len(table) > MANY else "scatter"
+        kind = kind if self.flat else "scatter3d"
+        # Not a trace of plotly's: it would check all points once more when the figure takes it.
+        self.figure.add_trace({"type": kind, "mode": "markers", **places, **style})
+
+    def _parts(
+        self, table: pd.DataFrame, *, name: str
+    ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+        """The points as one trace or two; in space plotly cannot fade a part of a trace."""
+        if self.look.selected is None or "trials" not in table:
+            yield table, {"name": name}
+            return
+        chosen = set(self.look.selected)
+        picked = np.array([not chosen.isdisjoint(t) for t in table["trials"]], dtype=bool)
+        if self.flat:
+            faded = {"selectedpoints": picked.nonzero()[0].tolist()}
+            yield table, {"name": name, **faded, "unselected": {"marker": {"opacity": _FADED}}}
+            return
+        group = {"name": name, "legendgroup": name}
+        if picked.any():
+            yield table[picked], group
+        if not picked.all():
+            alone = not picked.any()  # then the legend's only entry is theirs
+            yield table[~picked], {**group, "opacity": _FADED, "showlegend": alone}
 
     def _bars(self, table: pd.DataFrame) -> dict[str, Any]:
         """Standard errors of the means, where seeds were repeated."""
@@ -103,6 +153,29 @@ class Pen:
         return bars
 
 
+def _in_order(trials: tuple[int, ...], *, chosen: Collection[int]) -> tuple[int, ...]:
+    """A click on a point shows its first trial: let that be one that is selected."""
+    if not chosen or len(trials) == 1:
+        return trials
+    return tuple(sorted(trials, key=lambda trial: trial not in chosen))
+
+
+def _cells(table: pd.DataFrame) -> NDArray[np.object_]:
+    """A table as plotly takes it; a lone trial as a number, which it copies ten times faster."""
+    cells = table.to_numpy(dtype=object)
+    if "trials" in table:
+        cells[:, -1] = [trials[0] if len(trials) == 1 else trials for trials in cells[:, -1]]
+    return cells
+
+
+def _said(trials: Sequence[int]) -> str:
+    """Whose point it is, in words."""
+    if len(trials) == 1:
+        return f"trial {trials[0]}"
+    more = len(trials) - _NAMED
+    return f"trials {', '.join(map(str, trials[:_NAMED]))}" + (f" and {more} more" * (more > 0))
+
+
 def _hover(metrics: tuple[str, ...]) -> str:
     values = ", ".join(
         f"%{{{axis}:.4~s}} {METRICS[name].short}"
@@ -110,5 +183,5 @@ def _hover(metrics: tuple[str, ...]) -> str:
         else f"{METRICS[name].label.split(',')[0]}: %{{{axis}:.4~g}}"
         for axis, name in zip("xyz", metrics, strict=False)
     )
-    sizes = "<br>%{customdata[2]} px, depths %{customdata[3]}, widths %{customdata[4]}"
-    return f"%{{customdata[0]}} (trial %{{customdata[1]}})<br>{values}{sizes}<extra></extra>"
+    sizes = "<br>%{customdata[1]} px, depths %{customdata[2]}, widths %{customdata[3]}"
+    return f"%{{customdata[0]}} (%{{customdata[4]}})<br>{values}{sizes}<extra></extra>"

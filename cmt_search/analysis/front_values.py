@@ -1,6 +1,6 @@
 """What the front figure shows, computed: which networks, in which category, how well known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +17,10 @@ _PLACE = ["trial", "name", "key", "state", "reason", "resolution", "depths", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrontData:
-    """What the front figure shows; values as stored, accuracies in 0..1."""
+    """What the front figure shows; values as stored, accuracies in 0..1.
+
+    Every table of points has `trials`: all whose point it is, first the one that a click shows.
+    """
 
     networks: pd.DataFrame  # full fidelity, seeds averaged; `on_front` tells the front
     unfinished: pd.DataFrame  # the last measurement of trials that no full training has: `state`
@@ -28,6 +31,7 @@ class FrontData:
     noise: dict[str, float]  # SD between seeds, of the metrics that have noise
     hypervolume: str
     metrics: tuple[str, ...] = ("macs", "top1")  # of the axes: x, y and perhaps z
+    unmeasured: tuple[str, ...] = ()  # of `metrics`: those that no trained network has
 
     @property
     def noise_sd(self) -> float | None:
@@ -45,16 +49,18 @@ def front_data(analysis: Analysis, *, metrics: Sequence[str] = ()) -> FrontData:
     front = front_on(analysis, metrics=metrics)
     frame = analysis.frame
     lost = frame[(frame["state"] == "failed") & frame["top1"].isna() & frame["macs"].notna()]
+    trials = _trials_by_network(frame)
     return FrontData(
-        networks=front.networks,
-        unfinished=_unfinished(frame),
-        failed=lost[[*_PLACE, *METRICS]],
+        networks=_with_all_trials(front.networks, trials),
+        unfinished=_with_own_trial(_unfinished(frame)),
+        failed=_with_own_trial(lost[[*_PLACE, *METRICS]]),
         infeasible=int((frame["key"].isna() & (frame["state"] == "failed")).sum()),
-        rules=_named(analysis),
+        rules=_with_all_trials(_named(analysis), trials),
         best=_predicted_best(analysis),
         noise=_noise(analysis),
         hypervolume=_volume(front),
         metrics=metrics,
+        unmeasured=() if len(front.networks) else _unmeasured(frame, metrics),
     )
 
 
@@ -77,7 +83,40 @@ def published(*, own: bool) -> pd.DataFrame:
     return table[(table["family"] == FAMILY) == own].reset_index(drop=True)
 
 
+def _unmeasured(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, ...]:
+    whole = trainings(frame)
+    return tuple(name for name in metrics if len(whole) and whole[name].isna().all())
+
+
+def _trials_by_network(frame: pd.DataFrame) -> dict[str, dict[int, None]]:
+    """The trials that measured a network, by its key: one training may answer several."""
+    seen = frame.loc[frame["top1"].notna(), ["key", "trial"]]
+    found: dict[str, dict[int, None]] = {}  # a set that keeps its order
+    for key, trial in zip(seen["key"].tolist(), seen["trial"].tolist(), strict=True):
+        found.setdefault(key, {})[trial] = None
+    return found
+
+
+def _with_all_trials(
+    table: pd.DataFrame, by_network: Mapping[str, Mapping[int, None]]
+) -> pd.DataFrame:
+    """The networks with all their trials; the one that trained it in full comes first."""
+    firsts = zip(table["key"].tolist(), table["trial"].tolist(), strict=True)
+    return with_trials(table, [tuple({first: None, **by_network[key]}) for key, first in firsts])
+
+
+def _with_own_trial(table: pd.DataFrame) -> pd.DataFrame:
+    return with_trials(table, [(trial,) for trial in table["trial"].tolist()])
+
+
+def with_trials(table: pd.DataFrame, trials: Sequence[tuple[int, ...]]) -> pd.DataFrame:
+    """A table of points with the trials whose points they are."""
+    return table.assign(trials=pd.Series(trials, index=table.index, dtype=object))
+
+
 def _volume(front: Front) -> str:
+    if front.networks.empty:
+        return ""
     reference = ", ".join(
         METRICS[name].text(value)
         for name, value in zip(front.metrics, front.reference, strict=True)
@@ -96,8 +135,8 @@ def _noise(analysis: Analysis) -> dict[str, float]:
 def _unfinished(frame: pd.DataFrame) -> pd.DataFrame:
     """Stopped trials, and those that run: what they showed last, on less than full fidelity."""
     seen = frame[frame["state"].isin(["pruned", "running", "interrupted"]) & frame["top1"].notna()]
-    whole = frame.loc[frame["full_fidelity"].fillna(False) & frame["top1"].notna(), "key"]
-    seen = seen[~seen["key"].isin(whole)]
+    whole = set(frame.loc[frame["full_fidelity"].fillna(False) & frame["top1"].notna(), "key"])
+    seen = seen[~seen["key"].map(whole.__contains__).astype(bool)]  # `isin` takes ten times as long
     last = seen[seen["rung"] == seen.groupby("trial")["rung"].transform("max")]
     grouped = last.groupby("trial", sort=False)
     numbers = grouped[list(METRICS)].mean()

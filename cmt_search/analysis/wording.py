@@ -38,6 +38,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def counted(number: int, what: str) -> str:
+    """So many of them: 1 trial, 2 trials."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def shares_text(shares: Shares) -> str:
     """Shares as a phrase."""
     parts = zip(DIMENSIONS, shares.values, strict=True)

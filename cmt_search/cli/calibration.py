@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cmt_search.atomic import write_whole
-from cmt_search.cli.options import Json, Launch, SpaceArgument, launches
+from cmt_search.cli.options import Json, Launch, Runs, SpaceArgument, launches, run_name
 from cmt_search.errors import CmtSearchError
 
 if TYPE_CHECKING:
@@ -46,15 +46,16 @@ def calibrate(
         bool, typer.Option("--write", help="Write the choice into the space file.")
     ] = False,
     name: Annotated[
-        str | None, typer.Option(help="Name of the calibration; default: the space file's.")
+        str | None,
+        typer.Option(help="Name of the calibration; default: the space file's.", callback=run_name),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
     """Which cheap training predicts the expensive one, how noisy each is, and at which rate."""
     from cmt_search.cli.calibrating import Calibrating
     from cmt_search.cli.calibration_page import as_json, show, write_choice
-    from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.console import print_json, say, say_paths
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
@@ -84,6 +85,7 @@ def calibrate(
     if json:
         print_json(result | {"written": list(told)})
         return
+    say_paths([file])
     show(found, levels=levels)
     for line in (*told, f"calibration: {file}"):
         say(line)

@@ -1,8 +1,12 @@
 """What a command prints: tables and lines for people, JSON for programs."""
 
 import json
+import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,16 +15,48 @@ from rich.table import Table
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
 
-
-def say(text: str = "") -> None:
-    """One line for people, not wrapped, so that paths can be copied."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
-def show_table(rows: Iterable[Mapping[str, object]], *, title: str) -> None:
-    """Rows as a table; the first row's keys are the columns."""
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Within, nothing is printed but results, and those bare."""
+    token = _QUIET.set(quiet)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
+def is_quiet() -> bool:
+    """Whether only results are printed."""
+    return _QUIET.get()
+
+
+def say(text: str = "", *, result: bool = False) -> None:
+    """One line for people, unwrapped, so that paths can be copied; a `result` with --quiet, too."""
+    if result or not is_quiet():
+        Console(soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def say_paths(paths: Iterable[object]) -> None:
+    """The files that a command made, which are all that it prints with --quiet."""
+    if is_quiet():
+        for path in paths:
+            say(str(path), result=True)
+
+
+def show_table(rows: Iterable[Mapping[str, object]], *, title: str, result: bool = False) -> None:
+    """Rows as a table; the first row's keys are the columns.
+
+    With --quiet only a table that is the `result`: a line per row, with tabs between the cells.
+    """
     rows = list(rows)
     if not rows:
+        return
+    if is_quiet():
+        for row in rows if result else ():
+            sys.stdout.write("\t".join(str(cell) for cell in row.values()) + "\n")
         return
     # A pipe has no width of its own: wide enough that nothing is cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -30,6 +66,16 @@ def show_table(rows: Iterable[Mapping[str, object]], *, title: str) -> None:
     for row in rows:
         table.add_row(*(str(cell) for cell in row.values()))
     console.print(table)
+
+
+def command(*words: object) -> str:
+    """A command of ours that a shell takes as it stands, whatever the names of files are."""
+    return shlex.join(("cmt-search", *(_safe(word) for word in words)))
+
+
+def _safe(word: object) -> str:
+    """A path that begins with a dash would be taken for an option."""
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
 def sizes_text(arch: "Arch") -> str:

@@ -66,6 +66,7 @@ def drive(
         RunError: everything fails; or nothing completed, though nothing is left to do; or the
             run's latencies were measured on another machine.
     """
+    from cmt_search.cli.console import command, is_quiet
     from cmt_search.cli.metering import measured_on, metered
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
@@ -74,7 +75,7 @@ def drive(
 
     meters = metered(space, file=folder.measured)
     with (
-        Progress(title=folder.info().name, quiet=quiet) as progress,
+        Progress(title=folder.info().name, quiet=quiet or is_quiet()) as progress,
         tracking(folder, launch.targets, storage=launch.storage, say=progress.warn) as tracker,
     ):
         outcome = run_search(
@@ -87,7 +88,7 @@ def drive(
             retry_failed=retry_failed,
             **launch.options,
         )
-    again = f"`cmt-search resume {folder.path} --retry-failed`"
+    again = f"`{command('resume', folder.path, '--retry-failed')}`"
     if searched is not None:  # a run that `resume` does not know how to go on with
         again = f"another --name, or after removing {folder.path}"
     _check(outcome, folder=folder, again=again)
@@ -96,6 +97,8 @@ def drive(
 
 def _check(outcome: "Outcome", *, folder: "RunFolder", again: str) -> None:
     """Refuse to call a search a success in which nothing completed, though nothing is left."""
+    from cmt_search.cli.console import command
+
     if outcome.gave_up is not None:
         raise RunError(
             f"{folder.path}: no trial completed, and the search gave up: {outcome.gave_up}; mend "
@@ -104,7 +107,7 @@ def _check(outcome: "Outcome", *, folder: "RunFolder", again: str) -> None:
     if not (outcome.complete or outcome.pruned or outcome.left.trials):
         raise RunError(
             f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
-            f"infeasible); `cmt-search status {folder.path}` names the reasons: mend them, and "
+            f"infeasible); `{command('status', folder.path)}` names the reasons: mend them, and "
             f"go on with {again}"
         )
 
@@ -158,6 +161,8 @@ def as_json(outcome: "Outcome", *, folder: "RunFolder") -> dict[str, Any]:
 
 def as_lines(outcome: "Outcome", *, folder: "RunFolder") -> list[str]:
     """How the call ended, for people."""
+    from cmt_search.cli.console import command
+
     lines = [
         f"{folder.path}: {outcome.stopped}; {outcome.complete} trials complete, "
         f"{outcome.pruned} pruned, {outcome.failed} failed, {outcome.infeasible} infeasible; "
@@ -165,5 +170,5 @@ def as_lines(outcome: "Outcome", *, folder: "RunFolder") -> list[str]:
         *(f"note: {note}" for note in outcome.notes),
     ]
     if outcome.left.trials:
-        lines.append(f"{outcome.left.trials} trials are left: cmt-search resume {folder.path}")
+        lines.append(f"{outcome.left.trials} trials are left: {command('resume', folder.path)}")
     return lines

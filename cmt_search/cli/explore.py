@@ -1,5 +1,6 @@
 """report, inspect."""
 
+import sys
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cmt_search.cli.options import Json, RunArgument
+from cmt_search.errors import ExportError
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
@@ -32,7 +34,7 @@ def report(
     --png and --svg need the extra `images` and a Chrome or Chromium.
     """
     from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
-    from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.search import RunFolder
 
@@ -52,6 +54,7 @@ def report(
         written = {"images": [str(image) for image in images]} if images else {}
         print_json({"report": str(path), **written, **summary(analysis)})
         return
+    say_paths([path, *images])
     members = analysis.front.members
     columns = zip(members["name"], members["macs"], members["params"], members["top1"], strict=True)
     show_table(
@@ -95,7 +98,12 @@ def _family_rows(folder: "RunFolder") -> list[dict[str, object]]:
 
     if not folder.family.exists():
         return []
-    members = [(m.name, m.arch, cost(m.arch)) for m in read_family(folder.family)]
+    try:
+        family = read_family(folder.family)
+    except ExportError as error:  # it can be made again, and is no reason to hide the study
+        sys.stderr.write(f"The report leaves out the family: {error}\n")
+        return []
+    members = [(m.name, m.arch, cost(m.arch)) for m in family]
     return [
         {
             "member": name,
@@ -125,7 +133,7 @@ def inspect(
     token is made and printed with the address; traffic is not encrypted, so beyond a trusted
     network prefer ssh -L.
     """
-    from cmt_search.cli.console import say
+    from cmt_search.cli.console import is_quiet, say
     from cmt_search.cli.inspecting import studies_of
     from cmt_search.explorer import create_app, new_token, serve
     from cmt_search.explorer.serving import LOOPBACK
@@ -135,7 +143,8 @@ def inspect(
     app = create_app(*studies, token=token, read_ahead=True)
 
     def ready(url: str) -> None:
-        say(f"{', '.join(study.name for study in studies)}: {url} (Ctrl-C ends)")
+        names = ", ".join(study.name for study in studies)
+        say(url if is_quiet() else f"{names}: {url} (Ctrl-C ends)", result=True)
         if browser:
             webbrowser.open(url)
 

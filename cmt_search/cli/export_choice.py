@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.errors import ExportError
+from cmt_search.cli.export_options import NONE, RETRAIN
+from cmt_search.errors import ExportError, instead, nearest
 from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
     from cmt_search.export import Source, Variant
     from cmt_search.proxy.training import Training
-
-_RETRAIN = "retrain"
 
 
 def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
@@ -28,7 +27,9 @@ def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
     from cmt_search.search import RunFolder
 
     if str(run) in PRESETS and not run.exists():
-        return (_preset(str(run)),)
+        return _named((_preset(str(run)),), name=name)
+    if not run.exists():
+        raise _nothing(run)
     if run.is_file() or (run / "config.json").exists() or (run / "train.json").exists():
         return _named(_in_file(run), name=name)
     folder = RunFolder.open(run)
@@ -42,17 +43,25 @@ def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
 def with_weights(
     variant: "Variant", *, run: Path, weights: str | None, device: str | None, quiet: bool
 ) -> "Source":
-    """The variant with the weights that were asked for, if any.
+    """The variant with the weights that were asked for, or that lie in the file it comes from.
 
     Raises:
         CmtSearchError: there are none of this network, or they cannot be trained here.
     """
-    from cmt_search.export import Source, kept_weights, retrain
+    from cmt_search.export import Source, retrain, source_in, trained_in, weights_of
 
     if weights is None:
+        if trained_in(run):
+            return source_in(run)
+        if (run / "train.json").exists() and not quiet:
+            sys.stderr.write(
+                f"{run}: the training is not at its end, so there are no weights yet\n"
+            )
         return Source(variant=variant)
-    if weights != _RETRAIN:
-        return kept_weights(variant, folder=Path(weights))
+    if weights == NONE:
+        return Source(variant=variant)
+    if weights != RETRAIN:
+        return weights_of(variant, path=Path(weights))
     from cmt_search.cli.wiring import space_of
     from cmt_search.search import RunFolder, read_trials
 
@@ -71,6 +80,18 @@ def with_weights(
         records=read_trials(run),
         device=device,
         on_epoch=None if quiet else tell,
+    )
+
+
+def _nothing(run: Path) -> ExportError:
+    """There is nothing of this name; what may have been meant."""
+    places = (run.parent, Path("runs"))
+    runs = [str(found.parent) for place in places for found in place.glob("*/run.json")]
+    near = nearest(str(run), (*PRESETS, *runs))
+    guess = f"did you mean {near}? Presets" if near else "presets"
+    return ExportError(
+        f"{run} is neither a preset, a run nor a file; {guess} are {', '.join(PRESETS)}; a run is "
+        "a folder that `cmt-search run` made"
     )
 
 
@@ -94,34 +115,16 @@ def _named(
     for variant in variants:
         if variant.name == name:
             return (variant,)
-    known = ", ".join(("all", *(v.name for v in variants), *more))
-    raise ExportError(f"--variant {name!r} is unknown; use {known}")
+    known = ("all", *(v.name for v in variants), *more)
+    raise ExportError(f"--variant {name!r} is unknown; {instead(name, known)}")
 
 
 def _trial(run: Path, *, number: int) -> "Variant":
     """The network on the last rung of a trial."""
-    from cmt_search.export import Variant
+    from cmt_search.cli.trial_variant import trial_variant
     from cmt_search.search import read_trials
 
     records = {record.number: record for record in read_trials(run)}
-    if number not in records or not records[number].rungs:
+    if number not in records:
         raise ExportError(f"trial {number} is not in {run}, which has 0 to {len(records) - 1}")
-    record = records[number]
-    top1 = [m.top1 for m in record.rungs[-1].measurements]
-    return Variant(
-        name=f"trial-{number}",
-        arch=record.rungs[-1].rung.arch,
-        provenance={
-            "run": run.name,
-            "trial": number,
-            "rule": record.name,
-            "shares": _shares(record.shares),
-            "proxy_top1": top1,
-        },
-    )
-
-
-def _shares(shares: tuple[float, float, float] | None) -> dict[str, float] | None:
-    from cmt_search.scaling.shares import DIMENSIONS
-
-    return None if shares is None else dict(zip(DIMENSIONS, shares, strict=True))
+    return trial_variant(records[number], run=run.name)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmt_search.cli.options import Device, Json
+from cmt_search.cli.completing import ALL, exportable, formats_or_all, variants, weights_words
+from cmt_search.cli.options import Device, Json, folder_for
 from cmt_search.errors import ExportError
 
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.export import Source
 
-_ALL = "all"
-_BUILD = "build one: python -c \"import timm, cmt_search.builder; print(timm.create_model('{}'))\""
+_BUILD = "import timm, cmt_search.builder; print(timm.create_model({!r}))"
 # timm's script knows no other packages: this makes our networks known before it starts.
 _STARTER = (
     "import runpy, sys, cmt_search.builder; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
@@ -24,32 +24,58 @@ _STARTER = (
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run; or a preset, or a file to turn.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a run; or a preset, or a file to turn.",
+            autocompletion=exportable,
+        ),
     ],
     variant: Annotated[
-        str, typer.Option(help="A member of the family, trial-N, a preset, or all members.")
-    ] = _ALL,
-    to: Annotated[Path | None, typer.Option(help="Folder; default: exports/ in the run.")] = None,
+        str | None,
+        typer.Option(
+            help="A member of the family, trial-N, a preset, or all members, as by default.",
+            autocompletion=variants,
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder_for("--to"), metavar="PATH", help="Folder; default: exports/ in the run."
+        ),
+    ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", help="Of yaml, timm, hf, onnx, python, or all. Default: timm,yaml."
+            "--format",
+            help="Of yaml, timm, hf, onnx, python, or all. Default: timm,yaml.",
+            autocompletion=formats_or_all,
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="retrain|DIR",
-            help="Train once more as the search did, or take those of `cmt-search train`.",
+            metavar="retrain|none|PATH",
+            help="Train once more as the search did; or go without; or take those of `cmt-search "
+            "train` or of another export. Default: those of the file or folder that is exported.",
+            autocompletion=weights_words,
         ),
     ] = None,
     study: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the study there: csv, parquet, optuna, or all."),
+        typer.Option(
+            parser=folder_for("--study"),
+            metavar="DIR",
+            help="Write the study there, and nothing else: csv, parquet, optuna, or all.",
+        ),
     ] = None,
     register: Annotated[
         Path | None,
-        typer.Option(metavar="PKG_DIR", help="Write a package that registers them with timm."),
+        typer.Option(
+            parser=folder_for("--register"),
+            metavar="PKG_DIR",
+            help="Write a package that registers them with timm.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what differs.")] = False,
     device: Device = None,
@@ -58,22 +84,36 @@ def export(
     """Write variants, or the study, in formats that other programs load.
 
     Every file is built again from what was written and compared (key, params, MACs, logits)
-    before it takes its place. `cmt_search.load` reads each; loading runs no code.
+    before it takes its place. `cmt_search.load` reads each; loading runs no code. Trained weights
+    are never lost: --force does not put a network without any in their place.
     """
-    from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.console import is_quiet, print_json
+    from cmt_search.cli.export_options import check_alone, check_not_lost, wanted_formats
 
     if study is not None:
+        of_networks = {"--variant": variant, "--to": to, "--register": register}
+        check_alone(of_networks | {"--weights": weights, "--device": device})
         paths = _export_study(run, folder=study, formats=formats, force=force)
-        return print_json({"study": paths}) if json else say("  ".join(paths.values()))
-    wanted = _wanted(formats, register=register is not None)
-    _check_keeps(wanted, weights=weights, register=register)
-    sources = _sources(run, variant=variant, weights=weights, device=device, quiet=json)
+        return print_json({"study": paths}) if json else _say_files(paths)
+    wanted = wanted_formats(formats, register=register is not None)
+    sources = _sources(
+        run,
+        wanted,
+        variant=variant or ALL,
+        weights=weights,
+        register=register,
+        device=device,
+        quiet=json or is_quiet(),
+    )
     target = to or _default_folder(run)
+    check_not_lost(sources, wanted, folder=target, register=register)
     written = {
         source.variant.name: _written(source, wanted, folder=target, force=force)
         for source in sources
     }
     result: dict[str, Any] = {"exported": written}
+    if trained := {s.variant.name: s.origin for s in sources if s.weights is not None}:
+        result["weights"] = trained
     if register is not None:
         result["package"] = _package(sources, folder=register, force=force)
     if "timm" in wanted:
@@ -94,66 +134,39 @@ def train_command(arch: "Arch", *, folder: str) -> str:
     return shlex.join([*words, "--data-dir", "IMAGES"])
 
 
-def _wanted(text: str | None, *, register: bool) -> tuple[str, ...]:
-    """The formats of variants; a package alone asks for none.
-
-    Raises:
-        ExportError: one is unknown, or is a study's.
-    """
-    from cmt_search.export import FORMATS, STUDY_FORMATS
-
-    if text is None:
-        return () if register else ("timm", "yaml")
-    names = tuple(FORMATS) if text == _ALL else tuple(part.strip() for part in text.split(","))
-    for name in names:
-        if name in STUDY_FORMATS:
-            raise ExportError(f"--format {name!r} is of a study; add --study DIR")
-        if name not in FORMATS:
-            raise ExportError(f"--format {name!r} is unknown; use {', '.join(FORMATS)} or all")
-    return names
-
-
-def _check_keeps(wanted: Sequence[str], *, weights: str | None, register: Path | None) -> None:
-    """Refuse weights that nothing would keep, before hours go into them."""
-    from cmt_search.export import FORMATS
-
-    if weights and register is None and not any(FORMATS[name].keeps_weights for name in wanted):
-        keep = ", ".join(name for name, how in FORMATS.items() if how.keeps_weights)
-        raise ExportError(f"--weights: {', '.join(wanted)} keeps none; add one of {keep}")
-
-
 def _export_study(
     run: Path, *, folder: Path, formats: str | None, force: bool
 ) -> Mapping[str, str]:
-    from cmt_search.export import STUDY_FORMATS, export_study
+    from cmt_search.cli.export_options import study_formats
+    from cmt_search.export import export_study
 
-    asked = formats or _ALL
-    names = list(STUDY_FORMATS) if asked == _ALL else [part.strip() for part in asked.split(",")]
-    for name in names:
-        if name not in STUDY_FORMATS:
-            raise ExportError(
-                f"--format {name!r} is no format of a study; use {', '.join(STUDY_FORMATS)} or all"
-            )
+    names = study_formats(formats)
     return {name: str(export_study(run, format=name, folder=folder, force=force)) for name in names}
 
 
 def _sources(
-    run: Path, *, variant: str, weights: str | None, device: str | None, quiet: bool
+    run: Path,
+    wanted: Sequence[str],
+    *,
+    variant: str,
+    weights: str | None,
+    register: Path | None,
+    device: str | None,
+    quiet: bool,
 ) -> "list[Source]":
-    from cmt_search.cli.console import say
+    """The variants with their weights, as far as what is wanted holds any."""
     from cmt_search.cli.export_choice import variants_of, with_weights
+    from cmt_search.cli.export_options import NONE, RETRAIN, check_weights, keeps_weights
 
+    check_weights(weights, wanted=wanted, register=register)
     chosen = variants_of(run, name=variant)
-    if weights is not None and weights != "retrain" and len(chosen) > 1:
+    if weights not in (None, NONE, RETRAIN) and len(chosen) > 1:
         names = ", ".join(found.name for found in chosen)
         raise ExportError(f"--weights {weights} is one training; name its --variant, of {names}")
-    sources = []
-    for found in chosen:
-        source = with_weights(found, run=run, weights=weights, device=device, quiet=quiet)
-        if weights is not None and not quiet:
-            say(f"{found.name}: {source.origin}")
-        sources.append(source)
-    return sources
+    asked = weights if keeps_weights(wanted, register=register) else NONE
+    return [
+        with_weights(found, run=run, weights=asked, device=device, quiet=quiet) for found in chosen
+    ]
 
 
 def _written(
@@ -179,15 +192,29 @@ def _default_folder(run: Path) -> Path:
     return RunFolder(run).exports if run.is_dir() else Path("exports")
 
 
-def _show(result: Mapping[str, Any], *, sources: "Sequence[Source]") -> None:
-    from cmt_search.cli.console import say
+def _say_files(paths: Mapping[str, str]) -> None:
+    from cmt_search.cli.console import say, say_paths
 
+    say("  ".join(shlex.quote(path) for path in paths.values()))
+    say_paths(paths.values())
+
+
+def _show(result: Mapping[str, Any], *, sources: "Sequence[Source]") -> None:
+    from cmt_search.cli.console import say, say_paths
+
+    for name, origin in result.get("weights", {}).items():
+        say(f"{name}: {origin}")
     for paths in result["exported"].values():
         if paths:
-            say("  ".join(paths.values()))
+            _say_files(paths)
     if package := result.get("package"):
-        say(f"{package['folder']}: pip install it, import it, and timm knows {package['names']}")
+        say_paths([package["folder"]])
+        say(
+            f"{shlex.quote(package['folder'])}: pip install it, import it, and timm knows "
+            f"{', '.join(package['names'])}"
+        )
     if command := result.get("train"):
         folder = result["exported"][sources[-1].variant.name]["timm"]
-        say(_BUILD.format(f"local-dir:{folder}"))
+        build = shlex.join(["python", "-c", _BUILD.format(f"local-dir:{folder}")])
+        say(f"build one: {build}")
         say(f"train it with timm's train.py: {command}")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.completing import bases, rules, rules_list
 from cmt_search.cli.family_choice import OWN_BASE
+from cmt_search.cli.keeping import aside
 from cmt_search.cli.options import Json, RunArgument, Storage, macs_of
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS
@@ -24,17 +26,26 @@ def family(
     run: RunArgument,
     budgets: Annotated[str, typer.Option(help="MACs, as 0.64G,1.5G.")] = _PAPER_BUDGETS,
     base: Annotated[
-        str, typer.Option(help="Preset that the rule scales, or `run`: the search's own base.")
+        str,
+        typer.Option(
+            help="Preset that the rule scales, or `run`: the search's own base.",
+            autocompletion=bases,
+        ),
     ] = "cmt_s",
     rule: Annotated[
         str,
         typer.Option(
             help="best, a rule by its name, or least-activations, least-params: "
-            "of the rules not told from the best, the one that is cheapest so."
+            "of the rules not told from the best, the one that is cheapest so.",
+            autocompletion=rules,
         ),
     ] = "best",
     beside: Annotated[
-        str, typer.Option(help="Rules to solve at the same budgets, by name; none for none.")
+        str,
+        typer.Option(
+            help="Rules to solve at the same budgets, by name; none for none.",
+            autocompletion=rules_list,
+        ),
     ] = "cmt-paper",
     names: Annotated[
         str | None,
@@ -48,9 +59,10 @@ def family(
 ) -> None:
     """Solve the family of the best rule at any budgets, beside others and the paper's variants.
 
-    Around the search's own base, its caps on params and activations hold.
+    Around the search's own base, its caps on params and activations hold. Another family that lies
+    in the run is kept beside it, as family.yaml.1, .2 and so on.
     """
-    from cmt_search.cli.console import print_json, say, show_table
+    from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.cli.family_choice import chosen_rule
     from cmt_search.cli.family_page import family_rows, slug, write_family_page
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
@@ -72,14 +84,16 @@ def family(
     if not own.members:
         raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
     evidence = _evidence(analysis, run=folder.info().name)
-    path = write_family(
-        own,
-        path=folder.family,
-        names={macs: f"{slug(rule)}-{label}" for macs, label in asked.items()},
-        evidence=evidence,
-        missing=missing,
-        beside=families[1:],
-    )
+    with aside(folder.family) as before:
+        path = write_family(
+            own,
+            path=folder.family,
+            names={macs: f"{slug(rule)}-{label}" for macs, label in asked.items()},
+            evidence=evidence,
+            missing=missing,
+            beside=families[1:],
+        )
+    earlier = before if before is not None and before.exists() else None
     published = base != OWN_BASE
     page = write_family_page(
         plot or folder.path / "family.html",
@@ -90,9 +104,11 @@ def family(
     if json:
         others = [_whole(one, labels=asked) for one in families[1:]]
         files = {"family": str(path), "figures": str(page)}
+        files |= {"earlier": str(earlier)} if earlier else {}
         told = {"missing": missing, "evidence": evidence, "beside": others}
         print_json({**files, **_whole(own, labels=asked), **told})
         return
+    say_paths([path, page])
     show_table(
         family_rows(families, names=asked, published=published),
         title=f"Family of rule {rule} around {base}; off: budget, and asked shares (RMS)",
@@ -101,6 +117,8 @@ def family(
         say("caps.latency_ms is not checked here: `cmt-search profile --latency` measures a member")
     for line in (*_refusals(solved), *evidence["says"], f"family: {path}", f"figures: {page}"):
         say(line)
+    if earlier:
+        say(f"the family that lay there before: {earlier}")
 
 
 def _refusals(solved: "dict[str, tuple[Family, dict[str, str]]]") -> list[str]:

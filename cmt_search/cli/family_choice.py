@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from cmt_search.errors import AnalysisError, BudgetError, SpaceError
+from cmt_search.errors import AnalysisError, BudgetError, SpaceError, instead
 from cmt_search.presets import PRESETS
 from cmt_search.scaling.shares import DIMENSIONS
 
@@ -29,7 +29,7 @@ def chosen_rule(
     from cmt_search.scaling import ScalingRule
 
     if base != OWN_BASE and base not in PRESETS:
-        raise SpaceError(f"--base {base!r} is unknown; use run, {', '.join(PRESETS)}")
+        raise SpaceError(f"--base {base!r} is unknown; {instead(base, (OWN_BASE, *PRESETS))}")
     network = space.arch if base == OWN_BASE else PRESETS[base]
     shares = _shares(name, base=network, analysis=analysis, space=space)
     if base == OWN_BASE:
@@ -54,8 +54,11 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
     except BudgetError:
         least = (f"least-{name}" for name in _CRITERIA)
         known = dict.fromkeys(("best", *least, *analysis.named, *CATALOGUE, "dwr(alpha)"))
-        why = "varies with the budget and has no shares" if rule == "tinynet" else "is unknown"
-        raise AnalysisError(f"rule {rule!r} {why}; use {', '.join(known)}") from None
+        if rule == "tinynet":
+            why = f"varies with the budget and has no shares; use {', '.join(known)}"
+        else:
+            why = f"is unknown; {instead(rule, known)}"
+        raise AnalysisError(f"rule {rule!r} {why}") from None
 
 
 def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":

@@ -12,9 +12,11 @@ from cmt_search.cli.options import (
     Json,
     Launch,
     RunArgument,
+    Runs,
     SpaceArgument,
     Trials,
     launches,
+    run_name,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +29,10 @@ def run(
     space: SpaceArgument,
     launch: Launch,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run; default: the space file's.")
+        str | None,
+        typer.Option(help="Name of the run; default: the space file's.", callback=run_name),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     trials: Trials = None,
     dry_run: Annotated[
         bool,
@@ -117,7 +120,7 @@ def validate(
     if json:
         print_json(planned | {"power": found, "seconds_per_seed": seconds})
         return
-    show_table(planned["candidates"], title="Candidates")
+    show_table(planned["candidates"], title="Candidates", result=True)
     for name, reason in planned["infeasible"].items():
         say(f"left out: {name}: {reason}")
     say(
@@ -141,7 +144,7 @@ def _search(
     trials: int | None,
     retry_failed: bool = False,
 ) -> None:
-    from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.console import print_json, say, say_paths
 
     outcome = drive(
         folder, space, launch=launch, trials=trials, retry_failed=retry_failed, quiet=json
@@ -149,5 +152,6 @@ def _search(
     if json:
         print_json(as_json(outcome, folder=folder))
         return
+    say_paths([folder.path])
     for line in as_lines(outcome, folder=folder):
         say(line)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from cmt_search.cli import (
     status,
     training,
 )
+from cmt_search.cli.console import quietly
 from cmt_search.errors import CmtSearchError
 
 _HELP = (
@@ -27,7 +29,23 @@ _HELP = (
 )
 
 
+_ANYWHERE = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}  # before a command or after it
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print errors and the bare result, and nothing else.")
+]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"cmt-search {version('cmt-search')}\n")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+]
 
 
 def build_app() -> typer.Typer:
@@ -41,8 +59,8 @@ def build_app() -> typer.Typer:
     )
 
     @app.callback()
-    def options(debug: Debug = False) -> None:
-        del debug  # `invoke` looks at it
+    def options(debug: Debug = False, quiet: Quiet = False, version: Version = False) -> None:
+        del debug, quiet, version  # `invoke` looks at them, wherever they stand
 
     for command in (
         launch.run,
@@ -67,10 +85,12 @@ def build_app() -> typer.Typer:
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; bugs are raised."""
+    words, asked = _taken_out(arguments)
     try:
-        result = build_app()(list(arguments), standalone_mode=False)
+        with quietly("quiet" in asked):
+            result = build_app()(words, standalone_mode=False)
     except CmtSearchError as error:
-        if "--debug" in arguments[:1]:
+        if "debug" in asked:
             raise
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -84,6 +104,17 @@ def invoke(arguments: Sequence[str]) -> int:
             return 2
         raise
     return result if isinstance(result, int) else 0
+
+
+def _taken_out(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
+    """The words without the options that every command takes, and those of them that stand there.
+
+    What follows `--` is no option.
+    """
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    own = [word for word in words[:end] if word not in _ANYWHERE]
+    return own + words[end:], {_ANYWHERE[word] for word in words[:end] if word in _ANYWHERE}
 
 
 def main() -> None:

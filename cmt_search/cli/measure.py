@@ -39,7 +39,7 @@ def confirm(
     best, predicted, naive), or null and the reason in no_extrapolation.
     """
     from cmt_search.cli.confirming import compared, rules_in_question, show_compared
-    from cmt_search.cli.console import print_json
+    from cmt_search.cli.console import print_json, say_paths
     from cmt_search.cli.wiring import analysis_of, space_of
     from cmt_search.search import RunFolder, read_trials
     from cmt_search.space import confirmation_space
@@ -63,6 +63,7 @@ def confirm(
     if json:
         print_json(result)
         return
+    say_paths([path])
     show_compared(result, path=path)
 
 

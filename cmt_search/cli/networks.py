@@ -1,10 +1,9 @@
 """Networks by what a user calls them: a preset's name, or a path."""
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.errors import ArchError
+from cmt_search.errors import ArchError, nearest
 from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -21,12 +20,12 @@ def network_of(text: str) -> "Arch":
     if text in PRESETS:
         return PRESETS[text]
     if not Path(text).exists() and not Path(text).suffix:
-        near = difflib.get_close_matches(text, PRESETS, n=1)
-        guess = f"did you mean {near[0]}? Presets" if near else "presets"
+        near = nearest(text, PRESETS)
+        guess = f"did you mean {near}? Presets" if near else "presets"
         raise ArchError(
             f"{text} is neither a preset nor a file; {guess} are {', '.join(PRESETS)}; a file is "
             "what `cmt-search export` wrote"
         )
-    from cmt_search.export import load
+    from cmt_search.export import load_variant
 
-    return load(text)
+    return load_variant(Path(text)).arch

@@ -1,26 +1,38 @@
 """new: a space file to start from, with comments, from a few answers."""
 
-import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 
-from cmt_search.errors import SpaceError
+from cmt_search.cli.completing import beginning
+from cmt_search.cli.new_text import KINDS, space_text
+from cmt_search.cli.options import Json
+from cmt_search.errors import CmtSearchError, SpaceError, instead
 
+T = TypeVar("T")
 _SOURCES = ("fashion-mnist-10k", "fashion-mnist", "cifar10", "folder")
 _SIDES = {"fashion-mnist-10k": 28, "fashion-mnist": 28, "cifar10": 32}
-_KINDS = ("rule", "pareto")
 
 
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="Space file to write.")],
     kind: Annotated[
-        str | None, typer.Option(help="rule: scaling rules; pareto: accuracy against cost.")
+        str | None,
+        typer.Option(
+            help="rule: scaling rules; shape: the best shape at each budget; pareto: accuracy "
+            "against cost.",
+            autocompletion=beginning(lambda: KINDS),
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="fashion-mnist-10k, fashion-mnist, cifar10 or folder.")
+        str | None,
+        typer.Option(
+            help="fashion-mnist-10k, fashion-mnist, cifar10 or folder.",
+            autocompletion=beginning(lambda: _SOURCES),
+        ),
     ] = None,
     root: Annotated[str | None, typer.Option(help="Where the images lie.")] = None,
     size: Annotated[
@@ -31,55 +43,142 @@ def new(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of a training.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    json: Json = False,
 ) -> None:
-    """Write a commented space file from a few questions, or from the options that answer them."""
-    from cmt_search.cli.console import say
+    """Write a commented space file from a few questions, or from the options that answer them.
+
+    --json prints file, kind, dataset, root, side, classes and epochs.
+    """
+    from cmt_search.cli.console import command, print_json, say, say_paths
     from cmt_search.space import parse_space
 
-    if file.exists() and not force:
-        raise SpaceError(f"{file} exists; give another name, or --force to overwrite it")
-    kind = _answer(kind, "What to search, rule or pareto?", default="rule", option="--kind")
-    _one_of(kind, _KINDS, option="--kind")
-    dataset = _answer(dataset, "Which images?", default=_SOURCES[0], option="--dataset")
-    _one_of(dataset, _SOURCES, option="--dataset")
-    if dataset != _SOURCES[0]:
-        root = _answer(root, "Where do they lie?", default=f"data/{dataset}", option="--root")
-    if dataset == "folder":
-        size = int(_answer(size, "Pixels per side?", default=64, option="--size"))
-    usual = 1 if dataset == _SOURCES[0] else 30
-    epochs = int(_answer(epochs, "Epochs of a training?", default=usual, option="--epochs"))
-    text = _text(
-        file.name,
+    _check_free(file, force=force)
+    kind = _answer(
+        kind,
+        f"What to search: {', '.join(KINDS)}?",
+        default=KINDS[0],
+        option="--kind",
+        read=lambda text: _one_of(text, KINDS, option="--kind"),
+    )
+    dataset = _answer(
+        dataset,
+        f"Which images: {', '.join(_SOURCES)}?",
+        default=_SOURCES[0],
+        option="--dataset",
+        read=lambda text: _one_of(text, _SOURCES, option="--dataset"),
+    )
+    place = _place(dataset, root=root, size=size, classes=classes)
+    epochs = _answer(
+        epochs,
+        "Epochs of a training?",
+        default=1 if dataset == _SOURCES[0] else 30,
+        option="--epochs",
+        read=lambda text: _whole(text, least=1, option="--epochs"),
+    )
+    root, side, classes = place
+    answers = {"kind": kind, "dataset": dataset, "root": root, "side": side}
+    answers |= {"classes": classes, "epochs": epochs}
+    text = space_text(
+        Path(file.name),
         kind=kind,
         dataset=dataset,
         root=root,
-        side=size or _SIDES[dataset],
-        classes=classes or (_counted(root) if dataset == "folder" else 10),
+        side=side,
+        classes=classes,
         epochs=epochs,
     )
     parse_space(text, source=str(file))  # whatever was answered, what is written is valid
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-    say(f"{file}: written; look at it, then: cmt-search validate {file}")
+    _write(file, text)
+    if json:
+        print_json({"file": str(file), **answers})
+        return
+    say_paths([file])
+    say(f"{file}: written; look at it, then: {command('validate', file)}")
 
 
-def _answer(given: Any, question: str, *, default: Any, option: str) -> Any:
-    """What was given, or what a person at a terminal answers, or the default."""
+def _check_free(file: Path, *, force: bool) -> None:
+    """Refuse what cannot or must not be written, before anything is asked."""
+    if file.is_dir():
+        raise SpaceError(f"{file} is a folder; give the name of a file, such as {file / 'my.yaml'}")
+    if file.exists() and not force:
+        raise SpaceError(f"{file} exists; give another name, or --force to overwrite it")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpaceError(f"{file} cannot be written ({error}); choose another place") from None
+
+
+def _answer(
+    given: T | None, question: str, *, default: T, option: str, read: Callable[[str], T]
+) -> T:
+    """What was given, or what a person at a terminal answers, or the default.
+
+    An answer that will not do is asked for again.
+    """
+
+    def check(text: str) -> T:
+        try:
+            return read(text)
+        except CmtSearchError as error:
+            raise typer.BadParameter(str(error)) from None
+
     if given is not None:
-        return given
+        return read(str(given))
     if not sys.stdin.isatty():
-        return default
-    return typer.prompt(f"{question} ({option})", default=default, err=True)
+        return read(str(default))
+    answer: T = typer.prompt(
+        f"{question} ({option})", default=str(default), err=True, value_proc=check
+    )
+    return answer
 
 
-def _one_of(value: str, known: tuple[str, ...], *, option: str) -> None:
+def _place(
+    dataset: str, *, root: str | None, size: int | None, classes: int | None
+) -> tuple[str | None, int, int]:
+    """Where the images lie, how large they are, and how many classes they have."""
+    if dataset == _SOURCES[0]:
+        return root, size or _SIDES[dataset], classes or 10
+    folder = dataset == "folder"
+
+    def read(text: str) -> str:
+        if folder and classes is None:
+            _counted(text)
+        return text
+
+    root = _answer(
+        root, "Where do they lie?", default=f"data/{dataset}", option="--root", read=read
+    )
+    if not folder:
+        return root, size or _SIDES[dataset], classes or 10
+    size = _answer(
+        size,
+        "Pixels per side?",
+        default=64,
+        option="--size",
+        read=lambda text: _whole(text, least=4, option="--size"),
+    )
+    return root, size, classes or _counted(root)
+
+
+def _one_of(value: str, known: tuple[str, ...], *, option: str) -> str:
     if value not in known:
-        raise SpaceError(f"{option} {value!r} is unknown; use {', '.join(known)}")
+        raise SpaceError(f"{option} {value!r} is unknown; {instead(value, known)}")
+    return value
 
 
-def _counted(root: str | None) -> int:
+def _whole(text: str, *, least: int, option: str) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise SpaceError(f"{option} {text!r} is impossible; write a whole number from {least} on")
+    return int(text)
+
+
+def _counted(root: str) -> int:
     """Classes of a folder of images, one folder each."""
-    train = Path(root or "") / "train"
+    train = Path(root) / "train"
     found = sum(1 for path in train.iterdir() if path.is_dir()) if train.is_dir() else 0
     if found < 2:
         raise SpaceError(
@@ -87,61 +186,3 @@ def _counted(root: str | None) -> int:
             "many there will be with --classes"
         )
     return found
-
-
-def _text(
-    name: str, *, kind: str, dataset: str, root: str | None, side: int, classes: int, epochs: int
-) -> str:
-    base = "cmt_pico" if side <= 28 else "cmt_nano" if side <= 48 else "cmt_micro"
-    start = side // 4 * 2  # half of what the images have, even: so resolution can add information
-    grey = dataset.startswith("fashion")
-    network = f"preset: {base}, resolution: {start}"
-    network += ", in_chans: 1" * grey + f", num_classes: {classes}" * (classes != 10)
-    images = f"name: {dataset}" + f", root: {json.dumps(root)}" * (root is not None)
-    images += f", size: {side}" * (dataset == "folder")
-    head = f"""\
-# What:       {_WHAT[kind]}
-# Images:     {dataset}, {side} px
-# Command:    cmt-search validate {name}    what it would train, and what it could find out
-#             cmt-search calibrate {name}   whether so short a training ranks networks
-#             cmt-search run {name}
-
-kind: {kind}
-# The network that grows. Half of the images' side leaves resolution something to add.
-base: {{{network}}}
-"""
-    proxy = f"""\
-proxy:
-  dataset: {{{images}}}
-  epochs: {epochs}  # of each training
-  recipe: {{batch: {64 if epochs < 5 else 256}, lr: 0.004}}
-"""
-    return head + (_RULE if kind == "rule" else _PARETO).format(side=side, start=start) + proxy
-
-
-_WHAT = {
-    "rule": "which rule should depth, width and resolution grow by?",
-    "pareto": "which networks are best at their cost?",
-}
-_RULE = """\
-knobs:
-  resolution: {{step: 2, max: {side}}}  # beyond the images' own side, pixels are interpolated
-# Rules are compared at these multiples of the base's MACs; below 3 they hardly differ.
-budgets: {{times_base: [3, 6, 12]}}
-tolerance: 0.02  # of the MACs; small networks come in coarse steps
-sampler:
-  name: design  # a lattice over the triangle, and the named rules
-  lattice: 3  # more steps, more rules
-  replicates: 4  # of the centroid and the paper's rule: they tell the noise
-seeds: 2  # trainings of each network; `validate` says how many a difference needs
-"""
-_PARETO = """\
-knobs:  # what is sampled; what is left out stays the base's
-  depth: {{min: 4, max: 24}}  # blocks in all
-  width: {{min: 8, max: 32, log: true}}  # channels of the first stage
-  resolution: {{min: {start}, max: {side}, step: 2}}
-  stage_ratio: {{min: 0.3, max: 0.8}}  # of added blocks, the part in stage 3
-caps: {{macs: 50M}}  # larger networks are refused before they are trained
-objectives: [top1, macs]
-trials: 100
-"""

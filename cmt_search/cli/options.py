@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmt_search.errors import BudgetError, CmtSearchError, RunError
+from cmt_search.cli.completing import EXECUTORS, executors, runs_beside
+from cmt_search.errors import BudgetError, CmtSearchError, DataError, RunError, instead
 from cmt_search.search.run import RETRIES
 
 if TYPE_CHECKING:
@@ -19,10 +20,52 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+def device_name(text: str | None) -> str | None:
+    """The name of a device, whether it is here or not.
+
+    Raises:
+        DataError: it is none.
+    """
+    if text is None or re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        return text
+    raise DataError(f"--device {text!r} is unknown; {instead(text, ('cpu', 'cuda', 'cuda:1'))}")
+
+
+def run_name(text: str | None) -> str | None:
+    """The name of a run, which is that of a folder.
+
+    Raises:
+        RunError: it would be a folder elsewhere.
+    """
+    if text is not None and (text in ("", ".", "..") or "/" in text or "\\" in text):
+        raise RunError(
+            f"--name {text!r} is no name of a folder; give one without slashes, and --runs for "
+            "another place"
+        )
+    return text
+
+
+def folder_for(option: str) -> Callable[[str], Path]:
+    """How a folder to write to is read: one without a name would be the one that is worked in."""
+
+    def read(text: str) -> Path:
+        if not str(text).strip():  # a default is a path already
+            raise CmtSearchError(f"{option} is empty; write . for the folder that you are in")
+        return Path(text)
+
+    return read
+
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run.", autocompletion=runs_beside)
+]
 SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="Space file.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all; default: the space's.")]
-Executor = Annotated[str, typer.Option(help="ray, or inline: one training at a time, here.")]
+Executor = Annotated[
+    str,
+    typer.Option(help="ray, or inline: one training at a time, here.", autocompletion=executors),
+]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to join, such as auto; default: this machine.")
 ]
@@ -51,7 +94,14 @@ TrialTimeLimit = Annotated[
     ),
 ]
 Retries = Annotated[int, typer.Option(min=0, help="Times that a failing training is tried again.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU if there is one.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu or cuda; default: a GPU if there is one.", callback=device_name),
+]
+Runs = Annotated[
+    Path,
+    typer.Option(parser=folder_for("--runs"), metavar="PATH", help="Folder that holds the runs."),
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(
@@ -104,8 +154,8 @@ def executor_name(text: str) -> str:
     Raises:
         RunError: there is no such executor.
     """
-    if text not in ("ray", "inline"):
-        raise RunError(f"--executor {text!r} is unknown; use ray or inline")
+    if text not in EXECUTORS:
+        raise RunError(f"--executor {text!r} is unknown; {instead(text, EXECUTORS)}")
     return text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from cmt_search.cli.console import command
 from cmt_search.search import RunFolder, design, read_run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Overview:
     @property
     def resume(self) -> str | None:
         """The command that goes on with it."""
-        return f"cmt-search resume {self.path}" if self.state == "interrupted" else None
+        return command("resume", self.path) if self.state == "interrupted" else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cmt_search.cli.completing import presets
 from cmt_search.cli.options import Json
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 def profile(
     arch: Annotated[
-        str, typer.Argument(metavar="ARCH", help="Preset, exported file or folder, or YAML.")
+        str,
+        typer.Argument(
+            metavar="ARCH", help="Preset, exported file or folder, or YAML.", autocompletion=presets
+        ),
     ],
     latency: Annotated[
         bool, typer.Option("--latency", help="Measure time and memory here; the rest says how.")
@@ -71,10 +75,11 @@ def profile(
             data |= {"latency": measured[0].to_dict(), "memory": measured[1].to_dict()}
         print_json(data)
         return
-    show_table(_rows(counted), title=f"{arch} at {network.resolution} px, key {network.key}")
+    title = f"{arch} at {network.resolution} px, key {network.key}"
+    show_table(_rows(counted), title=title, result=True)
     say("MACs are multiply-accumulates; the CMT paper calls them FLOPs.")
     for line in _lines(*measured) if measured else ():
-        say(line)
+        say(line, result=True)
 
 
 def _rows(counted: "Cost") -> list[dict[str, str]]:

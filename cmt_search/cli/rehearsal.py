@@ -71,7 +71,7 @@ def show_rehearsal(plan: Mapping[str, Any], *, json: bool) -> None:
         print_json(plan)
         return
     title = "First candidates" if plan["known"] else "Networks of the space, as a sample"
-    show_table((_cells(row) for row in plan["candidates"]), title=title)
+    show_table((_cells(row) for row in plan["candidates"]), title=title, result=True)
     for line in _lines(plan):
         say(line)
 

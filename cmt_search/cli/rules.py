@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.completing import presets
 from cmt_search.cli.options import Json, macs_of
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.presets import PRESETS, PUBLISHED
@@ -18,7 +19,11 @@ _TIMES_BASE = (0.25, 1.0, 4.0)  # budgets where none are given
 
 def rules(
     base: Annotated[
-        str, typer.Option(help="Preset, exported file or folder, or YAML that the rules scale.")
+        str,
+        typer.Option(
+            help="Preset, exported file or folder, or YAML that the rules scale.",
+            autocompletion=presets,
+        ),
     ] = "cmt_s",
     budgets: Annotated[
         str | None, typer.Option(help="MACs, as 0.64G,1.5G; default: 0.25, 1 and 4 times the base.")
@@ -73,6 +78,7 @@ def _print(
     show_table(
         [_row(row, budgets=budgets) for row in rows],
         title=f"Rules around {name}: shares of growth, constants per 2.5 times the MACs",
+        result=True,
     )
     for row in rows:
         called = f" (also {', '.join(row.aliases)})" if row.aliases else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmt_search.cli.console import command
 from cmt_search.cli.options import Json, RunArgument, Storage
 from cmt_search.errors import CmtSearchError, RunError
 
@@ -51,7 +52,7 @@ def status(
         print_json(found.to_dict())
         return
     for line in lines(found):
-        say(line)
+        say(line, result=True)
 
 
 def runs(
@@ -74,7 +75,9 @@ def runs(
     if not found:
         say(f"{folder} holds no run yet; start one with `cmt-search run SPACE.yaml`")
         return
-    show_table((_row(path, one) for path, one in found.items()), title=f"Runs in {folder}")
+    show_table(
+        (_row(path, one) for path, one in found.items()), title=f"Runs in {folder}", result=True
+    )
 
 
 def lines(found: "Overview") -> Iterator[str]:
@@ -128,7 +131,7 @@ def _watch(run: Path, *, storage: str | None, json: bool) -> None:
             if isinstance(screen, Live):
                 screen.update(Text(text), refresh=True)
             elif text != before:
-                say(text)
+                say(text, result=True)
             before = text
 
 
@@ -160,7 +163,7 @@ def _runs(folder: Path) -> "Iterator[tuple[Path, Overview | str]]":
     from cmt_search.cli.overview import overview
 
     if (folder / "run.json").exists():
-        raise RunError(f"{folder} is a run; show it with `cmt-search status {folder}`")
+        raise RunError(f"{folder} is a run; show it with `{command('status', folder)}`")
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder; name the one that holds the runs")
     for path in sorted(one for one in folder.iterdir() if (one / "run.json").exists()):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmt_search.cli.options import Device, Json
+from cmt_search.cli.completing import presets
+from cmt_search.cli.options import Device, Json, folder_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,12 @@ Recipe = Annotated[
     Path, typer.Option(metavar="FILE", help="Recipe file; a space file gives its proxy section.")
 ]
 To = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder; default: runs/train-KEY-RECIPE-SEED.")
+    Path | None,
+    typer.Option(
+        parser=folder_for("--to"),
+        metavar="DIR",
+        help="Folder; default: runs/train-KEY-RECIPE-SEED.",
+    ),
 ]
 Data = Annotated[
     str | None, typer.Option(metavar="ROOT", help="Folder of the images, instead of the file's.")
@@ -33,7 +39,10 @@ Data = Annotated[
 
 def train(
     arch: Annotated[
-        str, typer.Argument(metavar="ARCH", help="Preset, exported file or folder, or YAML.")
+        str,
+        typer.Argument(
+            metavar="ARCH", help="Preset, exported file or folder, or YAML.", autocompletion=presets
+        ),
     ],
     recipe: Recipe,
     to: To = None,
@@ -62,7 +71,7 @@ def train(
 
     --json prints folder, weights, key, top1, loss, epochs, images, seconds, seed, device and notes.
     """
-    from cmt_search.cli.console import print_json, say
+    from cmt_search.cli.console import is_quiet, print_json, say, say_paths
     from cmt_search.cli.networks import network_of
 
     section = _section(recipe, epochs=epochs, root=data)
@@ -81,10 +90,11 @@ def train(
         threads=threads,
         deterministic=deterministic,
     )
-    result = _run(asked, to=to, name=recipe.stem, quiet=json)
+    result = _run(asked, to=to, name=recipe.stem, quiet=json or is_quiet())
     if json:
         print_json({**result, "notes": list(notes)})
         return
+    say_paths([result["weights"]])
     say(
         f"top1 {result['top1']:.2%}, loss {result['loss']:.4f} on {result['images']:,} images "
         f"after {result['epochs']} epochs, {result['seconds']:.0f} s; weights: {result['weights']}"

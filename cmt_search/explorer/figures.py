@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import plotly.graph_objects as go
 
@@ -20,6 +21,7 @@ from cmt_search.analysis import (
     timeline_data,
     triangle_data,
 )
+from cmt_search.analysis.figure_style import without_empty_axes
 from cmt_search.errors import AnalysisError
 from cmt_search.explorer.front_view import keep_view
 from cmt_search.scaling import Shares
@@ -68,7 +70,8 @@ def progress_figure(analysis: Analysis) -> go.Figure:
 
 def timeline_figure(analysis: Analysis) -> go.Figure:
     """Which trials ran when."""
-    return keep_view(draw_timeline(timeline_data(analysis)), view="timeline")
+    figure = draw_timeline(timeline_data(analysis))
+    return without_empty_axes(keep_view(figure, view="timeline"))
 
 
 def failures_figure(analysis: Analysis) -> go.Figure | None:
@@ -89,8 +92,9 @@ def importances_figure(
     return draw_importances(parts, metric=metric, how=how)
 
 
+@cache  # plotly takes 20 ms to make one, and a page has nine
 def blank_figure() -> go.Figure:
-    """Nothing, without the axes and the ground that an empty figure shows."""
+    """Nothing, without the axes and the ground that an empty figure shows; not to be changed."""
     hidden, clear = {"visible": False}, "rgba(0, 0, 0, 0)"
     return go.Figure(
         layout={

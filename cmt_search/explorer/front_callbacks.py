@@ -8,6 +8,7 @@ from dash.exceptions import PreventUpdate
 
 from cmt_search.analysis import Analysis, selection_csv
 from cmt_search.analysis.figure_parallel import brushed, draw_parallel, inside, parallel_data
+from cmt_search.analysis.wording import counted
 from cmt_search.explorer.front_view import (
     CONTROLS,
     NOTHING_SELECTED,
@@ -167,7 +168,9 @@ def _tabulate(app: Dash, room: Room) -> None:
             table_rows(rows[start : start + SHOWN], columns=columns, picked=chosen or ()),
             note(),
             page_note(start, len(rows), every=len(every)),
-            "All trials" if chosen is None else f"{len(chosen)} of {len(every)} trials selected",
+            "All trials"
+            if chosen is None
+            else f"{len(chosen)} of {counted(len(every), 'trial')} selected",
             [name not in columns for name in COLUMNS],
             [direction(name, sort=sort) for name in COLUMNS],
             [label(name, sort=sort) for name in COLUMNS],
@@ -176,7 +179,7 @@ def _tabulate(app: Dash, room: Room) -> None:
     app.clientside_callback(ClientsideFunction("explorer", "drawRows"), Input("rows-drawn", "data"))
 
     @app.callback(
-        Output("sort", "data"),
+        Output("sort", "data", allow_duplicate=True),
         Input({"type": "sort", "column": ALL}, "n_clicks"),
         State("sort", "data"),
         prevent_initial_call=True,

@@ -38,12 +38,14 @@ def drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) ->
 def _drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -> go.Figure:
     run, z = view["run"], view["z-metric"]
     x, y = view["x-metric"] or "macs", view["y-metric"]
+    over = {name: seen.analysis for name, seen in room.laid_over(run, view["overlays"]).items()}
     look = FrontLook(
         log=view["logs"],
         flip=view["flips"],
         hide=[name for name in CATEGORIES if name not in view["shown"]],
         bars="bars" in view["shown"],
         overlays=view["overlays"],
+        missing=[name for name, analysis in over.items() if analysis is None],
         selected=selection["trials"],
     )
     figure = front_figure(
@@ -51,11 +53,7 @@ def _drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -
         metrics=(x, y) if z in (NO_METRIC, x, y) else (x, y, z),  # a repeated one adds no axis
         look=look,
         trials=[view[name] for name in ("trial", "other") if view[name] is not None],
-        others={
-            name: analysis
-            for name, analysis in room.others(run).items()
-            if f"run:{name}" in view["overlays"]
-        },
+        others={name: analysis for name, analysis in over.items() if analysis is not None},
     )
     # A box of plotly's stays only while it is what selects.
     mark = "front" if selection["by"] == "front" else str(selection["trials"])
@@ -96,16 +94,18 @@ def selected_trials(selected: Mapping[str, Any] | None) -> list[int] | None:
     """The trials within a box or a lasso; None: none was drawn, plotly only drew anew."""
     if not selected or not ("range" in selected or "lassoPoints" in selected):
         return None
-    found = {_number(point) for point in selected.get("points", ())}
-    return sorted(number for number in found if number is not None)
+    return sorted({trial for point in selected.get("points", ()) for trial in _trials(point)})
 
 
 def clicked_trial(analysis: Analysis, click: Mapping[str, Any] | None) -> int | None:
-    """The trial that a click means, by the point's data, its text, or its place in the triangle."""
+    """The trial that a click means, by the point's data, its text, or its place in the triangle.
+
+    Of trials that share a point it is the first; selected ones come first.
+    """
     point = click["points"][0] if click and click.get("points") else {}
-    number = _number(point)
-    if number is not None:
-        return number
+    trials = _trials(point)
+    if trials:
+        return trials[0]
     found = _TRIAL.search(point.get("text") or "")
     if found:
         return int(found[1])
@@ -114,11 +114,11 @@ def clicked_trial(analysis: Analysis, click: Mapping[str, Any] | None) -> int | 
     return None
 
 
-def _number(point: Mapping[str, Any]) -> int | None:
-    """The trial of a network's point: the first whole number in its data."""
+def _trials(point: Mapping[str, Any]) -> list[int]:
+    """The trials whose point it is: the last of its data, a number where there is but one."""
     data = point.get("customdata")
-    numbers = [value for value in data if isinstance(value, int)] if isinstance(data, list) else []
-    return numbers[0] if numbers else None
+    last = data[-1] if isinstance(data, list) and data else None
+    return last if isinstance(last, list) else [last] if isinstance(last, int) else []
 
 
 def _nearest_trial(analysis: Analysis, *, shares: tuple[float, float, float]) -> int | None:

@@ -1,5 +1,6 @@
 """The page: every control and the places that callbacks fill."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -7,14 +8,14 @@ from dash import dcc, html
 
 from cmt_search.analysis import Analysis, finding
 from cmt_search.analysis.figure_front import CATEGORIES
-from cmt_search.analysis.metrics import METRICS
 from cmt_search.analysis.page import QUIET
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.front_view import NOTHING_SELECTED, Selection, drawn_front
+from cmt_search.explorer.offers import metric_options
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.sketch import sketch
 from cmt_search.explorer.study import Studies
-from cmt_search.explorer.table_view import FIRST_SORT, trials_table
+from cmt_search.explorer.table_view import trials_table
 from cmt_search.explorer.trial_view import HINT
 from cmt_search.explorer.triangle_view import budget_range
 from cmt_search.explorer.view import (
@@ -27,7 +28,7 @@ from cmt_search.explorer.view import (
     read_selected,
     read_view,
 )
-from cmt_search.explorer.words import evidence, status
+from cmt_search.explorer.words import evidence, situation
 from cmt_search.search.importance import EVALUATORS
 
 GRAPHS = (
@@ -56,9 +57,10 @@ def page(room: Room, *, search: str | None = None) -> Any:
             dcc.Location(id="url", refresh=False, search=search),
             dcc.Interval(id="tick", interval=room.pause),
             dcc.Store(id="version", data=room.version),
-            dcc.Store(id="sort", data=FIRST_SORT),
+            dcc.Store(id="sort"),
             dcc.Store(id="table-page", data=0),
             dcc.Store(id="selection", data=selection),
+            dcc.Store(id="trials-of", data=view["run"]),  # whose trials all numbers mean
             dcc.Store(id="shown-row"),
             dcc.Store(id="ticked-row"),
             dcc.Store(id="dragged"),
@@ -68,19 +70,23 @@ def page(room: Room, *, search: str | None = None) -> Any:
             dcc.Store(id="address"),
             dcc.Download(id="download"),
             html.A("Skip to the trials", href="#trials", className="skip"),
-            _header(studies, said=status(known)),
-            html.Div([html.Main(_views(studies)), _trial()], className="columns"),
+            html.A("Skip to the chosen trial", href="#one-trial", className="skip"),
+            _header(studies, said=_situation(room, view)),
+            html.Div([html.Main(_views(studies)), _trial()], className="columns", id="views"),
         ],
         className="page",
     )
-    for control, value in view.items():
-        whole[control].value = value
+    for field in FIELDS:
+        setattr(whole[field.control], field.prop, view[field.control])
     for name in TABS:
         whole[f"tab-{name}"].hidden = name != view["tab"]
+    for control, options in metric_options(known.analysis, chosen=view).items():
+        whole[control].options = options
     for name, value in budget_range(room.study(view["run"])).items():
         setattr(whole["budget"], name, value)
+    whole["title"].children = view["run"]
+    whole["views"].hidden = known.analysis is None and bool(known.problem)
     if known.analysis is not None:
-        whole["title"].children = room.study(view["run"]).name
         whole["verdict"].children = conclusion(known.analysis)
         if view["tab"] == "front":
             whole["front-drawn"].data = drawn_front(room, view, selection=selection)
@@ -96,8 +102,7 @@ def first_sight(room: Room, search: str) -> str:
         return theme
     figure = drawn_front(room, view, selection=selection)
     name, said, found = (
-        escape(text)
-        for text in (room.study(view["run"]).name, status(known), finding(known.analysis))
+        escape(text) for text in (view["run"], _situation(room, view), finding(known.analysis))
     )
     return (
         f'{theme}<div id="first-sight" class="page">'
@@ -123,6 +128,10 @@ def opened(room: Room, search: str | None) -> tuple[dict[str, Any], Selection]:
 def conclusion(analysis: Analysis) -> list[Any]:
     """The answer, and what stands behind it."""
     return [html.Strong(finding(analysis)), html.Ul([html.Li(text) for text in evidence(analysis)])]
+
+
+def _situation(room: Room, view: Mapping[str, Any]) -> str:
+    return situation(room, run=view["run"], overlays=view["overlays"])
 
 
 def _fields(studies: Studies) -> list[list[Any]]:
@@ -182,6 +191,7 @@ def _front(studies: Studies) -> list[Any]:
                     html.Button("Clear the selection", id="clear"),
                     html.Button("Selection as CSV", id="to-csv"),
                     html.Span(id="selected-note", role="status", className="note"),
+                    html.Span(id="address-note", role="status", className="note"),
                 ],
                 className="controls",
             ),
@@ -201,17 +211,15 @@ def _front(studies: Studies) -> list[Any]:
 
 
 def _front_controls(studies: Studies) -> Any:
-    metrics = [{"label": metric.short, "value": name} for name, metric in METRICS.items()]
-    third = [{"label": "none (2-D)", "value": NO_METRIC}, *metrics]
     axes = {"x": "across", "y": "up", "z": "deep"}
     overlays = OVERLAY_LABELS | (
         {f"run:{name}": f"run {name}" for name in studies} if len(studies) > 1 else {}
     )
     return html.Div(
         [
-            _labelled("Across", _dropdown("x-metric", metrics, None)),
-            _labelled("Up", _dropdown("y-metric", metrics, "top1")),
-            _labelled("Deep", _dropdown("z-metric", third, NO_METRIC)),
+            _labelled("Across", _dropdown("x-metric", "macs")),
+            _labelled("Up", _dropdown("y-metric", "top1")),
+            _labelled("Deep", _dropdown("z-metric", NO_METRIC)),
             _group("Log scale", _checks(axes, ["x"], id="logs")),
             _group("Flipped", _checks(axes, [], id="flips")),
             _group(
@@ -260,7 +268,6 @@ def _triangle() -> list[Any]:
 
 
 def _progress() -> list[Any]:
-    metrics = [{"label": METRICS[name].short, "value": name} for name in METRICS]
     return [
         _card("Progress", _graph("progress")),
         _card("Learning curves", _graph("curves")),
@@ -268,7 +275,7 @@ def _progress() -> list[Any]:
             "Importances",
             html.Div(
                 [
-                    _labelled("Of", _dropdown("importance-metric", metrics, "top1")),
+                    _labelled("Of", _dropdown("importance-metric", "top1")),
                     _group("By", _radio(dict(EVALUATORS), "ped-anova", id="importance-judge")),
                 ],
                 className="controls",
@@ -304,6 +311,8 @@ def _trial() -> Any:
             html.Div(_graph("trial-curves"), id="trial-curves-place", hidden=True),
         ],
         className="card trial",
+        id="one-trial",
+        tabIndex=-1,  # so that a link to it can take the focus there
         **{"aria-label": "One trial, or two"},
     )
 
@@ -330,8 +339,9 @@ def _checks(labels: dict[str, str], value: list[str], *, id: str) -> Any:  # noq
     return dcc.Checklist(options, value, id=id, inline=True)
 
 
-def _dropdown(name: str, options: list[dict[str, str]], value: str | None) -> Any:
-    return dcc.Dropdown(options, value, id=name, clearable=False, searchable=False)
+def _dropdown(name: str, value: str) -> Any:
+    """Of metrics; which of them are offered depends on the study."""
+    return dcc.Dropdown(value=value, id=name, clearable=False, searchable=False)
 
 
 def _card(heading: str, *parts: Any, **properties: Any) -> Any:

@@ -17,7 +17,9 @@ from cmt_search.explorer.figures import (
     triangle_figure,
 )
 from cmt_search.explorer.room import Room
+from cmt_search.explorer.study import Study
 from cmt_search.explorer.triangle_view import (
+    asked_macs,
     budget_range,
     chosen_shares,
     clicked_shares,
@@ -119,7 +121,9 @@ def _draw_triangle(app: Dash, room: Room) -> None:
             return no_update, no_update
         if analysis.verdict is None:
             return blank_figure(), _NO_TRIANGLE.format(analysis.no_verdict)
-        chosen, macs = _meant(analysis.verdict, depth=depth, width=width, budget=budget)
+        chosen, macs = _meant(
+            analysis.verdict, room.study(run), depth=depth, width=width, budget=budget
+        )
         return triangle_figure(analysis, budget=macs, chosen=chosen), ""
 
     @app.callback(
@@ -145,7 +149,9 @@ def _draw_triangle(app: Dash, room: Room) -> None:
             return no_update, no_update
         if analysis.verdict is None:
             return None, ""
-        chosen, macs = _meant(analysis.verdict, depth=depth, width=width, budget=budget)
+        chosen, macs = _meant(
+            analysis.verdict, room.study(run), depth=depth, width=width, budget=budget
+        )
         said = (
             f"Chosen: depth {chosen.depth:.2f}, width {chosen.width:.2f}, resolution "
             f"{chosen.resolution:.2f} at {macs_text(macs)}. Drag the cross, click the map, use the "
@@ -205,8 +211,13 @@ def _draw_progress(app: Dash, room: Room) -> None:
 
 
 def _meant(
-    verdict: RuleVerdict, *, depth: float | None, width: float | None, budget: float | None
+    verdict: RuleVerdict,
+    study: Study,
+    *,
+    depth: float | None,
+    width: float | None,
+    budget: float | None,
 ) -> tuple[Shares, float]:
     """The point of the triangle and the MACs that the sliders say; else those of the verdict."""
-    macs = verdict.budget if budget is None else 10**budget
+    macs = verdict.budget if budget is None else asked_macs(study, budget=budget)
     return chosen_shares(depth, width) or verdict.best, macs

@@ -1,6 +1,6 @@
 """The studies that a page shows, and what is known of them now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,14 @@ class Room:
             raise PreventUpdate
         return analysis
 
-    def others(self, run: str | None) -> dict[str, Analysis]:
-        """What is known of the other studies."""
+    def laid_over(self, run: str | None, overlays: Collection[str]) -> dict[str, Snapshot]:
+        """What is known of the other studies that are asked for, as `run:NAME`."""
         own = self.study(run).name
-        found = {name: live.snapshot.analysis for name, live in self.lives.items() if name != own}
-        return {name: analysis for name, analysis in found.items() if analysis is not None}
+        return {
+            name: live.snapshot
+            for name, live in self.lives.items()
+            if f"run:{name}" in overlays and name != own
+        }
 
     def remembered(self, key: str, make: Callable[[], Any]) -> Any:
         """What was made last, where it was made for this key and nothing was read since."""

@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import MISSING, macs_text, percent
+from cmt_search.analysis.wording import MISSING, counted, macs_text, percent
+from cmt_search.explorer.trial_view import asked_shares
 from cmt_search.search import TrialRecord
 
 Row = Mapping[str, Any]  # a value per column; None: not known
@@ -60,11 +61,12 @@ def trial_row(record: TrialRecord) -> Row:
     measured = [rung for rung in record.rungs if rung.measurements]
     last = (measured or record.rungs or (None,))[-1 if measured else 0]
     seen = last.measurements if last else ()
+    shares = asked_shares(record)
     return {
         "trial": record.number,
         "name": record.name,
         "state": record.state,
-        "shares": record.shares,
+        "shares": shares.values if shares else None,
         "rungs": (len(measured), len(record.rungs)),
         "MACs": last.rung.macs if last else None,
         "params": last.rung.params if last else None,
@@ -162,7 +164,7 @@ def note() -> str:
 
 def page_note(start: int, count: int, *, every: int) -> str:
     """Which rows are shown, of how many."""
-    of = f"{count}" if count == every else f"{count} (of {every} trials)"
+    of = f"{count}" if count == every else f"{count} (of {counted(every, 'trial')})"
     return f"rows {start + 1} to {min(start + SHOWN, count)} of {of}" if count else "no rows"
 
 

@@ -1,18 +1,18 @@
 """One trial: its networks by stage, what they cost, what was measured, why it ended."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.trials_table import last_measured
 from cmt_search.analysis.wording import MISSING, duration, macs_text, percent, shares_text
+from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.explorer.drawing import network_drawing, stage_rows
 from cmt_search.scaling import Shares
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import Rung
+from cmt_search.space.rules import shares_of_sticks
 
 HINT = "Click a point, a curve or a row, or type a trial's number."
 
@@ -22,32 +22,57 @@ def find_trial(records: Sequence[TrialRecord], number: int | None) -> TrialRecor
     return next((record for record in records if record.number == number), None)
 
 
-def measurement_rows(record: TrialRecord) -> Iterator[dict[str, str]]:
-    """A row per training of the trial, and one for each rung that has none yet."""
+def asked_shares(record: TrialRecord) -> Shares | None:
+    """The shares that were asked for, also where no network came of it; None: no rule search."""
+    if record.shares:
+        depth, width, resolution = record.shares
+        return Shares(depth=depth, width=width, resolution=resolution)
+    try:
+        return shares_of_sticks(record.params)
+    except KeyError:
+        return None
+
+
+def measurement_rows(record: TrialRecord) -> list[dict[str, str]]:
+    """A row per training of the trial, and one for each rung that has none yet.
+
+    All have the same columns; limits of a training that none of them has are left out.
+    """
+    rows = []
     for i, rung in enumerate(record.rungs):
         place = {
             "rung": str(i + 1),
             "MACs": short_macs(rung.rung.macs),
-            "epochs": str(rung.rung.fidelity.epochs),
+            **fidelity_row(rung.rung.fidelity),
         }
-        for measurement, reused in zip(rung.measurements, rung.reused, strict=True):
-            yield {
-                **place,
-                "seed": str(measurement.seed) + ("*" if reused else ""),
-                "top-1": percent(measurement.top1),
-                "loss": f"{measurement.loss:.3f}",
-            }
+        seen = zip(rung.measurements, rung.reused, strict=True)
+        rows += [place | _measured(one, reused=reused) for one, reused in seen]
         if not rung.measurements:
-            yield {**place, "seed": "", "top-1": MISSING, "loss": ""}
+            rows.append(place | {"seed": "", "top-1": MISSING, "loss": "", "seconds": ""})
+    empty = {name for name in rows[0] if not any(row[name] for row in rows)} if rows else set()
+    dropped = empty - {"seed", "loss", "seconds"}
+    return [{name: text for name, text in row.items() if name not in dropped} for row in rows]
+
+
+def fidelity_row(fidelity: Fidelity) -> dict[str, str]:
+    """How a training was cut short, by name; empty where it was not."""
+    limit = "" if fidelity.seconds is None else f"{fidelity.seconds:.3g}"
+    return {
+        "epochs": str(fidelity.epochs),
+        "steps": str(fidelity.steps or ""),
+        "data": "" if fidelity.data_fraction == 1 else f"{fidelity.data_fraction:.3g}",
+        "px": str(fidelity.image_size or ""),
+        "limit, s": limit,
+    }
 
 
 def facts(record: TrialRecord) -> dict[str, str]:
     """What there is to say of the trial as a whole, by name."""
-    shares = record.shares
+    shares = asked_shares(record)
     said = {
         "state": record.state,
         "reason": record.reason or "",
-        "shares asked for": shares_text(_shares(shares)) if shares else "",
+        "shares asked for": shares_text(shares) if shares else "",
         "parameters": "" if shares else _listed(record.params),
         "replicate": str(record.replicate or ""),
         "training": duration(record.seconds),
@@ -57,7 +82,7 @@ def facts(record: TrialRecord) -> dict[str, str]:
 
 def trial_panel(record: TrialRecord, *, commands: Sequence[str] = ()) -> list[Any]:
     """Everything about a trial but its learning curves; `commands` train its network again."""
-    rows = list(measurement_rows(record))
+    rows = measurement_rows(record)
     reused = any(True in rung.reused for rung in record.rungs)
     return [
         html.H3(record.name),
@@ -69,87 +94,21 @@ def trial_panel(record: TrialRecord, *, commands: Sequence[str] = ()) -> list[An
             ]
         ),
         html.H4("Measurements"),
-        small_table(rows) if rows else html.P("This trial has no rungs."),
+        small_table(rows) if rows else html.P("This trial has no rungs: no network came of it."),
         html.P("* answered from an earlier trial", className="note") if reused else None,
-        html.H4("Networks"),
-        *_networks(record),
+        *([html.H4("Networks"), *_networks(record)] if record.rungs else ()),
         *([html.H4("Again"), html.Pre("\n".join(commands))] if commands else ()),
     ]
 
 
-def comparison(first: TrialRecord, second: TrialRecord) -> list[Any]:
-    """Two trials side by side, differences marked."""
-    rows = comparison_rows(first, second)
-    head = html.Tr(
-        [
-            html.Th(scope="col"),
-            *(html.Th(f"trial {r.number}", scope="col") for r in (first, second)),
-        ]
-    )
-    body = [
-        html.Tr(
-            [
-                html.Th(name, scope="row"),
-                html.Td(one),
-                html.Td([html.Span("\N{NOT EQUAL TO} ", className="mark"), other])
-                if one != other
-                else html.Td(other),
-            ],
-            className="differs" if one != other else "",
-        )
-        for name, one, other in rows
-    ]
-    count = sum(one != other for _, one, other in rows)
-    drawn = [
-        part
-        for record in (first, second)
-        if (last := last_measured(record))
-        for part in (html.H4(f"trial {record.number}"), network_drawing(last.rung.arch))
-    ]
-    return [
-        html.H3(f"{first.name} against {second.name}"),
-        html.P(f"{count} of {len(rows)} rows differ: they are marked.", className="note"),
-        html.Table([html.Thead(head), html.Tbody(body)], className="comparison"),
-        *drawn,
-    ]
-
-
-def comparison_rows(first: TrialRecord, second: TrialRecord) -> list[tuple[str, str, str]]:
-    """What is said of two trials, by name; of the last rung that was measured of each."""
-    one, other = _compared(first), _compared(second)
-    rows = [(name, one.get(name, ""), other.get(name, "")) for name in {**one, **other}]
-    return [row for row in rows if row[1] or row[2]]
-
-
-def _compared(record: TrialRecord) -> dict[str, str]:
-    said = {"name": record.name, "state": record.state, "reason": record.reason or ""}
-    if record.shares:
-        said["shares"] = " / ".join(f"{share:.2f}" for share in record.shares)
-    last = last_measured(record)
-    if last is None:
-        return said
-    rung, arch, seen = last.rung, last.rung.arch, last.measurements
-    said |= {
-        "MACs": f"{rung.macs:,}",
-        "parameters": f"{rung.params:,}",
-        "activations": f"{rung.activations:,}",
-        "resolution": f"{arch.resolution} px",
-        "depths": "-".join(str(stage.depth) for stage in arch.stages),
-        "widths": "-".join(str(stage.width) for stage in arch.stages),
-        "heads": "-".join(str(stage.heads) for stage in arch.stages),
-        "stem, neck": f"{arch.stem_width}, {arch.neck_width}",
-        "IRFFN ratio": ", ".join(dict.fromkeys(f"{s.mlp_ratio:.3g}" for s in arch.stages)),
-        "epochs": str(rung.fidelity.epochs),
-        "seeds": ", ".join(str(m.seed) for m in seen),
-    }
+def measured_costs(rung: Rung) -> dict[str, str]:
+    """What was measured of a network before it was trained, by name."""
+    said = {}
     if rung.latency_ms is not None:
         said["latency"] = f"{rung.latency_ms:.3g} ms"
     if rung.memory_mib is not None:
         said["memory"] = f"{rung.memory_mib:.3g} MiB"
-    if seen:
-        said["top-1"] = percent(fmean(m.top1 for m in seen))
-        said["loss"] = f"{fmean(m.loss for m in seen):.3f}"
-    return said | {"training": duration(record.seconds)}
+    return said
 
 
 def small_table(rows: Sequence[Mapping[str, str]]) -> Any:
@@ -159,11 +118,20 @@ def small_table(rows: Sequence[Mapping[str, str]]) -> Any:
     return html.Table([html.Thead(head), html.Tbody(body)], className="small")
 
 
+def _measured(measurement: Measurement, *, reused: bool) -> dict[str, str]:
+    return {
+        "seed": str(measurement.seed) + ("*" if reused else ""),
+        "top-1": percent(measurement.top1),
+        "loss": f"{measurement.loss:.3f}",
+        "seconds": f"{measurement.seconds:.3g}",
+    }
+
+
 def _networks(record: TrialRecord) -> list[Any]:
     """Each network of the ladder once, the last one that was measured unfolded."""
     rungs = {rung.rung.arch.key: rung for rung in record.rungs}
     measured = [rung for rung in record.rungs if rung.measurements] or list(record.rungs)
-    unfolded = measured[-1].rung.arch.key if measured else ""
+    unfolded = measured[-1].rung.arch.key
     return [_network(rung, unfolded=key == unfolded) for key, rung in rungs.items()]
 
 
@@ -182,16 +150,14 @@ def _network(record: RungRecord, *, unfolded: bool) -> Any:
 
 
 def _costs(rung: Rung) -> str:
-    return (
-        f"{rung.macs:,} MACs, {rung.params:,} parameters, {rung.activations:,} activations; "
-        f"key {rung.arch.key}"
+    counted = (
+        f"{rung.macs:,} MACs",
+        f"{rung.params:,} parameters",
+        f"{rung.activations:,} activations",
     )
+    measured = (f"{name} {text}" for name, text in measured_costs(rung).items())
+    return f"{', '.join((*counted, *measured))}; key {rung.arch.key}"
 
 
 def _listed(params: Mapping[str, float | int]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
-
-
-def _shares(values: tuple[float, float, float]) -> Shares:
-    depth, width, resolution = values
-    return Shares(depth=depth, width=width, resolution=resolution)

@@ -15,10 +15,16 @@ from cmt_search.scaling import Member, Shares
 
 def budget_range(study: Study) -> dict[str, Any]:
     """The slider's min, max and marks: decimal logarithms of MACs."""
-    least, most = (math.log10(macs) for macs in study.macs or (1e6, 1e7))
+    least, most = (round(math.log10(macs), 4) for macs in study.macs or (1e6, 1e7))
     steps = [least + (most - least) * i / 5 for i in range(6)]
     marks = {round(step, 4): macs_text(10**step) for step in steps}
     return {"min": least, "max": most, "marks": marks}
+
+
+def asked_macs(study: Study, *, budget: float) -> float:
+    """MACs of the slider's value, which an address may put beyond its ends."""
+    least, most = study.macs or (0.0, math.inf)
+    return min(max(10**budget, least), most)
 
 
 def chosen_shares(depth: float | None, width: float | None) -> Shares | None:

@@ -1,7 +1,20 @@
 """What the page says in words."""
 
+from collections.abc import Collection
+
 from cmt_search.analysis import Analysis, explanation, progress
 from cmt_search.explorer.live import Snapshot
+from cmt_search.explorer.room import Room
+
+
+def situation(room: Room, *, run: str | None, overlays: Collection[str]) -> str:
+    """How far the study is, and which of those to be laid over it cannot be read."""
+    unread = [
+        f"Run {name}, to be laid over it, cannot be read: {snapshot.problem}"
+        for name, snapshot in room.laid_over(run, overlays).items()
+        if snapshot.analysis is None and snapshot.problem
+    ]
+    return " ".join([status(room.snapshot(run)), *unread])
 
 
 def status(snapshot: Snapshot) -> str:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 from cmt_search.errors import ExportError
 from cmt_search.export.rebuilding import Rebuilt
 from cmt_search.export.source import Source
-from cmt_search.export.text import variant_in
+from cmt_search.export.text import parsed_json
 from cmt_search.export.variant import Variant
+from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 OPSET = 18
-_VARIANT, _GRAPH, _ORIGIN = "cmt_search.variant", "cmt_search.graph_sha256", "cmt_search.weights"
+_OURS = "cmt_search."  # how the names of our metadata begin
+_VARIANT, _ORIGIN, _IMAGES = "cmt_search.variant", "cmt_search.weights", "cmt_search.images"
+_MODEL, _PROPS = "model_sha256", "metadata"  # in the variant's seal: all but the metadata, and they
 
 
 def files(name: str) -> tuple[str, ...]:
@@ -38,15 +41,12 @@ def write(source: Source, folder: Path) -> None:
     path = folder / f"{source.variant.name}.onnx"
     _export(source, path)
     model = onnx.load(path)
-    told = {
-        _VARIANT: json.dumps(source.variant.to_dict()),
-        _GRAPH: _digest(model),
-        _ORIGIN: source.origin,
-    }
+    told = {_ORIGIN: source.origin}
     if source.weights is not None:
         images = {"mean": source.weights.mean, "std": source.weights.std}
-        told["cmt_search.images"] = json.dumps(images)
-    onnx.helper.set_model_props(model, told)
+        told[_IMAGES] = json.dumps(images)
+    variant = source.variant.to_dict(**{_MODEL: _digest(model), _PROPS: digests(told)})
+    onnx.helper.set_model_props(model, {**told, _VARIANT: json.dumps(variant)})
     onnx.save(model, path)
 
 
@@ -65,23 +65,24 @@ def read(path: Path) -> Variant:
             f"{path}: cannot be read ({error}); it is cut short or no ONNX file: "
             "export the variant again"
         ) from None
-    props = {entry.key: entry.value for entry in model.metadata_props}
-    for name in (_VARIANT, _GRAPH):
-        if name not in props:
+    props = [(e.key, e.value) for e in model.metadata_props if e.key.startswith(_OURS)]
+    for name in (_VARIANT, _ORIGIN):
+        if [key for key, _ in props].count(name) != 1:
             raise ExportError(
-                f"{path}: metadata {name} is missing, so it is cut short or not from "
-                "`cmt-search export`; export the variant again"
+                f"{path}: metadata {name} is missing, or comes twice: the file was changed, or is "
+                "not from `cmt-search export`; export the variant again"
             )
-    if props[_GRAPH] != _digest(model):
+    told = dict(props)
+    where = f"{path}: metadata {_VARIANT}"
+    data = parsed_json(told.pop(_VARIANT), where=where)
+    variant = Variant.from_dict(data, where=where)
+    check_digests(told, data.get(_PROPS), where=f"{path}: metadata", seal=f"{_VARIANT}.{_PROPS}")
+    if data.get(_MODEL) != _digest(model):
         raise ExportError(
-            f"{path}: graph is not the one that {_GRAPH} tells of: the file was changed; "
-            "restore it, or export the variant again"
+            f"{path}: graph, or what stands beside it, has not the digest {_VARIANT}.{_MODEL}: the "
+            "file was changed; restore it, or export the variant again"
         )
-    try:
-        data = json.loads(props[_VARIANT])
-    except ValueError as error:
-        raise ExportError(f"{path}: metadata {_VARIANT} is broken ({error})") from None
-    return variant_in(data, file=path)
+    return variant
 
 
 def rebuild(path: Path, _source: Source) -> Rebuilt:
@@ -131,8 +132,12 @@ def _export(source: Source, path: Path) -> None:
 
 
 def _digest(model: Any) -> str:
-    graph: bytes = model.graph.SerializeToString(deterministic=True)
-    return hashlib.sha256(graph).hexdigest()
+    """Of all but the metadata, which hold it."""
+    rest = type(model)()
+    rest.CopyFrom(model)
+    del rest.metadata_props[:]
+    whole: bytes = rest.SerializeToString(deterministic=True)
+    return hashlib.sha256(whole).hexdigest()
 
 
 def _library(name: str) -> Any:

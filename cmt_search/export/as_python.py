@@ -4,20 +4,23 @@ import ast
 import hashlib
 import io
 import re
+import warnings
+from collections.abc import Iterator
 from importlib.resources import files as package_files
 from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from cmt_search.cost import cost
-from cmt_search.errors import CmtSearchError, ExportError
+from cmt_search.errors import ExportError
+from cmt_search.export.noted import check_noted
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
-from cmt_search.export.variant import FORMAT, VERSION, Variant
+from cmt_search.export.text import read_text
+from cmt_search.export.variant import HINT, Variant
 
-_BLOCK = r"^# {0}: begin\.\n.*?^# {0}: end\.$"
-_TOP = ("FORMAT", "VERSION", "NAME", "ARCH")
-_END = ("PARAMS", "MACS", "ACTIVATIONS", "WEIGHTS", "PROVENANCE", "CODE", "KEY")
+_BLOCK = r"^# {0}: begin\.\n(.*?)^# {0}: end\.$"
+_BLOCKS = ("Constants", "Facts")
+_TOP = ("format", "version", "name", "arch")  # of the first block: what the code in the file needs
 
 
 def module_name(name: str) -> str:
@@ -50,28 +53,18 @@ def read(path: Path) -> Variant:
     """The variant that the constants of the file describe; no code in it is run.
 
     Raises:
-        ExportError: a constant is missing, or says what the network is not; it is named.
+        ExportError: a constant is missing or was changed, or the code was; it is named.
     """
-    text = _text(path)
-    found = constants(text, where=path)
-    for name in (*_TOP, *_END):
-        if name not in found:
-            raise ExportError(
-                f"{path}: {name} is missing, so the file was changed or cut short; "
-                "export the variant again"
-            )
-    if found["CODE"] != _digest(text):
+    text = read_text(path)
+    found = {name.lower(): value for name, value in constants(text, where=path).items()}
+    variant = Variant.from_dict(found, where=str(path))
+    if found.get("code") != _digest(text):
         raise ExportError(
-            f"{path}: CODE={found['CODE']!r} is not the digest of the code in it: the file was "
-            "changed; import it if you trust it, or export the variant again"
+            f"{path}: CODE={found.get('code')!r:.80} is not the digest of the code in it: the file "
+            "was changed; import it if you trust it, or export the variant again"
         )
-    names = {name.lower(): found[name] for name in (*_TOP, *_END)}
-    try:
-        return Variant.from_dict(names, where=str(path))
-    except ExportError:
-        raise
-    except (CmtSearchError, TypeError, ValueError, AttributeError) as error:
-        raise ExportError(f"{path}: ARCH: {error}") from error
+    check_noted(found.get("weights"), told=path)
+    return variant
 
 
 def rebuild(path: Path, source: Source) -> Rebuilt:
@@ -88,63 +81,69 @@ def rebuild(path: Path, source: Source) -> Rebuilt:
 
 
 def constants(text: str, *, where: Path) -> dict[str, Any]:
-    """The literals that a module gives names to, parsed and never run.
+    """The literals in the two blocks by their names, parsed and never run.
 
     Raises:
-        ExportError: it is no Python.
+        ExportError: a block is gone, is no Python, or holds more than constants.
     """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise ExportError(f"{where}: is broken ({error}); export the variant again") from None
-    found = {}
-    for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        value = getattr(node, "value", None)
-        if isinstance(target, ast.Name) and target.id in (*_TOP, *_END) and value is not None:
-            try:
-                found[target.id] = ast.literal_eval(value)
-            except (ValueError, TypeError, MemoryError, RecursionError):
-                raise ExportError(
-                    f"{where}: {target.id} is no plain value, so the file was changed; "
-                    "export the variant again"
-                ) from None
+    found: dict[str, Any] = {}
+    for title in _BLOCKS:
+        block = re.search(_BLOCK.format(title), text, flags=re.MULTILINE | re.DOTALL)
+        if block is None:
+            raise ExportError(
+                f"{where}: the block {title} is missing, so it was changed or cut short; {HINT}"
+            )
+        for name, value in _assigned(block[1], where=where):
+            if name in found:
+                raise ExportError(f"{where}: {name} comes twice: keep one of them, or {HINT}")
+            found[name] = value
     return found
 
 
+def _assigned(code: str, *, where: Path) -> Iterator[tuple[str, Any]]:
+    """Name and value of every line of a block."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of syntax that is odd, in a damaged file
+            lines = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ExportError(f"{where}: is broken ({error}); {HINT}") from None
+    for line in lines:
+        target = line.targets[0] if isinstance(line, ast.Assign) else None
+        if not isinstance(line, ast.Assign) or not isinstance(target, ast.Name):
+            raise ExportError(
+                f"{where}: holds {ast.unparse(line)!r:.60} among its constants, so it was changed; "
+                f"{HINT}"
+            )
+        try:
+            yield target.id, ast.literal_eval(line.value)
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            raise ExportError(
+                f"{where}: {target.id} is no plain value, so it was changed; {HINT}"
+            ) from None
+
+
 def _code(variant: Variant, *, weights: dict[str, Any] | None) -> str:
-    template = (package_files("cmt_search.export") / "network.py").read_text(encoding="utf-8")
-    arch, whole = variant.arch, cost(variant.arch)
-    top = {"FORMAT": FORMAT, "VERSION": VERSION, "NAME": variant.name, "ARCH": arch.to_dict()}
-    end = {
-        "PARAMS": whole.params,
-        "MACS": whole.macs,
-        "ACTIVATIONS": whole.activations,
-        "WEIGHTS": weights,
-        "PROVENANCE": dict(variant.provenance),
-        "CODE": _digest(template),
-        "KEY": arch.key,
-    }
-    text = _with_block(template, "Constants", top)
-    return _with_block(text, "Facts", end)
+    text = (package_files("cmt_search.export") / "network.py").read_text(encoding="utf-8")
+    values = variant.to_dict(weights=weights, code=_digest(text))
+    top = {name: values.pop(name) for name in _TOP}
+    for title, block in zip(_BLOCKS, (top, values), strict=True):
+        text = _with_block(text, title, block)
+    return text
 
 
 def _with_block(text: str, title: str, values: dict[str, Any]) -> str:
-    lines = [f"{name} = {pformat(v, width=90, sort_dicts=False)}" for name, v in values.items()]
+    lines = [f"{name.upper()} = {_literal(value)}" for name, value in values.items()]
     block = "\n".join((f"# {title}: begin.", *lines, f"# {title}: end."))
     pattern = re.compile(_BLOCK.format(title), re.MULTILINE | re.DOTALL)
     return pattern.sub(lambda _: block, text, count=1)
 
 
+def _literal(value: Any) -> str:
+    return pformat(value, width=90, sort_dicts=False)
+
+
 def _digest(text: str) -> str:
     """Of the code around the two blocks of constants."""
-    for title in ("Constants", "Facts"):
+    for title in _BLOCKS:
         text = re.sub(_BLOCK.format(title), "", text, count=1, flags=re.MULTILINE | re.DOTALL)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({error}); give an exported file") from None

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cmt_search.export.described import BLOCK, CONFIG_SEAL, variant_in
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
-from cmt_search.export.text import read_mapping, variant_in
+from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
+from cmt_search.seal import digests
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -27,11 +29,13 @@ def write(source: Source, folder: Path) -> None:
 def write_folder(source: Source, target: Path, *, weights: bool) -> None:
     """Write the config into `target` and, on demand, the weights that the network has."""
     target.mkdir()
-    config = timm_config(source)
+    note = {}
     if weights:
         data = source.state_bytes()
         (target / WEIGHTS).write_bytes(data)
-        config["cmt_search"]["weights"] = source.weights_note(WEIGHTS, data)
+        note = {"weights": source.weights_note(WEIGHTS, data)}
+    config = timm_config(source)
+    config[BLOCK] = source.variant.to_dict(**note, **{CONFIG_SEAL: digests(config)})
     (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -59,7 +63,7 @@ def rebuild(path: Path, source: Source) -> Rebuilt:
 
 
 def timm_config(source: Source) -> dict[str, Any]:
-    """timm's layout. The key `pretrained_cfg` must be there, or timm drops `model_args`."""
+    """What timm reads. The key `pretrained_cfg` must be there, or timm drops `model_args`."""
     arch = source.variant.arch
     return {
         "architecture": "cmt",
@@ -75,7 +79,6 @@ def timm_config(source: Source) -> dict[str, Any]:
             "classifier": "head",
             **_images_of(source),
         },
-        "cmt_search": source.variant.to_dict(),
     }
 
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import yaml
-
+from cmt_search.export.described import variant_in
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
-from cmt_search.export.text import read_mapping, variant_in
+from cmt_search.export.text import read_mapping, yaml_text
 from cmt_search.export.variant import Variant
 
 
@@ -18,7 +17,7 @@ def files(name: str) -> tuple[str, ...]:
 def write(source: Source, folder: Path) -> None:
     """Write `NAME.yaml`."""
     variant = source.variant
-    text = yaml.safe_dump(variant.to_dict(), sort_keys=False, width=100, allow_unicode=True)
+    text = yaml_text(variant.to_dict())
     (folder / f"{variant.name}.yaml").write_text(text, encoding="utf-8")
 
 

@@ -53,9 +53,16 @@ def _head(source: Source) -> str:
     text = yaml.safe_dump(front, sort_keys=False)
     return (
         f"---\n{text}---\n\n# {source.variant.name}\n\n"
-        "An image classifier of the CMT family (convolution and attention, arXiv:2107.06263), "
-        f"whose size `cmt_search` chose.\n\n**Weights:** {source.origin}"
+        "An image classifier of the CMT family (convolution and attention, arXiv:2107.06263)"
+        f"{_chosen(source.variant.provenance)}.\n\n**Weights:** {source.origin}"
     )
+
+
+def _chosen(provenance: Mapping[str, Any]) -> str:
+    """Who chose its size, where that is known."""
+    if preset := provenance.get("preset"):
+        return f", of the size that `cmt_search` knows as `{preset}`"
+    return "" if provenance.get("rule") is None else ", whose size `cmt_search` chose"
 
 
 def _budget(source: Source) -> Iterator[str]:
@@ -113,7 +120,10 @@ def _evidence(source: Source) -> Iterator[str]:
 
 def _intended(source: Source) -> str:
     if source.weights is None:
-        return "A start for training from scratch under the compute budget above."
+        under = (
+            "under the compute budget" if source.variant.provenance.get("budget") else "at the cost"
+        )
+        return f"A start for training from scratch {under} above."
     return "Comparing architectures, and as a start for fine-tuning on similar images."
 
 
@@ -128,8 +138,13 @@ def _limits(source: Source) -> Iterator[str]:
             "a training of a search is made to rank networks, not to be accurate, "
             "and nothing is known of images of another kind."
         )
+    provenance = source.variant.provenance
+    if provenance.get("evidence") or provenance.get("proxy_top1"):
+        lines.append(
+            "The evidence is of a proxy, a short training on small images; that the ranking is the "
+            "same at full training is an extrapolation."
+        )
     lines += [
-        "The rule was found on a proxy; that it is best at full training is an extrapolation.",
         "Images must have the size above, unless `set_input_size` resizes the position tables.",
         "Not examined for bias, robustness or calibration; not for decisions about people.",
     ]

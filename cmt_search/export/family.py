@@ -4,16 +4,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cmt_search.arch import Arch
 from cmt_search.atomic import write_whole
 from cmt_search.errors import CmtSearchError, ExportError
-from cmt_search.export.variant import Variant
+from cmt_search.export.provenance import plain
+from cmt_search.export.text import read_mapping, yaml_text
+from cmt_search.export.variant import Variant, check_version
 from cmt_search.scaling import Family
+from cmt_search.seal import check_seal, sealed
 
 FORMAT = "cmt_search/family"
-VERSION = 1
+VERSION = 2  # 1 had no seal
+_AGAIN = "write it again with `cmt-search family`"
+_HINT = f"restore the file, or {_AGAIN}"
 
 
 def write_family(
@@ -27,11 +30,10 @@ def write_family(
 ) -> Path:
     """Write the members under `names` (by budget in MACs), and why budgets are `missing`.
 
-    Other rules' families are kept `beside` it for comparison; they are not read back. The keys of
-    the members come last: a file that was cut short has none.
+    Other rules' families are kept `beside` it for comparison; they are not read back.
 
     Raises:
-        ExportError: the file cannot be written.
+        ExportError: the file cannot be written, or `evidence` is not plain; the field is named.
     """
     data = family.to_dict()
     data["members"] = [
@@ -41,52 +43,45 @@ def write_family(
     whole = {
         "format": FORMAT,
         "version": VERSION,
-        "evidence": dict(evidence),
+        "evidence": plain(evidence, where="evidence"),
         **data,
         "missing": dict(missing),
         "beside": [other.to_dict() for other in beside],
-        "keys": [member.arch.key for member in family.members],
     }
     try:
-        return write_whole(path, yaml.safe_dump(whole, sort_keys=False, width=100))
+        return write_whole(path, yaml_text(sealed(whole)))
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
 
 
-def read_family(path: Path) -> tuple[Variant, ...]:
+def read_family(path: Path | str) -> tuple[Variant, ...]:
     """The members of a family file as variants.
 
     Raises:
-        ExportError: there is no such file, or it was changed; the member is named.
+        ExportError: there is no such file, or it was changed; the field is named.
     """
+    file = Path(path)
+    if not file.exists():
+        raise ExportError(f"{file} does not exist; write it with `cmt-search family`")
+    return variants_in_family(read_mapping(file), file=file)
+
+
+def variants_in_family(data: Mapping[str, Any], *, file: Path) -> tuple[Variant, ...]:
+    """The members in the values of a family file.
+
+    Raises:
+        ExportError: it is none, or was changed; the field is named.
+    """
+    if data.get("format") != FORMAT:
+        raise ExportError(f"{file}: holds no family; write it with `cmt-search family`")
+    check_version(data.get("version"), wanted=VERSION, where=str(file), hint=_AGAIN)
+    check_seal(data, where=str(file), hint=_HINT)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ExportError(f"{path} does not exist; write it with `cmt-search family`") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ExportError(f"{path} cannot be read ({error}); write it again") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ExportError(f"{path} holds no family; write it with `cmt-search family`")
-    if data.get("version") != VERSION:
-        raise ExportError(
-            f"{path}: version={data.get('version')!r} is not {VERSION}; write it again"
-        )
-    rows = data.get("members")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ExportError(f"{path}: members is no list of networks; write the family again")
-    for name in ("rule", "shares", "evidence", "keys"):
-        if name not in data:
-            raise ExportError(
-                f"{path}: {name} is missing, so the file was changed or cut short; "
-                "write the family again"
-            )
-    origin = {key: data[key] for key in ("rule", "shares", "evidence")}
-    members = tuple(_member(row, origin=origin, where=f"{path}: {row.get('name')}") for row in rows)
-    if data["keys"] != [member.arch.key for member in members]:
-        raise ExportError(
-            f"{path}: keys={data['keys']!r} are not those of its members; write the family again"
-        )
-    return members
+        origin = {key: data[key] for key in ("rule", "shares", "evidence")}
+        rows = [(f"{file}: {row['name']}", row) for row in data["members"]]
+    except (KeyError, TypeError) as error:  # sealed so, by another program
+        raise ExportError(f"{file}: {error} is missing or of another kind; {_HINT}") from error
+    return tuple(_member(row, origin=origin, where=where) for where, row in rows)
 
 
 def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) -> Variant:
@@ -94,8 +89,8 @@ def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) ->
     try:
         variant = Variant(name=row["name"], arch=Arch.from_dict(row["arch"]), provenance=provenance)
     except KeyError as error:
-        raise ExportError(f"{where}: {error.args[0]} is missing; write the family again") from error
-    except (CmtSearchError, TypeError) as error:
-        raise ExportError(f"{where}: {error}; write the family again") from error
+        raise ExportError(f"{where}: {error.args[0]} is missing; {_HINT}") from error
+    except CmtSearchError as error:
+        raise ExportError(f"{where}: {error}; {_HINT}") from error
     variant.check(row, where=where)
     return variant

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 # Constants: begin.
 FORMAT = "cmt_search/variant"
-VERSION = 1
+VERSION = 2
 NAME = "example"
 ARCH = {
     "resolution": 14,
@@ -290,4 +290,5 @@ WEIGHTS: dict[str, Any] | None = None
 PROVENANCE: dict[str, Any] = {}
 CODE = ""
 KEY = ""
+SEAL: dict[str, str] = {}
 # Facts: end.

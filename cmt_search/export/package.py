@@ -1,7 +1,12 @@
 """A small installable package that registers exported variants with timm."""
 
+import keyword
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from cmt_search.errors import ExportError
@@ -29,8 +34,11 @@ packages = ["{module}"]
 [tool.setuptools.package-data]
 "{module}" = ["*.yaml", "*/config.json", "*/model.safetensors"]
 """
-_MODULE = '''\
-"""Importing this registers its networks with timm: {names}."""
+_HEAD = '"""Importing this registers its networks with timm'
+_MODULE = (
+    _HEAD
+    + '''\
+: {names}."""
 
 from pathlib import Path
 
@@ -39,6 +47,7 @@ from cmt_search import register
 _HERE = Path(__file__).parent
 NAMES = register(*(_HERE / name for name in {paths!r}))
 '''
+)
 _README = """\
 # {project}
 
@@ -64,9 +73,8 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
         ExportError: the folder's name is none for a module, two variants have one name, or
             something else lies there and `force` is not given.
     """
-    module = re.sub(r"\W", "_", folder.resolve().name, flags=re.ASCII)
-    if not module.isidentifier():
-        raise ExportError(f"{folder}: {module!r} is no name of a module; begin it with a letter")
+    module = _module(folder)
+    check_module(module, folder=folder)
     names = [timm_name(source.variant.name) for source in sources]
     if len(set(names)) < len(names):
         raise ExportError(f"{folder}: two variants would have one name in timm: {', '.join(names)}")
@@ -83,7 +91,7 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
             for source in sources
         ]
         told = {
-            "project": module.replace("_", "-"),
+            "project": _project(module),
             "module": module,
             "names": ", ".join(names),
             "paths": tuple(paths),
@@ -96,6 +104,52 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
 
     publish(files, folder=folder, force=force, write=write)
     return folder
+
+
+def package_folder(folder: Path) -> Path:
+    """Where in the package its files of networks lie."""
+    return folder / _module(folder)
+
+
+def check_module(module: str, *, folder: Path) -> None:
+    """Refuse a name that Python could not import, or under which it would find something else.
+
+    Raises:
+        ExportError: as said; another name is proposed.
+    """
+    if not module.isidentifier():
+        raise ExportError(f"{folder}: {module!r} is no name of a module; begin it with a letter")
+    if keyword.iskeyword(module):
+        taken = "is a word of Python's"
+    elif module in sys.stdlib_module_names:
+        taken = "is a module of Python's"
+    elif _is_installed(module):
+        taken = "is an installed package, which this would take the place of"
+    else:
+        return
+    raise ExportError(f"{folder}: {module!r} {taken}; call it {folder.with_name(module + '_cmt')}")
+
+
+def _is_installed(module: str) -> bool:
+    """Whether another package has the name, as a module or for pip; not one of ours, an older."""
+    found = find_spec(module)
+    if found is not None and found.origin is not None:
+        with suppress(OSError, UnicodeDecodeError):
+            return not Path(found.origin).read_text(encoding="utf-8").startswith(_HEAD)
+        return True  # in C
+    try:
+        told = metadata(_project(module))
+    except PackageNotFoundError:
+        return False
+    return "Summary" not in told or not told["Summary"].startswith("Registers ")
+
+
+def _module(folder: Path) -> str:
+    return re.sub(r"\W", "_", folder.resolve().name, flags=re.ASCII)
+
+
+def _project(module: str) -> str:
+    return module.replace("_", "-")
 
 
 def _files(source: Source) -> tuple[str, ...]:

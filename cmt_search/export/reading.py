@@ -1,51 +1,63 @@
 """Reading what was exported, whatever the format. Nothing in a file is run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cmt_search.arch import Arch
 from cmt_search.errors import ExportError
-from cmt_search.export import as_onnx, as_python, as_timm, as_yaml
-from cmt_search.export.text import read_mapping, variant_in
+from cmt_search.export import as_onnx, as_python, as_timm, as_yaml, family
+from cmt_search.export.described import variant_in
+from cmt_search.export.study import STUDY_FORMATS, load_study
+from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
 
-_BINARY = {
+if TYPE_CHECKING:
+    import pandas as pd
+
+_STUDIES = {Path(how.file).suffix for how in STUDY_FORMATS.values()}
+_WEIGHTS = {
     ".safetensors": "holds weights alone; give its folder, or use cmt_search.load_weights",
     ".pt": "holds weights alone; give the .py file beside it, or use cmt_search.load_weights",
-    ".csv": "is the table of a study; use cmt_search.load_study",
-    ".parquet": "is the table of a study; use cmt_search.load_study",
-    ".db": "is a study; use cmt_search.load_study",
 }
+_READERS = {".onnx": as_onnx.read, ".py": as_python.read}
 
 
-def load(path: Path | str) -> Arch:
-    """The architecture in an exported file or folder, or in any file that holds one.
+def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
+    """What an exported file or folder holds, in any format.
 
-    Takes YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, an exported
-    Python module, the folder of `cmt-search train`, and YAML that is an architecture alone.
-    Nothing in it is executed.
+    An `Arch` from YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, an
+    exported Python module, the folder of `cmt-search train`, and YAML that is an architecture
+    alone; the members, by name, from the YAML of a family; the table of trainings from a study.
+    `load_variant`, `read_family` and `load_study` take one kind only. Nothing in a file is run.
 
     Raises:
         ExportError: it cannot be read, or was changed since it was written; the field is named.
     """
-    return load_variant(path).arch
+    file = Path(path)
+    if file.suffix in _STUDIES:
+        return load_study(file)
+    if file.is_dir() or file.suffix in (*_READERS, *_WEIGHTS):
+        return load_variant(file).arch
+    data = read_mapping(file)
+    if data.get("format") == family.FORMAT:
+        return family.variants_in_family(data, file=file)
+    return variant_in(data, file=file).arch
 
 
 def load_variant(path: Path | str) -> Variant:
     """The variant in an exported file or folder: the architecture, its name and provenance.
 
     Raises:
-        ExportError: as `load`.
+        ExportError: as `load`, and where it holds a family or a study.
     """
     file = Path(path)
     if file.is_dir():
         return _in_folder(file)
-    if file.suffix in _BINARY:
-        raise ExportError(f"{file}: {_BINARY[file.suffix]}")
-    if file.suffix == ".onnx":
-        return as_onnx.read(file)
-    if file.suffix == ".py":
-        return as_python.read(file)
-    return as_yaml.read(file)
+    if file.suffix in _WEIGHTS:
+        raise ExportError(f"{file}: {_WEIGHTS[file.suffix]}")
+    if file.suffix in _STUDIES:
+        raise ExportError(f"{file}: is a study, not a network; use cmt_search.load_study")
+    return _READERS.get(file.suffix, as_yaml.read)(file)
 
 
 def _in_folder(folder: Path) -> Variant:

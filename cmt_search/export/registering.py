@@ -1,8 +1,10 @@
 """Exported variants under names of their own in timm."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -105,8 +107,21 @@ def _register(name: str, variant: Variant, *, folder: Path | None) -> None:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"{variant.name}, exported by cmt_search; network {variant.arch.key}."
     build.arch = variant.arch  # type: ignore[attr-defined]
-    if not timm.is_model(name):  # a second time would warn
-        timm.models.register_model(build)
+    if timm.is_model(name):  # a second time would warn
+        return
+    build.__module__ = _home(name, config)
+    timm.models.register_model(build)
+
+
+def _home(name: str, config: Mapping[str, Any] | None) -> str:
+    """The module that timm takes the function to be from.
+
+    It looks there for `default_cfgs`, and lists as pretrained what has weights in them.
+    """
+    home = f"{__package__}.registered"
+    module: Any = sys.modules.setdefault(home, ModuleType(home, "What was registered with timm."))
+    module.default_cfgs = {name: dict(config)} if config else {}
+    return home
 
 
 def _config(folder: Path | None) -> Mapping[str, Any] | None:

@@ -11,11 +11,14 @@ from cmt_search.arch import POSITIONS, Arch, Stage
 from cmt_search.atomic import write_whole
 from cmt_search.errors import ExportError
 from cmt_search.export import family, variant
+from cmt_search.seal import SEAL
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COUNT = {"type": "integer", "minimum": 1}
 _RATIO = {"type": "number", "exclusiveMinimum": 0}
 _KEY = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": "hash of the network"}
+
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 
 STAGE_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
@@ -57,7 +60,8 @@ def variant_schema() -> dict[str, Any]:
         "provenance": {"type": "object", "description": "where the network comes from"},
         "key": _KEY,
     }
-    return _schema("variant", title="A network exported by cmt_search", properties=properties)
+    title = "A network exported by cmt_search"
+    return _schema("variant", title=title, version=variant.VERSION, properties=properties)
 
 
 def family_schema() -> dict[str, Any]:
@@ -91,9 +95,9 @@ def family_schema() -> dict[str, Any]:
         "members": {"type": "array", "items": member},
         "missing": {"type": "object", "description": "why a budget has no member"},
         "beside": {"type": "array", "description": "other rules' families, for comparison"},
-        "keys": {"type": "array", "items": _KEY, "description": "of the members, in order"},
     }
-    return _schema("family", title="A family solved by cmt_search", properties=properties)
+    title = "A family solved by cmt_search"
+    return _schema("family", title=title, version=family.VERSION, properties=properties)
 
 
 SCHEMAS = MappingProxyType(
@@ -116,14 +120,23 @@ def write_schemas(folder: Path) -> tuple[Path, ...]:
         raise ExportError(f"{folder} cannot be written ({error}); choose another") from error
 
 
-def _schema(name: str, *, title: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+def _schema(
+    name: str, *, title: str, version: int, properties: Mapping[str, Any]
+) -> dict[str, Any]:
+    digests = {
+        "type": "object",
+        "description": "digest of every field, so that a change is noticed",
+        "properties": dict.fromkeys(properties, _DIGEST),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
     return {
         "$schema": _DIALECT,
-        "$id": f"urn:cmt_search:{name}:1",
+        "$id": f"urn:cmt_search:{name}:{version}",
         "title": title,
         "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
+        "properties": {**properties, SEAL: digests},
+        "required": [*properties, SEAL],
         "additionalProperties": False,
         "$defs": {"arch": _values(Arch, ARCH_FIELDS), "stage": _values(Stage, STAGE_FIELDS)},
     }

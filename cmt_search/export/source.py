@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmt_search.export.provenance import plain
 from cmt_search.export.variant import Variant
 
 if TYPE_CHECKING:
@@ -82,17 +82,10 @@ class Source:
         return data
 
     def weights_note(self, file: str, data: bytes) -> dict[str, Any]:
-        """What a format says of its file of weights, so that a change is noticed."""
-        trained = self.weights
-        return {
-            "file": file,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "origin": self.origin,
-            "training": {} if trained is None else dict(trained.training),
-        }
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        """What a format says of its file of weights, and of the images that they expect."""
+        note = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "origin": self.origin}
+        if (trained := self.weights) is None:
+            return {**note, "training": {}}
+        images = {"mean": trained.mean, "std": trained.std, "classes": trained.classes}
+        told = plain({"training": trained.training, **images}, where="weights")
+        return {**note, **told}

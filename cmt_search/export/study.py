@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from cmt_search.errors import CmtSearchError, ExportError
 from cmt_search.export.staging import publish
 from cmt_search.export.study_table import (
-    check_seal,
     read_csv,
     read_parquet,
-    seal,
     write_csv,
     write_parquet,
 )
+from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,10 +82,11 @@ def _table(run: Path) -> "pd.DataFrame":
     return table.assign(state=table["state"].replace("running", "interrupted"))
 
 
-def _write_optuna(run: Path, table: "pd.DataFrame", file: Path) -> None:
-    from cmt_search.search.copying import copy_study
+def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
+    from cmt_search.search.copying import copy_study, note_in_copy, read_copy
 
-    copy_study(run, to=file, notes={_SEAL: dict(seal(table))})
+    copy_study(run, to=file)
+    note_in_copy(file, key=_SEAL, value=digests(read_copy(file).content))
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
@@ -96,12 +96,14 @@ def _read_optuna(file: Path) -> "pd.DataFrame":
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")
     try:
-        records, notes = read_copy(file)
-        table = trials_frame(records)
+        copy = read_copy(file)
     except CmtSearchError as error:
         raise ExportError(str(error)) from error
-    check_seal(table, notes.get(_SEAL), file=file)
-    return table
+    attributes = dict(copy.attributes)
+    told = attributes.pop(_SEAL, None)
+    content = {**copy.content, "study": {**copy.content["study"], "attributes": attributes}}
+    check_digests(content, told, where=str(file), seal=f"attribute {_SEAL}", hint=_AGAIN)
+    return trials_frame(copy.records)
 
 
 STUDY_FORMATS: Mapping[str, StudyFormat] = MappingProxyType(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cmt_search.errors import ExportError
+from cmt_search.export.text import parsed_json
+from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _SCHEMA = b"cmt_search.study"  # keys of Parquet's metadata
 _VERSION = b"1"
 _SEAL = b"cmt_search.study_seal"
+_DESCRIPTION = "description"  # in the seal of a CSV: digests of what stands beside the notes
 _ABOUT = "{}-metadata.json"  # the name that CSV on the Web gives it
 _DATATYPES = {"Int64": "integer", "float64": "double", "boolean": "boolean", "string": "string"}
 _AGAIN = "export the study again"
@@ -63,12 +66,12 @@ def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
         {"name": c.name, "datatype": _DATATYPES[c.dtype], "dc:description": c.meaning}
         for c in COLUMNS
     ]
-    about = {
+    about: dict[str, Any] = {
         "@context": "http://www.w3.org/ns/csvw",
         "url": file.name,
         "tableSchema": {"columns": columns},
-        "notes": [seal(table)],
     }
+    about["notes"] = [{**seal(table), _DESCRIPTION: digests(about)}]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     file.with_name(_ABOUT.format(file.name)).write_text(text, encoding="utf-8")
 
@@ -91,7 +94,10 @@ def read_csv(file: Path) -> "pd.DataFrame":
         raise ExportError(f"{file}: cannot be read ({error}); {_AGAIN}") from None
     if not text.endswith("\n"):
         raise ExportError(f"{file}: line {len(text.splitlines())} is cut short; {_AGAIN}")
-    rows = list(csv.reader(io.StringIO(text, newline="")))  # a reason may have several lines
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline="")))  # a reason may have several lines
+    except csv.Error as error:
+        raise ExportError(f"{file}: cannot be read ({error}); {_AGAIN}") from None
     _check_columns(rows[0] if rows else [], file=file)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(COLUMNS):
@@ -101,18 +107,30 @@ def read_csv(file: Path) -> "pd.DataFrame":
     # Words first, so that what is no number is told by its column.
     words = pd.DataFrame(rows[1:], columns=rows[0], dtype="string").replace("", pd.NA)
     table = _checked(words, file=file)
+    check_seal(table, _told_beside(file), file=file)
+    return table
+
+
+def _told_beside(file: Path) -> object:
+    """The seal in the description of a CSV file, once the description is whole.
+
+    Raises:
+        ExportError: it is gone, broken or changed.
+    """
     about = file.with_name(_ABOUT.format(file.name))
     try:
-        told = json.loads(about.read_text(encoding="utf-8"))["notes"][0]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        data = parsed_json(about.read_bytes(), where=str(about))
+        told = data.pop("notes")[0]
+        described = told[_DESCRIPTION]
+    except (OSError, ExportError, LookupError, TypeError) as error:
         what = " ".join(str(error).split())
         raise ExportError(
             f"{about}: notes cannot be read ({what}), and without them nothing says whether "
             f"{file.name} is whole; put the file that was written with it there, {_AGAIN}, or use "
             "pandas.read_csv, which checks nothing"
         ) from None
-    check_seal(table, told, file=file)
-    return table
+    check_digests(data, described, where=str(about), seal="notes.description", hint=_AGAIN)
+    return told
 
 
 def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
@@ -135,26 +153,27 @@ def read_parquet(file: Path) -> "pd.DataFrame":
     Raises:
         ExportError: it was changed or cut short, or pyarrow is not installed.
     """
-    arrow, parquet = _arrow()
+    _, parquet = _arrow()
     try:
         table = parquet.read_table(file, page_checksum_verification=True, partitioning=None)
-    except (OSError, arrow.ArrowException) as error:
+        rows = table.to_pandas()
+        names = list(rows.columns)
+        told = table.schema.metadata or {}
+    except Exception as error:
+        # A damaged file raises whatever its bytes lead to: in Arrow, in pandas, or in the
+        # description of the columns that the two exchange.
         what = " ".join(str(error).split())
-        raise ExportError(f"{file}: cannot be read ({what}); {_AGAIN}") from None
-    told = table.schema.metadata or {}
+        raise ExportError(f"{file}: cannot be read ({what:.200}); {_AGAIN}") from error
     if told.get(_SCHEMA) != _VERSION:
         raise ExportError(
-            f"{file}: metadata {_SCHEMA.decode()}={told.get(_SCHEMA)!r} is not {_VERSION!r}; "
+            f"{file}: metadata {_SCHEMA.decode()}={told.get(_SCHEMA)!r:.60} is not {_VERSION!r}; "
             f"{_AGAIN}"
         )
-    _check_columns(table.column_names, file=file)
-    rows = _checked(table.to_pandas(), file=file)
-    try:
-        sealed = json.loads(told.get(_SEAL, b""))
-    except ValueError:
-        raise ExportError(f"{file}: metadata {_SEAL.decode()} is missing; {_AGAIN}") from None
-    check_seal(rows, sealed, file=file)
-    return rows
+    sealed = parsed_json(told.get(_SEAL, b"null"), where=f"{file}: metadata {_SEAL.decode()}")
+    _check_columns(names, file=file)
+    typed = _checked(rows, file=file)
+    check_seal(typed, sealed, file=file)
+    return typed
 
 
 def _arrow() -> tuple[Any, Any]:

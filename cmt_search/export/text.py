@@ -1,79 +1,118 @@
-"""Descriptions of networks in YAML and JSON, read as plain values: nothing in them is run."""
+"""Plain values in YAML and JSON: nothing in them is run, and nothing stands in them twice."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cmt_search.arch import Arch
-from cmt_search.errors import CmtSearchError, ExportError
-from cmt_search.export.variant import Variant
+from cmt_search.errors import ExportError
 
-TRAINING = "cmt_search.training/1"  # train.json of `cmt-search train`
+
+def read_text(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ExportError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(
+            f"{file}: cannot be read ({error}); give an exported file or folder"
+        ) from None
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """The values in a file of YAML, of which JSON is a part.
+    """The values in a file of JSON, which ends in .json, or else of YAML.
 
     Raises:
         ExportError: it cannot be read, is broken, or holds no mapping.
     """
+    text = read_text(file)
+    return parsed_json(text, where=str(file)) if file.suffix == ".json" else _yaml(text, file=file)
+
+
+def parsed_json(text: str | bytes, *, where: str) -> dict[str, Any]:
+    """The values in a text of JSON.
+
+    Raises:
+        ExportError: it is broken, holds a field twice, or no mapping.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(
-            f"{file}: cannot be read ({error}); give an exported YAML file or timm folder"
-        ) from None
+        data = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise _broken(error, where=where) from None
+    return _mapping(data, where=where)
+
+
+def yaml_text(data: Mapping[str, Any]) -> str:
+    """The values as YAML, each written out: aliases are not read back."""
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+
+
+# PyYAML has no error of its own for a tag on a value of another kind: `!!bool 3`.
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        """Write a value that comes twice out twice."""
+        return True
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values; a key that comes twice, and an alias, is broken YAML to it."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse aliases: a few of them could stand for more than memory holds, or for a circle."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"has the alias *{event.anchor}: write its value out", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that comes twice."""
+        found = set()
+        for key, _ in node.value:
+            if key.value in found and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} comes twice: keep one of them", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                found.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _yaml(text: str, *, file: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(text)  # JSON is YAML
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = " ".join(str(error).split())  # YAML explains itself over several lines
-        raise ExportError(f"{file}: is broken ({what}); export the variant again") from None
-    if not isinstance(data, dict):
-        raise ExportError(f"{file}: holds no description of a network; export the variant again")
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a kind of SafeLoader
+    except _NO_YAML as error:
+        raise _broken(error, where=str(file)) from None
+    return _mapping(data, where=str(file))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice} comes twice: keep one of them")
     return data
 
 
-def variant_in(data: Mapping[str, Any], *, file: Path) -> Variant:
-    """The variant that plain values describe, by whichever of our files they come from.
-
-    Raises:
-        ExportError: they describe none, or were changed; the field is named.
-    """
-    try:
-        if "members" in data:
-            names = ", ".join(str(m.get("name", m.get("key"))) for m in data["members"])
-            raise ExportError(f"{file}: is a family; export one of its members ({names})")
-        if "cmt_search" in data:
-            return _timm_variant(data, file=file)
-        if data.get("format") == TRAINING:
-            arch = Arch.from_dict(data["plan"]["arch"])
-            return Variant(name=file.parent.name, arch=arch, provenance={"training": str(file)})
-        if "format" in data:
-            return Variant.from_dict(data, where=str(file))
-        return Variant(name=file.stem, arch=Arch.from_dict(data.get("arch", data)))
-    except ExportError:
-        raise
-    except CmtSearchError as error:
-        raise ExportError(f"{file}: {error}") from error
-    except KeyError as error:
-        raise ExportError(f"{file}: {error.args[0]} is missing; write the file again") from error
-    except (TypeError, AttributeError, ValueError) as error:  # a value of another kind
-        raise ExportError(f"{file}: is no exported variant ({error}); export it again") from error
+def _broken(error: Exception, *, where: str) -> ExportError:
+    what = " ".join(str(error).split())  # YAML explains itself over several lines
+    return ExportError(f"{where}: is broken ({what}); restore the file, or export it again")
 
 
-def _timm_variant(data: Mapping[str, Any], *, file: Path) -> Variant:
-    variant = Variant.from_dict(data["cmt_search"], where=str(file))
-    if Arch.from_dict(data.get("model_args", {}).get("arch")) != variant.arch:
+def _mapping(data: object, *, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
         raise ExportError(
-            f"{file}: model_args.arch is not the network that cmt_search.arch describes; "
-            "restore the file, or export the variant again"
+            f"{where}: holds no description of a network, a family or a study; "
+            "restore the file, or export it again"
         )
-    classes = data.get("num_classes")
-    if classes != variant.arch.num_classes:
-        raise ExportError(
-            f"{file}: num_classes={classes!r}, but cmt_search.arch has "
-            f"{variant.arch.num_classes}; restore the file, or export the variant again"
-        )
-    return variant
+    return data

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
-from cmt_search.export import as_python, as_timm
+from cmt_search.export import as_timm
 from cmt_search.export.reading import load_variant
-from cmt_search.export.source import sha256_of
-from cmt_search.export.text import read_mapping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +27,10 @@ def load_weights(path: Path | str) -> "dict[str, Tensor]":
             file and the field are named.
     """
     told, weights = _files(Path(path))
+    arch = load_variant(told).arch  # it knows the digest of the file that was written with it
     if not weights.is_file():
         raise ExportError(f"{weights}: does not exist, so {path} holds no weights; {_HINT}")
-    _check_digest(_note(told), file=weights, told=told)
-    return _fitting(_read(weights), arch=load_variant(told).arch, file=weights)
+    return _fitting(_read(weights), arch=arch, file=weights)
 
 
 def _files(path: Path) -> tuple[Path, Path]:
@@ -48,24 +46,6 @@ def _files(path: Path) -> tuple[Path, Path]:
         f"{path}: holds no weights; give a timm folder, a folder of `cmt-search train`, or an "
         "exported Python module"
     )
-
-
-def _note(told: Path) -> Mapping[str, Any]:
-    """What a description says of its weights; nothing of `cmt-search train`'s."""
-    if told.suffix == _MODULE:
-        load_variant(told)  # it must be one of ours, and whole
-        found = as_python.constants(told.read_text(encoding="utf-8"), where=told).get("WEIGHTS")
-    else:
-        found = read_mapping(told).get("cmt_search", {}).get("weights")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _check_digest(note: Mapping[str, Any], *, file: Path, told: Path) -> None:
-    if "sha256" in note and sha256_of(file) != note["sha256"]:
-        raise ExportError(
-            f"{told}: weights.sha256={note['sha256']!r} is not the digest of {file.name}: one of "
-            "them was changed or cut short; restore it, or export the variant again"
-        )
 
 
 def _read(file: Path) -> "dict[str, Tensor]":

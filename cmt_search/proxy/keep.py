@@ -1,6 +1,7 @@
 """The folder of one long training: what it is, how far it is, and the weights at its end."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,8 +15,10 @@ from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
 from cmt_search.proxy.checkpoint import forget
 from cmt_search.proxy.training import Training
+from cmt_search.seal import sealed
 
-FORMAT = "cmt_search.training/1"
+FORMAT = "cmt_search.training/2"  # 1 had no seal
+_FORMATS = ("cmt_search.training/1", FORMAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +82,25 @@ class TrainingFolder:
 
     def complete(self, measurement: Measurement) -> None:
         """Write what the training gave."""
-        self._write(state="complete", measurement=measurement.to_dict())
+        with self.weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._write(
+            state="complete",
+            measurement=measurement.to_dict(),
+            weights={"file": self.weights.name, "sha256": digest},
+        )
         forget(self.path)
 
     def _write(self, **more: Any) -> None:
         data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}
-        write_whole(self.info, json.dumps(data, indent=2) + "\n")
+        write_whole(self.info, json.dumps(sealed(_plain(data)), indent=2) + "\n")
 
     def _kept(self) -> dict[str, Any] | None:
         if not self.info.exists():
             return None
         try:
             data: dict[str, Any] = json.loads(self.info.read_text(encoding="utf-8"))
-            if data["format"] == FORMAT and data["plan"] and data["state"]:
+            if data["format"] in _FORMATS and data["plan"] and data["state"]:
                 return data
         except (OSError, ValueError, KeyError, TypeError):
             pass

@@ -1,13 +1,16 @@
 """A study as a database of its own, for programs that know Optuna alone, and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmt_search.errors import RunError
@@ -18,12 +21,17 @@ from cmt_search.search.storage import _read_only, read_study
 from cmt_search.search.superseding import superseded
 
 
-def copy_study(
-    run_dir: Path, *, to: Path, notes: Mapping[str, Any], storage: str | None = None
-) -> None:
-    """Copy the study of a run, by its own name, into a new SQLite file; the run is only read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyCopy:
+    """What a copy of a study holds."""
 
-    The notes become user attributes of the copy.
+    records: tuple[TrialRecord, ...]  # as `read_trials` gives them
+    attributes: Mapping[str, Any]  # of the study
+    content: Mapping[str, Any]  # all that Optuna reads, as plain values, by kind
+
+
+def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
+    """Copy the study of a run, by its own name, into a new SQLite file; the run is only read.
 
     Raises:
         RunError: there is no run, or it has no study yet.
@@ -34,19 +42,38 @@ def copy_study(
     with (
         _opened(_read_only(url), skip_table_creation=True, skip_compatibility_check=True) as old,
         _opened(f"sqlite:///{to.resolve()}") as new,
-        _quiet(),
+        _quiet(optuna.logging.WARNING),  # without the line that tells of every new study
     ):
         optuna.copy_study(from_study_name=name, from_storage=old, to_storage=new)
-        for key, value in notes.items():
-            new.set_study_user_attr(new.get_study_id_from_name(name), key, value)
 
 
-def read_copy(file: Path) -> tuple[tuple[TrialRecord, ...], Mapping[str, Any]]:
-    """The trials of the one study in a SQLite file, as `read_trials` gives them, and its notes.
+def note_in_copy(file: Path, *, key: str, value: Any) -> None:
+    """Write an attribute of the one study in a copy."""
+    with _opened(f"sqlite:///{file.resolve()}") as storage:
+        (study,) = storage.get_all_studies()
+        storage.set_study_user_attr(study._study_id, key, value)
+
+
+def read_copy(file: Path) -> StudyCopy:
+    """The one study in a SQLite file.
 
     Raises:
-        RunError: it holds no study, or several, or trials that no search wrote; it is named.
+        RunError: it holds no study, or several, or what no search wrote; it is named.
     """
+    try:
+        with _quiet(optuna.logging.ERROR):  # Optuna warns of what is refused here
+            return _read_copy(file)
+    except RunError:
+        raise
+    except Exception as error:
+        # A damaged file raises whatever its bytes lead to, in Optuna, SQLAlchemy or JSON.
+        what = " ".join(str(error).split())
+        raise RunError(
+            f"{file}: is damaged ({type(error).__name__}: {what:.100}); copy the study again"
+        ) from error
+
+
+def _read_copy(file: Path) -> StudyCopy:
     url = f"sqlite:///{file.resolve()}"
     try:
         with _opened(
@@ -72,14 +99,38 @@ def read_copy(file: Path) -> tuple[tuple[TrialRecord, ...], Mapping[str, Any]]:
             raise RunError(
                 f"{file}: trial {trial.number}: {error} is missing or broken; copy the study again"
             ) from error
-    return tuple(records), attributes
+    content = {"study": {"name": names[0], "attributes": attributes}, **_content(trials)}
+    return StudyCopy(records=tuple(records), attributes=attributes, content=content)
+
+
+def _content(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """What Optuna knows of the trials, by the kind of it; times in words."""
+    return {
+        "trial numbers": [trial.number for trial in trials],
+        "trial states": [trial.state.name for trial in trials],
+        "trial values": [trial.values for trial in trials],
+        "trial params": [trial.params for trial in trials],
+        "trial distributions": [
+            {name: distribution_to_json(how) for name, how in trial.distributions.items()}
+            for trial in trials
+        ],
+        "trial intermediate values": [
+            {str(step): value for step, value in trial.intermediate_values.items()}
+            for trial in trials
+        ],
+        "trial attributes": [trial.user_attrs for trial in trials],
+        "trial system attributes": [trial.system_attrs for trial in trials],
+        "trial times": [
+            [str(trial.datetime_start), str(trial.datetime_complete)] for trial in trials
+        ],
+    }
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the line that tells of every new study."""
+def _quiet(level: int) -> Iterator[None]:
+    """Nothing is told that is below this level."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(level)
     try:
         yield
     finally:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from cmt_search.atomic import write_whole
-from cmt_search.errors import RunError
+from cmt_search.errors import RunError, nearest
 from cmt_search.search.provenance import hardware, versions
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
@@ -137,8 +138,8 @@ class RunFolder:
         run = cls(path)
         if run.info_file.exists():
             raise RunError(
-                f"{path} already holds a run; continue it with `cmt-search resume {path}`, "
-                "or give the new one another --name"
+                f"{path} already holds a run; continue it with "
+                f"`cmt-search resume {quote(str(path))}`, or give the new one another --name"
             )
         info = RunInfo(
             name=name or path.resolve().name,
@@ -168,9 +169,14 @@ class RunFolder:
             RunError: there is no run in the folder.
         """
         run = cls(path)
-        if not run.info_file.exists():
-            raise RunError(f"{path} holds no run (no run.json); start one with `cmt-search run`")
-        return run
+        if run.info_file.exists():
+            return run
+        others = (found.parent.name for found in path.parent.glob("*/run.json"))
+        near = None if path.exists() else nearest(path.name, others)
+        hint = (
+            f"did you mean {path.with_name(near)}?" if near else "start one with `cmt-search run`"
+        )
+        raise RunError(f"{path} holds no run (no run.json); {hint}")
 
     def info(self) -> RunInfo:
         """What run.json says.
@@ -242,7 +248,8 @@ class RunFolder:
         except Timeout:
             raise RunError(
                 f"{self.path} is driven by {self._holder()}; wait for it, watch it with "
-                f"`cmt-search status {self.path}`, or stop it with Ctrl-C (or kill) first"
+                f"`cmt-search status {quote(str(self.path))}`, "
+                "or stop it with Ctrl-C (or kill) first"
             ) from None
         except OSError as error:
             raise RunError(

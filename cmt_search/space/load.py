@@ -1,6 +1,5 @@
 """YAML -> SearchSpace, with errors that name file, key path and remedy."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cmt_search.errors import CmtSearchError, SpaceError
+from cmt_search.errors import CmtSearchError, SpaceError, nearest
 from cmt_search.space.model import SearchSpace
 
 M = TypeVar("M", bound=BaseModel)
@@ -74,12 +73,22 @@ def read_mapping(text: str, *, source: str, begin: str) -> dict[Any, Any]:
     try:
         data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
-        raise SpaceError(f"{source}: is no YAML; mend this: {error}") from None
+        raise SpaceError(f"{source}: is no YAML; mend this: {_told(error)}") from None
     except SpaceError as error:
         raise SpaceError(f"{source}: {error}") from None
     if not isinstance(data, dict):
         raise SpaceError(f"{source}: holds no mapping; begin with {begin}")
     return data
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """What is wrong and where, on one line; YAML itself takes six."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    told = f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
+    context = getattr(error, "context", None)
+    return f"{told} ({context})" if context else told
 
 
 def validated(data: Mapping[Any, Any], *, source: str) -> SearchSpace:
@@ -158,7 +167,6 @@ def _nearest_key(loc: tuple[int | str, ...], root: Any) -> str:
             field = fields[part]
             model = getattr(field, "annotation", None) or getattr(field, "type", None)
     names = list(getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {}))
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
+    if near := nearest(str(loc[-1]), names):
+        return f"did you mean {near}?"
     return f"remove it, or use one of {', '.join(names)}" if names else "remove it"

@@ -16,6 +16,19 @@ from cmt_search.space.gauge import Gauge
 _STICKS = ("stick_depth", "stick_width")
 
 
+def shares_of_sticks(params: Mapping[str, float | int]) -> Shares:
+    """The shares that a rule search's parameters mean.
+
+    Raises:
+        KeyError: they are those of another search.
+    """
+    first, second = (float(params[name]) for name in _STICKS)
+    # Rounded, so that shares survive the way to sticks and back unchanged.
+    depth = round(1 - math.sqrt(first), 9)
+    width = round((1 - depth) * second, 9)
+    return Shares(depth=depth, width=width, resolution=round(1 - depth - width, 9))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSpace:
     """Shares by stick-breaking, so that independent uniform draws cover the triangle evenly."""
@@ -46,7 +59,7 @@ class RuleSpace:
             SpaceError: latency is capped, and there is no meter.
         """
         self.gauge.check()
-        shares = self._shares(params)
+        shares = shares_of_sticks(params)
         rule = self.rule_of(shares)
         members = [self._member(rule, budget=budget) for budget in self.budgets]
         base = cost(rule.base).macs
@@ -65,13 +78,6 @@ class RuleSpace:
             return rule.member(budget, latency=latency)
         except BudgetError as error:
             raise BudgetError(f"at {budget.macs:,.0f} MACs {error}") from error
-
-    def _shares(self, params: Mapping[str, float | int]) -> Shares:
-        first, second = (float(params[name]) for name in _STICKS)
-        # Rounded, so that shares survive the way to sticks and back unchanged.
-        depth = round(1 - math.sqrt(first), 9)
-        width = round((1 - depth) * second, 9)
-        return Shares(depth=depth, width=width, resolution=round(1 - depth - width, 9))
 
 
 @lru_cache(maxsize=256)

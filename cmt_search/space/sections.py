@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from cmt_search.arch import Arch
 from cmt_search.cost.setting import Setting
 from cmt_search.dataset_spec import DatasetSpec
-from cmt_search.errors import CmtSearchError, SpaceError
+from cmt_search.errors import CmtSearchError, SpaceError, instead
 from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import Recipe
@@ -49,7 +49,7 @@ class Base(Section):
         if (self.preset is None) == (self.arch is None):
             raise ValueError("name either a preset or an arch, and not both")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"preset {self.preset!r} is unknown; use one of {', '.join(PRESETS)}")
+            raise ValueError(f"preset {self.preset!r} is unknown; {instead(self.preset, PRESETS)}")
         try:
             self.build()
         except CmtSearchError as error:

@@ -2,6 +2,9 @@ import pytest
 
 from cmt_search.analysis import (
     analyse,
+    curves_data,
+    draw_curves,
+    draw_failures,
     draw_progress,
     failures_data,
     progress_data,
@@ -37,3 +40,24 @@ def test_failures_are_counted_by_reason_whatever_the_numbers_in_it() -> None:
     trials = [record(i, state="failed", reason=reason) for i, reason in enumerate(reasons)]
     counts = failures_data(analyse(trials))
     assert counts == {"loss is NaN in epoch 2": 2, "out of memory": 1, "unknown": 1}
+
+
+def test_reasons_beyond_the_most_frequent_are_counted_and_not_kept_silent() -> None:
+    counts = {f"reason {chr(97 + i)}": 20 - i for i in range(15)}
+    figure = draw_failures(counts)
+    assert len(figure.data[0].x) == 12
+    assert figure.layout.title.text == "195 trials failed, for 15 reasons"
+    assert figure.layout.title.subtitle.text == (
+        "The 12 most frequent reasons; 21 trials failed for others"
+    )
+    assert not draw_failures({"one": 1, "other": 2}).layout.title.subtitle.text
+
+
+def test_before_anything_is_measured_there_are_no_axes() -> None:
+    none, some = analyse([]), analyse([trial(0, 300, 0.5)])
+    for figure in (draw_progress(progress_data(none)), draw_curves(curves_data(none))):
+        assert figure.layout.xaxis.visible is False
+        assert figure.layout.title.text.endswith("yet")
+    for figure in (draw_progress(progress_data(some)), draw_curves(curves_data(some))):
+        assert figure.layout.xaxis.visible is None
+    assert draw_curves(curves_data(some)).layout.title.subtitle.text == "1 training, one line each"

@@ -1,6 +1,6 @@
 import pytest
 
-from cmt_search.analysis.wording import duration, macs_text, points
+from cmt_search.analysis.wording import counted, duration, macs_text, points
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,7 @@ def test_quantities_take_the_unit_that_suits_them() -> None:
     assert duration(42) == "42 seconds"
     assert duration(90) == "1.5 minutes"
     assert duration(7200) == "2.0 hours"
+
+
+def test_one_of_a_kind_has_no_plural() -> None:
+    assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

@@ -127,14 +127,29 @@ def test_the_report_is_written_and_summarised(
     assert result["verdict"]["headline"] in text.replace("&#39;", "'")
 
 
+def test_a_family_that_cannot_be_read_is_left_out_of_the_report(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "family.yaml").write_text("members: 3\n")
+    try:
+        assert invoke(["report", str(run)]) == 0
+    finally:
+        (run / "family.yaml").unlink()
+    assert "The report leaves out the family: " in capsys.readouterr().err
+
+
 def test_the_family_is_solved_beside_the_published_one(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["family", str(run), "--budgets", "1G,4G"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("best-1G", "best-4G", "cmt_b (published)", "family: "))
+    before = (run / "family.yaml").read_text()
     assert invoke(["family", str(run), "--base", "run", "--budgets", "2M", "--json"]) == 0
-    (member,) = said(capsys)["members"]
+    result = said(capsys)
+    assert Path(result["earlier"]).parent == run
+    assert Path(result["earlier"]).read_text() == before
+    (member,) = result["members"]
     assert abs(member["macs"] / 2e6 - 1) <= 0.01
     assert Arch.from_dict(member["arch"]).key == member["key"]
 
@@ -145,6 +160,24 @@ def test_a_named_rule_gives_a_family_too(run: Path, capsys: pytest.CaptureFixtur
     assert invoke(["family", str(run), "--rule", "golden"]) == 2
     told = capsys.readouterr().err
     assert "rule 'golden' is unknown; use best, least-activations, least-params" in told
+
+
+def test_quiet_prints_the_bare_result(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    out = str(run.parent / "quiet")
+    trial = ["--variant", "trial-0", "--to", out, "--format", "yaml,timm"]
+    assert invoke(["--quiet", "export", str(run), *trial]) == 0
+    assert capfd.readouterr() == (f"{out}/trial-0.yaml\n{out}/trial-0\n", "")
+    space = str(run.parent / "space.yaml")
+    arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline"]
+    assert invoke(["run", space, *arguments, "--quiet"]) == 0
+    assert capfd.readouterr() == (f"{run}\n", "")
+    assert invoke(["runs", str(run.parent), "-q"]) == 0
+    assert capfd.readouterr().out.startswith("tiny\trule\tfinished\t")
+    assert invoke(["profile", "cmt_ti", "-q"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith("all\t9,492,426\t638,904,600\t")
+    assert invoke(["profile", "cmt_zz", "-q"]) == 2
+    assert "cmt_zz is neither a preset nor a file" in capfd.readouterr().err
 
 
 def test_a_budget_without_a_member_is_reported(
@@ -240,7 +273,9 @@ def test_an_unknown_executor_and_duration_are_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["resume", str(run), "--executor", "slurm"]) == 2
-    assert "--executor 'slurm' is unknown; use ray or inline" in capsys.readouterr().err
+    assert "--executor 'slurm' is unknown; use ray, inline" in capsys.readouterr().err
+    assert invoke(["resume", str(run), "--executor", "inlin"]) == 2
+    assert "--executor 'inlin' is unknown; did you mean inline?" in capsys.readouterr().err
     assert invoke(["resume", str(run), "--time-limit", "soon"]) == 2
     assert "--time-limit 'soon' is no duration; write 90s" in capsys.readouterr().err
 

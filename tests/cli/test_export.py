@@ -143,24 +143,205 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "gguf"], "--format 'gguf' is unknown; use yaml, timm, hf, onnx, python or"),
+        (["--format", "gguf"], "--format 'gguf' is unknown; use yaml, timm, hf, onnx, python, all"),
+        (
+            ["--format", "yaml,onx"],
+            "--format 'onx' is unknown; did you mean onnx? Known are yaml, ",
+        ),
+        (["--variant", "cmt_piko"], "family.yaml does not exist; write it with"),
         (["--format", "csv"], "--format 'csv' is of a study; add --study DIR"),
         (
             ["--format", "yaml", "--weights", "retrain"],
             "--weights: yaml keeps none; add one of",
         ),
-        (["--study", "x", "--format", "yaml"], "--format 'yaml' is no format of a study; use csv"),
         (["--variant", "trial-9"], "trial 9 is not in "),
         (["--variant", "best"], "family.yaml does not exist; write it with `cmt-search family`"),
-        (["--variant", "trial-0", "--weights", "nowhere"], "nowhere"),
+        (["--weights", "nowhere"], "--weights 'nowhere' is no file or folder; use retrain, none,"),
+        (
+            ["--weights", "retrian"],
+            "--weights 'retrian' is no file or folder; did you mean retrain",
+        ),
+        (["--device", "cudaa"], "--device 'cudaa' is unknown; did you mean cuda? Known are cpu,"),
+        (["--to", ""], "--to is empty; write . for the folder that you are in"),
+        (["--register", ""], "--register is empty; write . for the folder that you are in"),
     ],
 )
 def test_what_cannot_be_exported_is_explained(
     words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert invoke(["export", str(run), *words, "--to", str(tmp_path)]) == 2
+    assert invoke(["export", str(run), "--to", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "yaml"], "--format 'yaml' is no format of a study; use csv, parquet, optuna"),
+        (["--format", "cvs"], "--format 'cvs' is no format of a study; did you mean csv? Known"),
+        (
+            ["--variant", "trial-0", "--weights", "retrain"],
+            "--study writes the study alone, and --variant, --weights is of networks; export them",
+        ),
+        (["--to", "x", "--register", "y"], "the study alone, and --to, --register is of networks"),
+    ],
+)
+def test_a_study_is_exported_alone(
+    words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["export", str(run), "--study", str(tmp_path / "study"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["cmt_s", "--variant", "cmt_b"],
+            "--variant 'cmt_b' is unknown; did you mean cmt_s? Known",
+        ),
+        (["cmt_pico", "--variant", "trial-3"], "--variant 'trial-3' is unknown; use all, cmt_pico"),
+        (["cmt_so"], "cmt_so is neither a preset, a run nor a file; did you mean cmt_s? Presets"),
+        (["nothing"], "nothing is neither a preset, a run nor a file; presets are cmt_ti, "),
+        (
+            ["runs/frist"],
+            "runs/frist is neither a preset, a run nor a file; did you mean runs/fir",
+        ),
+    ],
+)
+def test_what_is_not_there_is_not_guessed_at(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text("{}")
+    assert invoke(["export", *words, "--format", "yaml", "--to", "out"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of trial 0 in every format."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["--variant", "trial-0", "--format", "timm,hf,python,onnx", "--weights", "retrain"]
+    words += ["--to", str(folder), "--device", "cpu", "--json"]
+    assert invoke(["export", str(run), *words]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["trial-0", "trial-0-hf", "trial_0.py"])
+def test_weights_that_lie_in_an_export_are_taken_along(
+    name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--format", "hf,timm,python", "--to", str(tmp_path), "--json"]
+    capsys.readouterr()
+    assert invoke(["export", str(trained / name), *words]) == 0
+    result = said(capsys)
+    assert result["weights"]["trial-0"].startswith("Trained from scratch as the search trains")
+    wanted = cmt_search.load_weights(trained / name)
+    images = json.loads((trained / "trial-0" / "config.json").read_text())["pretrained_cfg"]
+    for path in result["exported"]["trial-0"].values():
+        found = cmt_search.load_weights(path)
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    config = json.loads((tmp_path / "trial-0" / "config.json").read_text())["pretrained_cfg"]
+    assert config == images
+
+
+def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(trained / "trial-0"), "--format", "timm"]
+    assert invoke([*words, "--weights", "none", "--to", str(tmp_path / "none")]) == 0
+    assert not (tmp_path / "none" / "trial-0" / "model.safetensors").exists()
+    for file in ("trial-0-hf/model.safetensors", "trial_0.py", "trial_0.pt"):
+        target = tmp_path / file.replace("/", "-")
+        assert invoke([*words, "--weights", str(trained / file), "--to", str(target)]) == 0
+        found = cmt_search.load_weights(target / "trial-0")
+        wanted = cmt_search.load_weights(trained / "trial-0")
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    capsys.readouterr()
+    (tmp_path / "none" / "trial-0" / "ema.safetensors").write_bytes(b"")
+    ema = str(tmp_path / "none" / "trial-0" / "ema.safetensors")
+    assert invoke([*words, "--weights", ema, "--to", str(tmp_path / "ema")]) == 2
+    assert "is not model.safetensors, which its folder tells of" in capsys.readouterr().err
+    other = ["export", "cmt_pico", "--format", "hf", "--to", str(tmp_path / "other")]
+    assert invoke([*other, "--weights", str(trained / "trial-0")]) == 2
+    assert "is of network " in capsys.readouterr().err
+    assert invoke([*other, "--weights", str(tmp_path / "none" / "trial-0")]) == 2
+    assert "holds no trained weights; give a folder of" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_weights_in_onnx_are_not_replaced_without_a_word(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(trained / "trial-0.onnx"), "--format", "hf", "--to", str(tmp_path)]
+    assert invoke(words) == 2
+    told = capsys.readouterr().err
+    assert "holds trained weights (Trained from scratch" in told
+    assert "cannot be read back from ONNX; give --weights a folder or module that has them" in told
+    assert invoke([*words, "--weights", "none"]) == 0
+    assert "Freshly initialised" in (tmp_path / "trial-0-hf" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["timm", "hf", "python", "onnx"])
+def test_force_does_not_replace_trained_weights_by_none(
+    kind: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    words = ["export", str(run), "--variant", "trial-0", "--format", kind, "--to", str(trained)]
+    assert invoke([*words, "--force"]) == 2
+    told = capsys.readouterr().err
+    assert "holds trained weights (Trained from scratch" in told
+    assert "and what is exported has none: give its --weights, or another folder" in told
+    assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+
+
+def test_a_package_does_not_lose_trained_weights_either(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = ["--register", str(tmp_path / "my_pkg"), "--json"]
+    assert invoke(["export", str(trained / "trial-0"), *target]) == 0
+    held = tmp_path / "my_pkg" / "my_pkg" / "trial-0" / "model.safetensors"
+    assert held.exists()
+    assert invoke(["export", str(run), "--variant", "trial-0", *target, "--force"]) == 2
+    assert "my_pkg/my_pkg/trial-0 holds trained weights (" in capsys.readouterr().err
+    assert held.exists()
+
+
+def test_what_a_training_kept_is_exported_with_its_weights(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("epochs: 1\ndata_fraction: 0.02\nrecipe: {batch: 32}\n")
+    words = [str(trained / "trial-0"), "--recipe", str(tmp_path / "recipe.yaml"), "--json"]
+    folder = tmp_path / "long"
+    assert invoke(["train", *words, "--to", str(folder), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    words = ["--format", "hf", "--to", str(tmp_path / "out")]
+    assert invoke(["export", str(folder), *words]) == 0
+    assert "long: Trained by `cmt-search train` (epochs: 1 on" in capsys.readouterr().out
+    wanted = cmt_search.load_weights(folder)
+    found = cmt_search.load_weights(tmp_path / "out" / "long-hf")
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_the_commands_that_are_proposed_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["export", "cmt_pico", "--format", "timm", "--to", "my 'own'"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert shlex.split(lines[0]) == ["my 'own'/cmt_pico"]
+    build = shlex.split(lines[1].removeprefix("build one: "))
+    assert build[:2] == ["python", "-c"]
+    exec(build[2], {})
+    assert "stages" in capsys.readouterr().out
 
 
 def test_overwriting_needs_force(
@@ -188,6 +369,8 @@ def test_one_training_is_of_one_variant(
     write_family(family, path=path, names=names, evidence={}, missing={})
     assert invoke(["export", str(path), "--weights", str(run)]) == 2
     assert "is one training; name its --variant, of m0, m1" in capsys.readouterr().err
+    assert invoke(["export", str(path), "--variant", "m11"]) == 2
+    assert "--variant 'm11' is unknown; did you mean m1? Known are all, " in capsys.readouterr().err
     words = ["--variant", "m1", "--format", "yaml", "--to", str(tmp_path)]
     assert invoke(["export", str(path), *words]) == 0
     assert cmt_search.load(tmp_path / "m1.yaml") == family.members[1].arch

@@ -101,7 +101,7 @@ def test_an_unknown_criterion_names_the_known_ones(
 ) -> None:
     assert invoke(["family", str(run), "--rule", "least-latency"]) == 2
     error = capsys.readouterr().err.replace("\n", " ")
-    assert "rule 'least-latency' is unknown; use best, least-activations" in error
+    assert "rule 'least-latency' is unknown; did you mean least-activations?" in error
 
 
 def test_a_study_without_a_verdict_has_no_cheapest_of_equals(

@@ -36,7 +36,7 @@ def test_they_reach_the_search() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"executor": "slurm"}, "--executor 'slurm' is unknown; use ray or inline"),
+        ({"executor": "slurm"}, "--executor 'slurm' is unknown; use ray, inline"),
         ({"time_limit": "soon"}, "--time-limit 'soon' is no duration"),
         ({"trial_time_limit": "0s"}, "--trial-time-limit '0s' is no duration"),
         ({"log": ["comet"]}, "--log 'comet' is unknown"),

@@ -1,5 +1,7 @@
 """`new` writes files that validate, and asks for nothing where nobody can answer."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from cmt_search.cli import invoke
 from cmt_search.space import load_space
 
 
-@pytest.mark.parametrize("kind", ["rule", "pareto"])
+@pytest.mark.parametrize("kind", ["rule", "shape", "pareto"])
 def test_without_questions_it_writes_a_valid_file_with_comments(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,8 +39,12 @@ def test_a_folder_is_looked_at_for_its_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--kind", "rules"], "--kind 'rules' is unknown; use rule, pareto"),
-        (["--dataset", "mnist"], "--dataset 'mnist' is unknown; use fashion-mnist-10k"),
+        (
+            ["--kind", "rules"],
+            "--kind 'rules' is unknown; did you mean rule? Known are rule, shape, pareto",
+        ),
+        (["--kind", "x"], "--kind 'x' is unknown; use rule, shape, pareto"),
+        (["--dataset", "cifar"], "--dataset 'cifar' is unknown; did you mean cifar10? Known are"),
         (["--dataset", "folder", "--root", "nowhere"], "holds 0 folders of classes; point --root"),
     ],
 )
@@ -68,3 +74,61 @@ def test_a_mistyped_preset_is_recognised(capsys: pytest.CaptureFixture[str]) -> 
 def test_debug_shows_where_an_error_came_from() -> None:
     with pytest.raises(Exception, match="neither a preset nor a file"):
         invoke(["--debug", "profile", "nothing"])
+
+
+def test_what_cannot_be_written_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["new", str(tmp_path), "--force"]) == 2
+    assert f"{tmp_path} is a folder; give the name of a file" in capsys.readouterr().err
+    (tmp_path / "plain").write_text("")
+    below = tmp_path / "plain" / "mine.yaml"
+    assert invoke(["new", str(below)]) == 2
+    assert f"{below} cannot be written (" in capsys.readouterr().err
+
+
+def test_the_answers_are_printed_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    assert invoke(["new", str(file), "--kind", "shape", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(file),
+        "kind": "shape",
+        "dataset": "fashion-mnist-10k",
+        "root": None,
+        "side": 28,
+        "classes": 10,
+        "epochs": 1,
+    }
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_wrong_answer_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("rules\nshape\n\n0\nmany\n3\n"))
+    file = tmp_path / "mine.yaml"
+    assert invoke(["new", str(file)]) == 0
+    space = load_space(file)
+    assert (space.kind, space.proxy.epochs) == ("shape", 3)
+    told = capsys.readouterr().err
+    assert "--kind 'rules' is unknown; did you mean rule?" in told
+    assert "--epochs '0' is impossible; write a whole number from 1 on" in told
+
+
+def test_the_next_command_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["new", "my space.yaml"]) == 0
+    assert "then: cmt-search validate 'my space.yaml'" in capsys.readouterr().out
+    assert "#             cmt-search run 'my space.yaml'\n" in Path("my space.yaml").read_text()
+    assert invoke(["new", "--", "-x.yaml"]) == 0
+    assert "then: cmt-search validate ./-x.yaml" in capsys.readouterr().out

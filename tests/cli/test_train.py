@@ -110,6 +110,13 @@ def test_a_line_per_epoch_goes_to_standard_error(
     assert "after 3 epochs" in said.out
 
 
+def test_quiet_prints_the_file_of_the_weights_alone(
+    files: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([*files, "--epochs", "1", "--quiet"]) == 0
+    assert capfd.readouterr() == (f"{tmp_path / 'out' / 'model.safetensors'}\n", "")
+
+
 def test_a_training_that_was_interrupted_goes_on_to_the_same_numbers(
     files: list[str],
     tmp_path: Path,

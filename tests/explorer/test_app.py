@@ -1,6 +1,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from dash import Dash
 from cmt_search.analysis import COLUMNS as TRAININGS
 from cmt_search.analysis import Analysis
 from cmt_search.analysis.figure_front import CATEGORIES
+from cmt_search.errors import RunError
 from cmt_search.explorer import Study, create_app
 from cmt_search.explorer.layout import GRAPHS, NOTHING_SELECTED
 from cmt_search.explorer.table_view import COLUMNS, FIRST_SORT
@@ -72,8 +74,9 @@ def _given(spec: dict[str, Any], values: dict[str, Any]) -> Any:
     return {**spec, "value": values.get(spec["id"].replace("-", "_"))}
 
 
-def follow(app: Dash, version: int = 0) -> Any:
-    return call(app, "version.data", {"tick": 1}, version=version)
+def follow(app: Dash, version: int = 0, **state: Any) -> Any:
+    given = {"version": version, "overlays": [], **state}
+    return call(app, "version.data", {"tick": 1}, **given)
 
 
 VIEW = {
@@ -135,21 +138,25 @@ def test_the_page_comes_as_its_address_asks_for_it(app: Dash) -> None:
 
 def _stores(client: Any, search: str | None) -> dict[str, Any]:
     """Values and data on the page, by id; None: the browser does not say from where it asks."""
+    return _props(client, search, "data") | _props(client, search, "value")
+
+
+def _props(client: Any, search: str | None, prop: str) -> dict[str, Any]:
+    """This property of all that has it and an id; one without value has the value None."""
     headers = {} if search is None else {"Referer": f"http://localhost/{search}"}
     found: dict[str, Any] = {}
 
     def walk(part: Any) -> None:
-        for child in part if isinstance(part, list) else []:
-            walk(child)
-        if isinstance(part, dict) and "props" in part:
+        if isinstance(part, list):
+            for child in part:
+                walk(child)
+        elif isinstance(part, dict) and "props" in part:
             props = part["props"]
-            kept = props.get("value", props.get("data"))
-            if isinstance(props.get("id"), str) and (kept is not None or "value" in props):
-                found[props["id"]] = kept
-            walk([props.get("children")] if isinstance(props.get("children"), dict) else None)
+            if isinstance(props.get("id"), str) and prop in props:
+                found[props["id"]] = props[prop]
             walk(props.get("children"))
 
-    walk([client.get("/_dash-layout", headers=headers).get_json()])
+    walk(client.get("/_dash-layout", headers=headers).get_json())
     return found
 
 
@@ -229,7 +236,11 @@ def test_the_triangle_appears_with_a_verdict(app: Dash, study: Growing) -> None:
     assert solved["chosen-note"]["children"].startswith(
         "Chosen: depth 0.50, width 0.40, resolution 0.10 at 6 MMACs."
     )
-    assert "Resolved" in json.dumps(call(app, "verdict.children", {"version": 2}))
+    assert "Resolved" in json.dumps(conclude(app, version=2))
+
+
+def conclude(app: Dash, **inputs: Any) -> Any:
+    return call(app, "verdict.children", {"version": 1, "overlays": [], **inputs})
 
 
 def test_the_progress_is_drawn_with_failures_by_reason(app: Dash, study: Growing) -> None:
@@ -243,7 +254,7 @@ def test_the_progress_is_drawn_with_failures_by_reason(app: Dash, study: Growing
 
 def test_a_clicked_point_selects_its_trial_and_can_be_clicked_again(app: Dash) -> None:
     follow(app)
-    click = {"points": [{"customdata": ["lattice 2", 2, 16]}]}
+    click = {"points": [{"customdata": ["lattice 2", 16, [2, 3]]}]}
     chosen = call(app, "trial.value@", {"front": click}, changed="front.clickData")
     assert chosen["trial"]["value"] == 2
     assert chosen["front"]["clickData"] is None
@@ -271,7 +282,7 @@ def test_the_table_follows_the_order_that_was_clicked(app: Dash) -> None:
     head = {"id": {"type": "sort", "column": "top-1"}, "property": "n_clicks", "value": 1}
     sort = call(
         app,
-        "sort.data",
+        "sort.data@",
         {'{"column":["ALL"],"type":"sort"}': [head]},
         changed='{"column":"top-1","type":"sort"}.n_clicks',
         sort=FIRST_SORT,
@@ -303,7 +314,7 @@ def select(app: Dash, *, changed: str, selection: Any = NOTHING_SELECTED, **inpu
 
 def test_a_brush_on_the_front_filters_table_and_lines_and_can_be_taken_back(app: Dash) -> None:
     follow(app)
-    points = [{"customdata": ["a", 2, 16]}, {"customdata": ["b", 3, 16]}]
+    points = [{"customdata": ["a", 16, 2]}, {"customdata": ["b", 16, [3]]}]
     drawn = {"points": points, "range": {"x": [0, 1]}}
     chosen = select(app, changed="front.selectedData", front=drawn)
     assert (chosen["trials"], chosen["by"]) == ([2, 3], "front")
@@ -367,5 +378,112 @@ def test_with_a_token_nobody_else_is_answered(study: Growing) -> None:
     assert (opened.status_code, opened.location) == (302, "/?x=params")
     cookie = opened.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert client.get("/").status_code == 200  # by the cookie
+
+
+def test_only_metrics_that_were_measured_are_offered_and_a_live_run_may_gain_one(
+    study: Growing, app: Dash
+) -> None:
+    client = app.server.test_client()
+    metrics = ["macs", "params", "activations", "seconds", "top1", "loss"]
+    measured = [*metrics[:3], "latency_ms", *metrics[3:]]
+    follow(app)
+    assert offered(_props(client, "", "options")) == {
+        **dict.fromkeys(("x-metric", "y-metric", "importance-metric"), metrics),
+        "z-metric": ["none", *metrics],
+    }
+    asked = offered(_props(client, "?x=latency_ms", "options"))
+    assert (asked["x-metric"], asked["y-metric"]) == (measured, metrics)  # what is chosen stays
+    assert app_options(app) == offered(_props(client, "", "options"))
+    last = study.records[4]
+    step = replace(last.rungs[0], rung=replace(last.rungs[0].rung, latency_ms=4.0))
+    study.records = (*study.records[:4], replace(last, rungs=(step, *last.rungs[1:])))
+    study.count = 5
+    follow(app, version=1)
+    assert app_options(app)["y-metric"] == measured
+
+
+def offered(options: dict[str, Any]) -> dict[str, list[str]]:
+    """The values of the dropdowns of metrics, by id."""
+    return {
+        name: [option["value"] for option in found]
+        for name, found in options.items()
+        if name.endswith("-metric")
+    }
+
+
+def app_options(app: Dash) -> dict[str, list[str]]:
+    chosen = {"x_metric": "macs", "y_metric": "top1", "z_metric": "none"}
+    given = {"version": 1, **chosen, "importance_metric": "top1"}
+    found = call(app, "x-metric.options", given)
+    return offered({name: part["options"] for name, part in found.items()})
+
+
+@pytest.fixture
+def two(study: Growing) -> Dash:
+    """A run, and a second one that cannot be read."""
+
+    def fail() -> Analysis:
+        raise RunError("runs/second has no study.db; copy the whole folder")
+
+    second = Study(name="second", load=fail, stamp=lambda: 0)
+    return create_app(Study(name="a run", load=study.load, stamp=lambda: 0), second)
+
+
+def test_a_run_that_cannot_be_read_is_named_and_nothing_of_another_stays(two: Dash) -> None:
+    follow(two)
+    second = conclude(two, run="second")
+    assert second["title"]["children"] == "second"
+    assert second["status"]["children"] == "runs/second has no study.db; copy the whole folder"
+    assert second["views"]["hidden"] is True
+    assert "verdict" not in second
+    first = conclude(two, run="a run")
+    assert (first["title"]["children"], first["views"]["hidden"]) == ("a run", False)
+    client = two.server.test_client()
+    for search, name, hidden in (("", "a run", False), ("?run=second", "second", True)):
+        assert _props(client, search, "children")["title"] == name
+        assert _props(client, search, "hidden")["views"] is hidden
+    assert "no study.db" in _props(client, "?run=second", "children")["status"]
+
+
+def test_a_run_that_cannot_be_laid_over_is_told_with_the_reason(two: Dash) -> None:
+    follow(two)
+    over = ["run:second"]
+    said = (
+        "Run second, to be laid over it, cannot be read: "
+        "runs/second has no study.db; copy the whole folder"
+    )
+    assert conclude(two, overlays=over)["status"]["children"].endswith(said)
+    assert follow(two, version=1, overlays=over)["status"]["children"].endswith(said)
+    assert said not in conclude(two, overlays=[])["status"]["children"]
+    figure = front(two, overlays=over)
+    assert figure["layout"]["title"]["subtitle"]["text"].endswith(
+        "Not drawn: run second (it cannot be read)"
+    )
+    assert said in two.server.test_client().get("/?over=run:second").text
+
+
+def test_another_run_has_other_trials_so_their_numbers_are_forgotten(two: Dash) -> None:
+    follow(two)
+
+    def switched(to: str, *, before: str) -> Any:
+        return call(two, "trials-of.data@", {"run": to}, changed="run.value", trials_of=before)
+
+    forgotten = switched("second", before="a run")
+    assert (forgotten["trial"]["value"], forgotten["other"]["value"]) == (None, None)
+    assert forgotten["selection"]["data"] == NOTHING_SELECTED
+    assert forgotten["trials-of"]["data"] == "second"
+    assert switched("second", before="second") is None  # the address asked for both
+    page = _stores(two.server.test_client(), "?run=second&trial=3&sel=1-2")
+    assert (page["trials-of"], page["trial"], page["selection"]["trials"]) == ("second", 3, [1, 2])
+    opened = call(two, "y-metric.value", {"url": "?run=second&trial=3"})
+    assert (opened["trials-of"]["data"], opened["trial"]["value"]) == ("second", 3)
+
+
+def test_the_keyboard_reaches_trials_and_panel_without_passing_every_control(app: Dash) -> None:
+    layout = app.server.test_client().get("/_dash-layout").text
+    ids = set(re.findall(r'"id":\s*"([^"]+)"', layout))
+    targets = re.findall(r'"href":\s*"#([^"]+)"', layout)
+    assert targets == ["trials", "one-trial"]
+    assert set(targets) <= ids

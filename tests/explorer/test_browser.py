@@ -14,8 +14,11 @@ import pytest
 from dash import Dash
 from werkzeug.serving import make_server
 
+import cmt_search
 from cmt_search.analysis import Analysis, analyse, write_report
 from cmt_search.explorer import Study, create_app
+from cmt_search.export import Source, Variant
+from cmt_search.export import export as export_variant
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Member, ScalingRule, Shares
 from cmt_search.search import RunFolder, read_trials, run_search
@@ -108,11 +111,9 @@ def brush(page) -> None:
 def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
     page, records: tuple, tmp_path: Path
 ) -> None:
-    written: list[int] = []
-
     def export(record) -> Path:
-        written.append(record.number)
-        return tmp_path / f"trial-{record.number}.yaml"
+        variant = Variant(name=f"trial-{record.number}", arch=record.rungs[-1].rung.arch)
+        return export_variant(Source(variant=variant), format="yaml", folder=tmp_path)
 
     with served(app_of(lambda: analysed(records), stamp=lambda: 0, export=export), page) as url:
         page.goto(url)
@@ -135,9 +136,57 @@ def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
         until(page, records[2].name, within="#trial-panel")
         page.click("#export-trial")
         until(page, "Written: ", within="#exported")
-        assert written == [2]
+        written = Path(page.inner_text("#exported").removeprefix("Written: "))
+        assert cmt_search.load(written) == records[2].rungs[-1].rung.arch
         page.reload()  # the address carries the view
         until(page, records[2].name, within="#trial-panel")
+
+
+def test_a_brush_on_an_axis_and_ticks_select_in_all_views(page, records: tuple) -> None:
+    with served(app_of(lambda: analysed(records), stamp=lambda: 0), page) as url:
+        page.goto(url)
+        axis = page.locator("#parallel .axis-brush").first  # the shares of depth
+        axis.wait_for()
+        axis.scroll_into_view_if_needed()
+        until(page, "rows 1 to 18 of 18", within="#page-note")
+        assert faded(page) == 0
+        box = axis.bounding_box()
+        x, top, height = box["x"] + box["width"] / 2, box["y"], box["height"]
+        page.mouse.move(x, top + 0.1 * height)
+        page.mouse.down()
+        page.mouse.move(x, top + 0.5 * height, steps=6)
+        page.mouse.up()
+        until(page, "trials selected", within="#selected-note")
+        count = int(page.inner_text("#selected-note").split(" of ")[0])
+        high = [r for r in records[:-1] if 0.5 < r.shares[0] < 0.8]
+        assert len(high) <= count < 18
+        until(page, f"rows 1 to {count} of {count}", within="#page-note")
+        page.wait_for_function(FADED + " > 0")
+        page.click("#clear")
+        page.wait_for_function(FADED + " === 0")
+        for row in (3, 5):
+            page.locator("#rows tr .tick").nth(row).click()
+            page.wait_for_selector(f"#rows tr.picked[data-trial='{row}']")
+        until(page, "2 of 18 trials selected", within="#selected-note")
+        page.wait_for_function(FADED + " > 0")
+        assert "sel=3,5" in page.url
+        page.goto(url + "?z=loss&sel=3,5&sort=-top-1")  # in space points fade by trace
+        page.wait_for_selector("#front .gl-container canvas")
+        shown = page.evaluate("document.querySelector('#front .js-plotly-plot').data")
+        opacities = {trace.get("opacity", 1) for trace in shown if trace.get("customdata")}
+        assert 1 in opacities
+        assert min(opacities) < 1
+        until(page, "2 of 18 trials selected", within="#selected-note")
+        assert page.get_attribute("#trials th[aria-sort=descending]", "id").count("top-1") == 1
+
+
+FADED = """document.querySelector('#front .js-plotly-plot')._fullData.filter(
+    (trace) => trace.selectedpoints && trace.selectedpoints.length < trace._length).length"""
+
+
+def faded(page) -> int:
+    """How many traces of the front have points that are not selected."""
+    return int(page.evaluate(FADED))
 
 
 def test_every_view_opens_from_its_address_without_an_error(page, analysis: Analysis) -> None:
@@ -148,11 +197,21 @@ def test_every_view_opens_from_its_address_without_an_error(page, analysis: Anal
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.locator("#tab label", has_text="Progress").click()
         page.wait_for_selector("#progress .scatterlayer .js-line")
+        page.wait_for_selector("#curves .scatterlayer .js-line")
+        lines = page.evaluate("document.querySelector('#curves .js-plotly-plot').data")
+        assert all(luminance(trace["line"]["color"]) > 0.2 for trace in lines)
         until(page, "1 trial failed", within="#failures")
         assert "tab=progress" in page.url
         page.goto(url + "?x=params&y=loss&z=top1&trial=3&other=4")
         page.wait_for_selector("#front .gl-container canvas")
         until(page, "rows differ: they are marked", within="#trial-panel")
+
+
+def luminance(colour: str) -> float:
+    """Of a colour as plotly writes those of a scale, 0 to 1."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None:
@@ -171,6 +230,9 @@ def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None
         done = run_search(folder, space, LookupFactory(), executor="inline", on_event=look)
         until(page, f"({done.complete} complete)", within="#status")
         page.wait_for_selector(POINTS)
+        page.locator("#tab label", has_text="Triangle").click()
+        until(page, "This study has no map of the triangle", within="#triangle-missing")
+        assert not page.is_visible("#depth-share")  # which would move nothing
     counts = {int(found[1]) for text in seen if (found := re.match(r"(\d+) trials", text))}
     assert len(counts) > 1  # it grew on the page before the search was over
 
@@ -187,10 +249,22 @@ def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: 
         until(page, "rows 1 to 100 of 5000", within="#page-note")
         brush(page)
         until(page, "of 5000 trials selected", within="#selected-note")
+        said = page.inner_text("#selected-note")
+        assert "sel=~" in page.url
+        page.reload()
+        until(page, said, within="#selected-note")
+        assert page.inner_text("#address-note") == ""
+        page.evaluate(TOO_MANY)
+        until(page, "no room for the selection", within="#address-note")
+        assert "sel=" not in page.url
     report = write_report(study, tmp_path / "report.html", title="Many")
     assert report.stat().st_size < 10e6
     page.goto(report.as_uri())  # from a file, and asking nobody
     page.wait_for_selector(".js-plotly-plot .gl-canvas")
+
+
+TOO_MANY = """() => window.dash_clientside.explorer.writeAddress(
+    { trials: Array.from({ length: 20000 }, (_, i) => 2 * i) }, [["sel", null]])"""
 
 
 def test_several_runs_are_laid_over_each_other_and_chosen_between(page, records: tuple) -> None:
@@ -223,6 +297,10 @@ def test_the_point_is_dragged_over_the_triangle_and_its_network_follows(
         page.wait_for_selector(CHOSEN)
         until(page, "Chosen: depth 0.60, width 0.20", within="#chosen-note")
         before = page.inner_text("#solved p")
+        for name in ("Budget", "Depth's share", "Width's share"):
+            assert page.get_by_role("slider", name=name).count() == 1
+        for seen, share in page.evaluate(WIDTHS):
+            assert seen == pytest.approx(share, abs=0.005)
         page.locator(CHOSEN).scroll_into_view_if_needed()
         x, y = middle(page, CHOSEN)
         side = page.locator("#triangle .plotbg path").bounding_box()["width"]
@@ -240,6 +318,11 @@ def test_the_point_is_dragged_over_the_triangle_and_its_network_follows(
         page.keyboard.press("ArrowUp")  # the map has the focus since the drag
         until(page, "resolution 0.22", within="#chosen-note")
         assert "d=0.29&w=0.49" in page.url
+
+
+WIDTHS = """[...document.querySelectorAll('#solved .blocks')].map((box) => [
+    box.getBoundingClientRect().width / box.parentElement.getBoundingClientRect().width,
+    parseFloat(box.style.width) / 100])"""
 
 
 def middle(page, selector: str) -> tuple[float, float]:

@@ -1,4 +1,6 @@
+import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,21 +14,26 @@ from cmt_search.analysis import (
     front_data,
     pareto_front,
 )
+from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.figure_parallel import draw_parallel, inside, parallel_data
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.explorer.figures import curves_figure, trial_curves_figure, triangle_figure
 from cmt_search.explorer.front_view import clicked_trial, front_figure, selected_trials
-from tests.analysis.studies import free_study, measurement, record, rung
+from tests.analysis.studies import PAPER, free_study, measurement, record, rung
 
 
 def trace(figure, name):
     return next(t for t in figure.data if (t.name or "").startswith(name))
 
 
+def subtitle(figure):
+    return figure.layout.title.subtitle.text
+
+
 def click(figure, name, point):
     """What Dash sends for a click, as far as it tells the trial."""
     it = trace(figure, name)
-    data = None if it.customdata is None else list(it.customdata[point])
+    data = None if it.customdata is None else json.loads(json.dumps(list(it.customdata[point])))
     text = it.text[point] if isinstance(it.text, tuple) else None
     return {"points": [{"customdata": data, "text": text}]}
 
@@ -167,7 +174,7 @@ def test_a_click_far_from_every_network_means_none(analysis: Analysis) -> None:
 
 
 def test_categories_can_be_switched_off(analysis: Analysis) -> None:
-    hide = ("dominated", "failed", "rules", "discovered", "band")
+    hide = tuple(CATEGORIES)
     figure = front_figure(analysis, look=FrontLook(hide=hide))
     assert [t.name for t in figure.data if t.name] == ["on the front (3)"]
 
@@ -181,8 +188,10 @@ def test_a_stopped_trial_is_told_from_the_networks_that_were_trained_in_full() -
     assert list(trace(figure, "on the front").x) == [2000]
     assert list(trace(figure, "stopped early (1)").y) == [90.0]
     assert trace(figure, "infeasible (1), no network").x == (None,)
-    hidden = front_figure(study, look=FrontLook(hide=("stopped",)))
-    assert not [t for t in hidden.data if str(t.name).startswith("stopped")]
+    for category, start in (("stopped", "stopped early"), ("infeasible", "infeasible")):
+        hidden = front_figure(study, look=FrontLook(hide=(category,)))
+        gone = {t.name for t in figure.data} - {t.name for t in hidden.data}
+        assert [name.split(" (")[0] for name in gone] == [start]
 
 
 def test_error_bars_are_standard_errors_by_the_pooled_noise(analysis: Analysis) -> None:
@@ -216,7 +225,9 @@ def test_published_numbers_are_marked_as_published(analysis: Analysis) -> None:
     assert all(row[4] for row in others.customdata)  # a source each
     costly = FrontLook(overlays=("published",))
     unknown = front_figure(analysis, metrics=("seconds", "top1"), look=costly)
-    assert "CMT, published" not in {t.name for t in unknown.data}
+    assert not [t for t in unknown.data if str(t.name).startswith("CMT, published")]
+    assert "CMT, published (no training time known)" in subtitle(unknown)
+    assert "Not drawn" not in subtitle(figure)
 
 
 def test_another_run_is_laid_over_with_its_own_front(analysis: Analysis) -> None:
@@ -228,8 +239,9 @@ def test_another_run_is_laid_over_with_its_own_front(analysis: Analysis) -> None
 
 
 def test_a_box_means_the_trials_of_its_points_and_drawing_anew_means_nothing() -> None:
-    points = [{"customdata": ["a", 4, 16]}, {"customdata": [2]}, {"x": 1}, {"customdata": [4]}]
-    assert selected_trials({"points": points, "range": {"x": [0, 1]}}) == [2, 4]
+    points = [{"customdata": ["a", 16, [4, 7]]}, {"customdata": [2]}, {"x": 1}]
+    points += [{"customdata": [4]}, {"customdata": ["published", 224, "its source"]}]
+    assert selected_trials({"points": points, "range": {"x": [0, 1]}}) == [2, 4, 7]
     assert selected_trials({"points": [], "lassoPoints": {}}) == []
     assert selected_trials({"points": []}) is None
     assert selected_trials(None) is None
@@ -260,3 +272,127 @@ def test_failures_stand_below_all_accuracies_that_are_shown() -> None:
     crosses = next(t for t in figure.data if str(t.name).startswith("failed"))
     others = [t for t in figure.data if not str(t.name).startswith("failed")]
     assert max(crosses.y) < min(min(t.y) for t in others)
+
+
+@pytest.fixture(scope="module")
+def twins() -> Analysis:
+    """Trials 0 and 2 are one network, measured once; 3 was stopped on it, and 1 is another."""
+    first, other = rung(number=0, macs=1000), rung(number=1, macs=2000)
+    short = replace(first, fidelity=replace(first.fidelity, epochs=1))
+    return analyse(
+        [
+            record(0, (first, [measurement(0.5)]), name="a"),
+            record(1, (other, [measurement(0.7)]), name="b"),
+            record(2, (first, [measurement(0.5)]), name="c"),
+            record(3, (short, [measurement(0.3, epochs=1)]), (first, ()), state="pruned"),
+            record(4, (rung(number=4, macs=1500), ()), state="failed", reason="NaN"),
+            record(5, state="failed", reason="infeasible: at 9 MACs"),
+        ]
+    )
+
+
+def whole_box(figure):
+    """What Dash sends for a box around everything."""
+    points = [{"customdata": row} for t in figure.data for row in as_sent(t)]
+    return {"points": points, "range": {"x": [0, 1]}}
+
+
+def as_sent(drawn):
+    return json.loads(drawn.to_json()).get("customdata", [])
+
+
+def test_a_brush_over_everything_selects_every_trial_that_has_a_network(twins: Analysis) -> None:
+    assert selected_trials(whole_box(front_figure(twins))) == [0, 1, 2, 3, 4]
+
+
+def test_a_point_names_all_its_trials_and_a_click_shows_the_first_or_a_selected_one(
+    twins: Analysis,
+) -> None:
+    def shown(**look) -> tuple[str, int | None]:
+        point = as_sent(trace(front_figure(twins, look=FrontLook(**look)), "on the front"))[0]
+        return point[4], clicked_trial(twins, {"points": [{"customdata": point}]})
+
+    assert shown() == ("trials 0, 2, 3", 0)
+    assert shown(selected=[2]) == ("trials 2, 0, 3", 2)
+    assert "(%{customdata[4]})" in trace(front_figure(twins), "on the front").hovertemplate
+
+
+def test_of_many_trials_of_a_point_the_first_are_named() -> None:
+    same = analyse([record(i, (rung(), [measurement(0.5)])) for i in range(9)])
+    [point] = as_sent(trace(front_figure(same), "on the front"))
+    assert point[4] == "trials 0, 1, 2, 3, 4, 5 and 3 more"
+    assert point[5] == list(range(9))
+
+
+@pytest.mark.parametrize("trial", [0, 2, 3])
+def test_a_selected_trial_keeps_the_point_bright_that_it_shares(
+    twins: Analysis, trial: int
+) -> None:
+    figure = front_figure(twins, look=FrontLook(selected=[trial]))
+    assert trace(figure, "on the front").selectedpoints == (0,)
+
+
+def test_in_space_those_that_are_not_selected_fade_and_the_legend_names_each_kind_once(
+    twins: Analysis,
+) -> None:
+    space = ("macs", "top1", "params")
+    figure = front_figure(twins, metrics=space, look=FrontLook(selected=[2]))
+    front = [t for t in figure.data if t.name == "on the front (2)"]
+    assert [(list(t.x), t.opacity) for t in front] == [([1000], None), ([2000], 0.12)]
+    assert [t.showlegend for t in front] == [None, False]
+    assert len({t.legendgroup for t in front}) == 1
+    nothing = front_figure(twins, metrics=space, look=FrontLook(selected=[]))
+    [faded] = [t for t in nothing.data if t.name == "on the front (2)"]
+    assert (faded.opacity, faded.showlegend) == (0.12, True)
+
+
+def test_space_shows_failures_and_says_what_it_cannot_show(
+    twins: Analysis, analysis: Analysis
+) -> None:
+    space = ("macs", "top1", "params")
+    figure = front_figure(twins, metrics=space)
+    crosses = trace(figure, "failed (1)")
+    assert (crosses.type, list(crosses.x), list(crosses.z)) == ("scatter3d", [1500], [15000])
+    assert crosses.y[0] < 50.0
+    assert trace(figure, "infeasible (1)").x == (None,)
+    assert "Not drawn" not in subtitle(figure)  # no seed noise is known
+    noisy = front_figure(analysis, metrics=space, look=FrontLook(bars=True))
+    assert subtitle(noisy).endswith(
+        "<br>Not drawn: noise band (only in 2-D); error bars (only in 2-D); "
+        "discovered rule (only as top-1 against MACs)"
+    )
+    hidden = front_figure(analysis, metrics=space, look=FrontLook(hide=("band", "discovered")))
+    assert "Not drawn" not in subtitle(hidden)
+
+
+def test_hover_texts_stay_with_their_points_where_others_have_no_place() -> None:
+    def seen(number: int, latency: float | None):
+        one = replace(rung(number=number, macs=1000 + number), latency_ms=latency)
+        return record(number, (one, [measurement(0.5)]), name="rule", shares=PAPER)
+
+    study = analyse(
+        [seen(0, None), seen(1, 4.0)], base_macs=500, paper=PAPER, named={"rule": PAPER}
+    )
+    figure = front_figure(study, metrics=("latency_ms", "top1"))
+    assert clicked_trial(study, click(figure, "rule", 0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (("latency_ms", "top1"), "No network has a measured latency yet"),
+        (("memory_mib", "latency_ms"), "No network has a measured memory or latency yet"),
+        (("macs", "top1"), "The front rises from 50.0% at 1 kMACs to 70.0% at 2 kMACs"),
+    ],
+)
+def test_the_title_says_which_metric_was_never_measured(
+    twins: Analysis, metrics: tuple[str, ...], said: str
+) -> None:
+    figure = front_figure(twins, metrics=metrics)
+    assert figure.layout.title.text == said
+    assert ("hypervolume" in (subtitle(figure) or "")) == (metrics[0] == "macs")
+
+
+def test_a_run_that_cannot_be_laid_over_is_named(twins: Analysis) -> None:
+    figure = front_figure(twins, look=FrontLook(missing=["<other>"]))
+    assert subtitle(figure).endswith("<br>Not drawn: run &lt;other&gt; (it cannot be read)")

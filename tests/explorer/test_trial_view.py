@@ -7,10 +7,10 @@ from plotly.utils import PlotlyJSONEncoder
 from cmt_search.analysis import Analysis
 from cmt_search.analysis.wording import MISSING
 from cmt_search.cost import cost
+from cmt_search.explorer.comparison_view import comparison, comparison_rows
 from cmt_search.explorer.drawing import network_drawing, stage_rows
+from cmt_search.explorer.table_view import trial_row
 from cmt_search.explorer.trial_view import (
-    comparison,
-    comparison_rows,
     facts,
     find_trial,
     measurement_rows,
@@ -76,7 +76,9 @@ def test_the_panel_shows_each_network_once_and_unfolds_the_last_measured() -> No
 
 
 def test_a_trial_that_never_became_a_network_says_so() -> None:
-    assert "This trial has no rungs." in text_of(trial_panel(record(3, state="failed", reason="x")))
+    shown = text_of(trial_panel(record(3, state="failed", reason="x")))
+    assert "This trial has no rungs: no network came of it." in shown
+    assert "Networks" not in shown
 
 
 @pytest.mark.parametrize("number", [None, 999])
@@ -88,8 +90,10 @@ def test_a_number_that_no_trial_has_finds_none(analysis: Analysis, number: int |
 def test_a_network_is_drawn_as_wide_as_its_shares_of_the_macs() -> None:
     arch = PRESETS["cmt_s"]
     whole, drawing = cost(arch), network_drawing(arch)
-    grown = [float(part.style["flexGrow"]) for part in drawing.children]
-    assert grown[1:-1] == pytest.approx([r.macs / whole.macs for r in whole.rows][1:-1], abs=1e-4)
+    boxes, _, labels = drawing.children
+    widths = [float(box.style["width"].rstrip("%")) for box in boxes.children]
+    assert widths == pytest.approx([100 * row.macs / whole.macs for row in whole.rows], abs=1e-4)
+    assert len(labels.children) == len(widths)
     assert "stage3: 16 x 256 channels at 14 px" in getattr(drawing, "aria-label")
 
 
@@ -111,3 +115,31 @@ def test_the_commands_that_train_it_again_are_shown() -> None:
     assert "cmt-search train x.yaml" in text_of(
         trial_panel(trial, commands=["cmt-search train x.yaml"])
     )
+
+
+def test_limits_of_a_training_and_measured_costs_are_shown_where_they_are_known() -> None:
+    whole = rung(number=1, macs=1000)
+    timed = replace(whole, latency_ms=1.234, memory_mib=56.0)
+    part = replace(
+        timed, fidelity=replace(whole.fidelity, data_fraction=0.25, image_size=12, steps=90)
+    )
+    plain, cut = record(0, (whole, [measurement(0.5)])), record(1, (part, [measurement(0.5)]))
+    assert list(measurement_rows(plain)[0]) == [
+        *("rung", "MACs", "epochs", "seed", "top-1", "loss", "seconds")
+    ]
+    row = measurement_rows(cut)[0]
+    assert (row["steps"], row["data"], row["px"], row["seconds"]) == ("90", "0.25", "12", "3")
+    assert "100 activations, latency 1.23 ms, memory 56 MiB; key" in text_of(trial_panel(cut))
+    assert "latency" not in text_of(trial_panel(plain))
+    rows = {name: (left, right) for name, left, right in comparison_rows(plain, cut)}
+    assert rows["latency"] == ("", "1.23 ms")
+    assert (rows["steps"], rows["data"], rows["px"]) == (("", "90"), ("", "0.25"), ("", "12"))
+    assert rows["seconds of one"] == ("3", "3")
+
+
+def test_an_infeasible_rule_tells_the_shares_that_were_asked_for() -> None:
+    none = record(7, state="failed", reason="infeasible: too small")
+    lost = replace(none, params={"stick_depth": 0.36, "stick_width": 0.25})
+    assert facts(lost)["shares asked for"] == "depth 0.40, width 0.15, resolution 0.45"
+    assert "parameters" not in facts(lost)
+    assert trial_row(lost)["shares"] == pytest.approx((0.4, 0.15, 0.45))

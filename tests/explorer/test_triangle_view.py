@@ -5,7 +5,13 @@ from plotly.utils import PlotlyJSONEncoder
 
 from cmt_search.cost import cost
 from cmt_search.explorer import Study
-from cmt_search.explorer.triangle_view import chosen_shares, clicked_shares, solved_panel
+from cmt_search.explorer.triangle_view import (
+    asked_macs,
+    budget_range,
+    chosen_shares,
+    clicked_shares,
+    solved_panel,
+)
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Member, ScalingRule, Shares
 
@@ -42,3 +48,13 @@ def test_a_point_without_a_network_says_why() -> None:
     shares = Shares(depth=1.0, width=0.0, resolution=0.0)
     panel = solved_panel(Study(name="a", load=lambda: None, solve=solve), shares, macs=1.0)
     assert panel.children.startswith("No network: ")
+
+
+def test_the_slider_has_a_mark_at_both_of_its_ends_and_asks_for_nothing_beyond() -> None:
+    study = Study(name="a", load=lambda: None, macs=(50e6, 500e6))
+    found = budget_range(study)
+    assert next(iter(found["marks"])) == found["min"]
+    assert list(found["marks"])[-1] == found["max"]
+    assert asked_macs(study, budget=3.0) == 50e6
+    assert asked_macs(study, budget=8.0) == 1e8
+    assert asked_macs(study, budget=found["max"]) == 500e6

@@ -1,5 +1,6 @@
 """Variants to export, with weights and without."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.export import Source, Variant, Weights
+from cmt_search.seal import sealed
 from tests.builder.registered import trained
 from tests.builder.tiny import TINY
 
@@ -53,9 +55,10 @@ def with_position(position: str, *, num_classes: int = 5) -> Arch:
     return replace(TINY, position=position, num_classes=num_classes)
 
 
-def edited(path: Path, change: EDIT) -> Path:
-    """The YAML or JSON file, after a change."""
+def edited(path: Path, change: EDIT, *, resealed: bool = False) -> Path:
+    """The YAML or JSON file, after a change; `resealed`: as a program that meant it writes it."""
     data = yaml.safe_load(path.read_text())
     change(data)
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    text = sealed(data) if resealed else data
+    path.write_text(json.dumps(text, indent=2))  # which is YAML, too
     return path

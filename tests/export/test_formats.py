@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cmt_search.export.rebuilding import Rebuilt
 from cmt_search.presets import PRESETS
 from tests.builder.tiny import TINY
 from tests.export.conftest import EDIT, edited, variant, weights, with_position
+from tests.export.damage import refusals
 
 CHEAP = [name for name in FORMATS if name != "onnx"]  # see test_onnx.py
 KEEPING = [name for name in CHEAP if FORMATS[name].keeps_weights]
@@ -99,9 +101,82 @@ def test_a_truncated_file_is_refused(kind: str, part: float, fresh: Source, tmp_
     file = path / "config.json" if path.is_dir() else path
     text = file.read_text()
     file.write_text(text[: int(part * len(text))])
-    with pytest.raises(ExportError, match=r"is broken|is missing|is not a") as caught:
+    with pytest.raises(ExportError, match=r"is broken|is missing|was changed") as caught:
         cmt_search.load(path)
     assert str(file) in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What stands in an exported YAML file."""
+    folder = tmp_path_factory.mktemp("yaml")
+    return export(Source(variant=variant()), format="yaml", folder=folder).read_text()
+
+
+@pytest.fixture
+def file(text: str, tmp_path: Path) -> Path:
+    """Such a file, to be changed."""
+    path = tmp_path / "best.yaml"
+    path.write_text(text)
+    return path
+
+
+CHANGES: list[tuple[EDIT, str]] = [
+    (lambda d: d.update(name="other"), "name was changed"),
+    (lambda d: d.update(name=3), "name was changed"),
+    (lambda d: d.update(params=1), "params was changed"),
+    (lambda d: d.update(macs=None), "macs was changed"),
+    (lambda d: d.update(activations=[]), "activations was changed"),
+    (lambda d: d.update(key="x"), "key was changed"),
+    (lambda d: d["arch"].update(neck_width=65), "arch was changed"),
+    (lambda d: d["arch"]["stages"][1].update(depth=30), "arch was changed"),
+    (lambda d: d["arch"]["stages"][1].update(mlp_ratio=3), "arch was changed"),
+    (lambda d: d["arch"]["stages"][1].update(depth=0.5), r"stages\[1\]\.depth=0\.5 is not an int"),
+    (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
+    (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
+    (lambda d: d["arch"].pop("stages"), r"arch\.stages is missing"),
+    (lambda d: d.update(arch=None), "arch=None is not a mapping"),
+    (lambda d: d["provenance"].update(rule="best of all"), "provenance was changed"),
+    (lambda d: d.update(provenance=3), "provenance was changed"),
+    (lambda d: d.update(extra=1), "extra is not among the fields of seal"),
+    (lambda d: d.pop("arch"), "arch is missing, so it was changed or cut short"),
+    (lambda d: d.pop("macs"), "macs is missing, so it was changed or cut short"),
+    (lambda d: d.pop("seal"), "seal is missing, so it was changed or cut short"),
+    (lambda d: d.pop("version"), "version is missing, so it was changed or cut short"),
+    (lambda d: d.update(seal=[1]), r"seal=\[1\] is no mapping of digests"),
+    (lambda d: d["seal"].pop("macs"), "macs is not among the fields of seal"),
+    (lambda d: d["seal"].update(arch="0" * 16), "arch was changed"),
+    (lambda d: d.update(version=3), "version=3 was written by a newer version of cmt_search"),
+    (lambda d: d.update(version=True), "version=True is none"),
+    (lambda d: d.update(format="other"), r"format='other' is not 'cmt_search/variant'"),
+    (lambda d: d.pop("format"), r"version is no field of an arch alone, and without `format: "),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES)
+def test_a_changed_file_is_refused_by_the_field(change: EDIT, message: str, file: Path) -> None:
+    with pytest.raises(ExportError, match=message) as caught:
+        cmt_search.load(edited(file, change))
+    assert str(file) in str(caught.value)
+
+
+def test_whoever_changes_a_network_on_purpose_is_told_how(file: Path) -> None:
+    path = edited(file, lambda d: d["arch"].update(neck_width=20))
+    with pytest.raises(ExportError, match="write its arch alone into a YAML file: that needs no"):
+        cmt_search.load(path)
+    alone = yaml.safe_load(path.read_text())["arch"]
+    path.write_text(yaml.safe_dump(alone))
+    assert cmt_search.load(path) == replace(TINY, neck_width=20)
+
+
+def test_a_file_of_an_older_version_says_that_it_is_old(file: Path) -> None:
+    def as_it_was(data: dict[str, Any]) -> None:
+        data.pop("seal")
+        data["version"] = 1
+
+    path = edited(file, as_it_was)
+    with pytest.raises(ExportError, match="version=1 was written by an older version of cmt_sea"):
+        cmt_search.load(path)
 
 
 @pytest.mark.parametrize(
@@ -109,25 +184,78 @@ def test_a_truncated_file_is_refused(kind: str, part: float, fresh: Source, tmp_
     [
         (lambda d: d.update(params=1), r"params=1, but its arch gives \d+"),
         (lambda d: d.update(key="x"), r"key='x', but its arch gives '[0-9a-f]{12}'"),
-        (lambda d: d["arch"].update(neck_width=65), r"key='\w+', but its arch gives"),
-        (lambda d: d["arch"].update(position="none"), r"key='\w+', but its arch gives"),
         (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
         (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
-        (lambda d: d["arch"].pop("stages"), r"arch\.stages is missing"),
-        (lambda d: d.pop("arch"), r"arch is missing, so the file was changed or cut short"),
-        (lambda d: d.pop("macs"), r"macs is missing, so the file was changed or cut short"),
-        (lambda d: d.update(provenance=3), r"provenance=3 is no mapping"),
-        (lambda d: d.update(version=2), r"version=2 is not 1"),
-        (lambda d: d.update(format="cmt_search/family"), r"is not 'cmt_search/variant'"),
+        (lambda d: d.update(name=None), r"name=None is no text"),
+        (lambda d: d.update(provenance=[]), r"provenance=\[\] is no mapping"),
+        (
+            lambda d: d["provenance"].update(budget="lots"),
+            "budget='lots' is no number",
+        ),
     ],
 )
-def test_a_changed_file_is_refused_by_the_field(
-    change: EDIT, message: str, fresh: Source, tmp_path: Path
+def test_what_another_program_wrote_and_sealed_is_checked_as_well(
+    change: EDIT, message: str, file: Path
 ) -> None:
-    path = edited(export(fresh, format="yaml", folder=tmp_path), change)
-    with pytest.raises(ExportError, match=message) as caught:
+    path = edited(file, change, resealed=True)
+    with pytest.raises(ExportError, match=message):
         cmt_search.load(path)
-    assert str(path) in str(caught.value)
+
+
+def test_comments_order_and_spelling_do_not_matter(text: str, file: Path) -> None:
+    flow = yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, width=50)
+    file.write_text(f"# mine\n{flow}")
+    assert load_variant(file) == variant()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "resolution: 8\nresolution: 9\n", r"resolution comes twice: keep one .* line 2"),
+        ("a.json", '{"stages": [{"depth": 1, "depth": 2}]}', "depth comes twice: keep one of them"),
+        ("a.yaml", "a: &a [1]\nb: *a\n", r"has the alias \*a: write its value out.* line 2"),
+        ("a.yaml", "&a\narch: *a\n", r"has the alias \*a"),
+        ("a.yaml", "x: !!bool 3\n", "is broken"),
+        ("a.json", "[" * 100_000, "is broken"),
+        ("a.yaml", "[" * 600, "is broken"),
+        ("a.json", "[1]", "holds no description of a network, a family or a study"),
+        ("a.yaml", "members: 3\n", "members is no field of an arch alone"),
+        ("a.yaml", "cmt_search:\n", "cmt_search: None is no description of a variant"),
+    ],
+)
+def test_what_is_no_description_is_refused(
+    name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ExportError, match=message) as caught:
+        cmt_search.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", CHEAP)
+def test_a_damaged_file_is_refused_or_gives_the_same(
+    kind: str, fresh: Source, tmp_path: Path
+) -> None:
+    path = export(fresh, format=kind, folder=tmp_path)
+    file = path / "config.json" if path.is_dir() else path
+    found = refusals(file, read=lambda: load_variant(path), same=fresh.variant.__eq__)
+    assert found > 60, "most of the damage shows"
+
+
+@pytest.mark.parametrize("kind", KEEPING)
+def test_damaged_or_missing_weights_are_noticed_by_load(
+    kind: str, learned: Source, tmp_path: Path
+) -> None:
+    path = export(learned, format=kind, folder=tmp_path)
+    (file,) = (*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.pt"))
+    whole = file.read_bytes()
+    for rest in (b"", whole[:-1], whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]):
+        file.write_bytes(rest)
+        with pytest.raises(ExportError, match=rf"weights\.sha256=.* digest of {file.name}"):
+            cmt_search.load(path)
+    file.unlink()
+    with pytest.raises(ExportError, match=rf"{file.name}: cannot be read .* file of its weights"):
+        cmt_search.load(path)
 
 
 def test_a_network_that_comes_out_different_is_not_kept(
@@ -203,15 +331,15 @@ def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing.yaml", r"nothing\.yaml: cannot be read .* timm folder"),
+        ("nothing.yaml", r"nothing\.yaml: cannot be read .* exported file or folder"),
         ("nothing.py", r"nothing\.py: cannot be read"),
-        ("study.csv", r"is the table of a study; use cmt_search\.load_study"),
+        ("study.csv", r"is a study, not a network; use cmt_search\.load_study"),
         ("model.safetensors", r"holds weights alone; give its folder"),
     ],
 )
 def test_what_holds_no_network_is_refused(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=message):
-        cmt_search.load(tmp_path / name)
+        load_variant(tmp_path / name)
 
 
 def test_an_architecture_alone_loads_too(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """ONNX: the same logits in ONNX Runtime, and the network described in the metadata."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from cmt_search.export import Source, export
 from cmt_search.export.reading import load_variant
 from tests.builder.tiny import TINY
 from tests.export.conftest import variant, weights
+from tests.export.damage import refusals
 
 ONE_STAGE = replace(TINY, resolution=12, stages=TINY.stages[:1])
 onnx = pytest.importorskip("onnx")
@@ -46,31 +49,56 @@ def test_the_network_comes_back_from_the_metadata(exported: tuple[Source, Path])
     assert told["cmt_search.images"] == '{"mean": [0.28], "std": [0.35]}'
 
 
-def test_a_changed_or_truncated_file_is_refused(
-    exported: tuple[Source, Path], tmp_path: Path
-) -> None:
-    file, whole = tmp_path / "x.onnx", exported[1].read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ExportError, match=r"x\.onnx: cannot be read|metadata .* is missing"):
-        cmt_search.load(file)
-    model = onnx.load(exported[1])
+def rename(model: Any) -> None:
     model.graph.initializer[0].name = "other"
-    onnx.save(model, file)
-    with pytest.raises(ExportError, match=r"graph is not the one that cmt_search\.graph_sha256"):
-        cmt_search.load(file)
-    model = onnx.load(exported[1])
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(
-        model,
-        {**told, "cmt_search.variant": told["cmt_search.variant"].replace('"stage"', '"none"')},
-    )
-    onnx.save(model, file)
-    with pytest.raises(ExportError, match=r"key='\w+', but its arch gives"):
-        cmt_search.load(file)
+
+
+def other_opset(model: Any) -> None:
+    model.opset_import[0].version = 17
+
+
+def no_metadata(model: Any) -> None:
     del model.metadata_props[:]
+
+
+def set_metadata(name: str, old: str, new: str) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        (entry,) = (e for e in model.metadata_props if e.key == f"cmt_search.{name}")
+        assert old in entry.value
+        entry.value = entry.value.replace(old, new)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename, r"graph, or what stands beside it, has not the digest .*\.model_sha256"),
+        (other_opset, r"graph, or what stands beside it, has not the digest .*\.model_sha256"),
+        (set_metadata("variant", '"stage"', '"none"'), "arch was changed"),
+        (set_metadata("variant", '"demo"', '"other"'), "provenance was changed"),
+        (set_metadata("variant", "{", "[" * 100_000), r"cmt_search\.variant: is broken"),
+        (set_metadata("images", "0.28", "0.29"), r"cmt_search\.images was changed"),
+        (set_metadata("weights", "test", "best"), r"cmt_search\.weights was changed"),
+        (no_metadata, r"metadata cmt_search\.variant is missing"),
+    ],
+)
+def test_a_changed_file_is_refused_by_the_field(
+    change: Callable[[Any], None], message: str, exported: tuple[Source, Path], tmp_path: Path
+) -> None:
+    file, model = tmp_path / "x.onnx", onnx.load(exported[1])
+    change(model)
     onnx.save(model, file)
-    with pytest.raises(ExportError, match=r"metadata cmt_search\.variant is missing"):
+    with pytest.raises(ExportError, match=message) as caught:
         cmt_search.load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_damaged_file_is_refused(exported: tuple[Source, Path], tmp_path: Path) -> None:
+    file = tmp_path / "x.onnx"
+    file.write_bytes(exported[1].read_bytes())
+    same = exported[0].variant.__eq__
+    assert refusals(file, read=lambda: load_variant(file), same=same) > 75
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime", "onnxscript"])

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from cmt_search.builder import build
-from cmt_search.export import Source, export, network
+from cmt_search.errors import ExportError
+from cmt_search.export import Source, as_python, export, network
 from cmt_search.export.as_python import module_name
 from tests.builder.registered import SMALL
 from tests.builder.tiny import TINY
@@ -99,6 +100,34 @@ def test_stochastic_depth_drops_whole_branches(tmp_path: Path) -> None:
 )
 def test_the_module_can_be_imported_by_its_name(name: str, module: str) -> None:
     assert module_name(name) == module
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("KEY = ", "import os\nKEY = ", "holds 'import os' among its constants"),
+        ("KEY = ", "print(1)\nKEY = ", r"holds 'print\(1\)' among its constants"),
+        ("KEY = ", "KEY = ''\nKEY = ", "KEY comes twice"),
+        ("KEY = ", "KEY = f'{1}' or ", "KEY is no plain value"),
+        ("KEY = ", "KEY = " + "-" * 50_000, "is broken|KEY is no plain value"),
+        ("KEY = ", "KEY = (", "is broken"),
+        ("'rule': 'dwr'", "'rule': 'mine'", "provenance was changed"),
+        ("VERSION = 2", "VERSION = 1", "version=1 was written by an older version"),
+        ("# Facts: end.", "", "the block Facts is missing, so it was changed or cut short"),
+        ("math.ceil", "math.floor", r"CODE='\w+' is not the digest of the code in it"),
+    ],
+)
+def test_a_changed_module_is_refused_by_the_constant(
+    old: str, new: str, message: str, fresh: Source, tmp_path: Path
+) -> None:
+    as_python.write(fresh, tmp_path)
+    path = tmp_path / "best_1_5G.py"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ExportError, match=message) as caught:
+        as_python.read(path)
+    assert str(path) in str(caught.value)
 
 
 def test_the_template_is_itself_a_network() -> None:

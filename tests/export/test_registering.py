@@ -42,6 +42,15 @@ def test_a_folder_with_weights_registers_them_too(learned: Source, tmp_path: Pat
     model = timm.create_model(name, pretrained=True).eval()
     assert torch.equal(model(learned.images), learned.logits)
     assert model.pretrained_cfg["mean"] == [0.28]
+    assert timm.list_models("t2_*", pretrained=True) == [name]
+
+
+def test_a_network_without_weights_is_not_listed_as_pretrained(
+    fresh: Source, tmp_path: Path
+) -> None:
+    (name,) = cmt_search.register(export(fresh, format="timm", folder=tmp_path), prefix="t4_")
+    assert timm.list_models("t4_*") == [name]
+    assert timm.list_models("t4_*", pretrained=True) == []
 
 
 def test_names_that_are_taken_are_refused(fresh: Source, tmp_path: Path) -> None:
@@ -92,3 +101,33 @@ def test_a_package_is_overwritten_only_on_demand(fresh: Source, tmp_path: Path) 
 def test_a_package_needs_a_name_for_its_module(fresh: Source, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"'1st' is no name of a module; begin it with a letter"):
         write_package([fresh], folder=tmp_path / "1st")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("class", r"'class' is a word of Python's; call it .*class_cmt"),
+        ("json", r"'json' is a module of Python's; call it .*json_cmt"),
+        ("torch", r"'torch' is an installed package, which this would take the place of; call it"),
+        (
+            "scikit-learn",
+            r"'scikit_learn' is an installed package, which this would take the place",
+        ),
+    ],
+)
+def test_a_package_that_python_could_not_import_is_refused(
+    name: str, message: str, fresh: Source, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        write_package([fresh], folder=tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_package_that_was_installed_may_be_written_again(
+    fresh: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_package([fresh], folder=tmp_path / "ours")
+    monkeypatch.syspath_prepend(str(tmp_path / "ours"))  # as if installed
+    assert write_package([fresh], folder=tmp_path / "ours") == tmp_path / "ours"
+    monkeypatch.syspath_prepend(str(tmp_path))  # the folder itself stands where Python looks
+    assert write_package([fresh], folder=tmp_path / "ours") == tmp_path / "ours"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from cmt_search.export import STUDY_FORMATS, export_study
 from cmt_search.export.study_table import read_csv, write_csv
 from cmt_search.search import read_trials
 from tests.cli.test_mistakes import RULE, evaluator, grows
+from tests.export.damage import refusals
 
 Edit = Callable[[list[list[str]]], object]
 
@@ -35,19 +37,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny"
 
 
+@pytest.fixture(scope="module")
+def exports(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study in every format; to be copied from."""
+    folder = tmp_path_factory.mktemp("exports")
+    for kind in STUDY_FORMATS:
+        export_study(run, format=kind, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def copied(exports: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(exports, tmp_path / "exports"))
+
+
 @pytest.mark.parametrize("kind", STUDY_FORMATS)
 def test_a_study_comes_back_as_it_was(kind: str, run: Path, tmp_path: Path) -> None:
     before = (run / "study.db").read_bytes()
     path = export_study(run, format=kind, folder=tmp_path)
-    pd.testing.assert_frame_equal(cmt_search.load_study(path), trials_frame(read_trials(run)))
+    for read in (cmt_search.load_study, cmt_search.load):
+        pd.testing.assert_frame_equal(read(path), trials_frame(read_trials(run)))
     assert path.name == STUDY_FORMATS[kind].file
     assert (run / "study.db").read_bytes() == before
     expected = {path.name, *STUDY_FORMATS[kind].beside}
     assert {p.name for p in tmp_path.iterdir()} == expected, "nothing else is left there"
 
 
-def test_optuna_alone_reads_the_copy(run: Path, tmp_path: Path) -> None:
-    path = export_study(run, format="optuna", folder=tmp_path)
+def test_optuna_alone_reads_the_copy(run: Path, copied: Path) -> None:
+    path = copied / "study.db"
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
     assert study.study_name == "tiny"
     ours = [record for record in read_trials(run) if record.state == "complete"]
@@ -55,14 +73,14 @@ def test_optuna_alone_reads_the_copy(run: Path, tmp_path: Path) -> None:
     assert study.best_value == max(record.values[0] for record in ours)
 
 
-@pytest.mark.parametrize("kind", STUDY_FORMATS)
-def test_something_else_is_overwritten_only_on_demand(kind: str, run: Path, tmp_path: Path) -> None:
-    file = tmp_path / STUDY_FORMATS[kind].file
+def test_something_else_is_overwritten_only_on_demand(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "study.csv"
     file.write_text("mine")
-    with pytest.raises(ExportError, match=r"study\.\w+ exists and holds something else; add --fo"):
-        export_study(run, format=kind, folder=tmp_path)
+    with pytest.raises(ExportError, match=r"study\.csv exists and holds something else; add --fo"):
+        export_study(run, format="csv", folder=tmp_path)
     assert file.read_text() == "mine"
-    assert len(cmt_search.load_study(export_study(run, format=kind, folder=tmp_path, force=True)))
+    path = export_study(run, format="csv", folder=tmp_path, force=True)
+    assert len(cmt_search.load_study(path))
 
 
 def set_cell(column: str, value: str) -> Edit:
@@ -83,16 +101,14 @@ def set_cell(column: str, value: str) -> Edit:
         (set_cell("reused", "maybe"), r"column reused: 'maybe' is neither True nor False"),
         (lambda rows: [row.pop(3) for row in rows], r"column replicate is missing"),
         (lambda rows: rows[0].insert(0, "more"), r"column more is unknown or out of order"),
-        (lambda rows: rows[2].pop(), r"row 3 has 35 fields, not 36"),
+        (lambda rows: rows[2].pop(), r"row 3 has 37 fields, not 38"),
         (set_cell("top1", "0.123"), r"column top1 was changed"),
         (set_cell("seconds", "1.0"), r"column seconds was changed"),
         (lambda rows: rows.pop(), r"has \d+ rows, and was written with \d+"),
     ],
 )
-def test_a_changed_table_is_refused_by_the_column(
-    change: Edit, message: str, run: Path, tmp_path: Path
-) -> None:
-    path = export_study(run, format="csv", folder=tmp_path)
+def test_a_changed_table_is_refused_by_the_column(change: Edit, message: str, copied: Path) -> None:
+    path = copied / "study.csv"
     with path.open(newline="") as file:
         rows = list(csv.reader(file))
     change(rows)
@@ -104,32 +120,44 @@ def test_a_changed_table_is_refused_by_the_column(
 
 
 @pytest.mark.parametrize("kind", STUDY_FORMATS)
-def test_a_truncated_study_is_refused(kind: str, run: Path, tmp_path: Path) -> None:
-    path = export_study(run, format=kind, folder=tmp_path)
+def test_a_truncated_study_is_refused(kind: str, copied: Path) -> None:
+    path = copied / STUDY_FORMATS[kind].file
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ExportError, match=rf"{path.name}.*(cut short|cannot be read|damaged)"):
         cmt_search.load_study(path)
 
 
-def test_a_table_whose_description_is_gone_or_broken_is_refused(run: Path, tmp_path: Path) -> None:
-    path = export_study(run, format="csv", folder=tmp_path)
+def test_a_table_whose_description_is_gone_or_broken_is_refused(copied: Path) -> None:
+    path = copied / "study.csv"
     about = path.with_name("study.csv-metadata.json")
     told = json.loads(about.read_text())
     assert [column["name"] for column in told["tableSchema"]["columns"]] == list(
         pd.read_csv(path).columns
     )
     assert told["url"] == "study.csv"
-    about.write_text(json.dumps({**told, "notes": [{"rows": "many"}]}))
+    about.write_text(json.dumps({**told, "notes": [{**told["notes"][0], "rows": "many"}]}))
     with pytest.raises(ExportError, match=r"study\.csv: its seal is missing or broken"):
         cmt_search.load_study(path)
-    for text in ("{", "[]", "{}"):
+    about.write_text(json.dumps({**told, "tableSchema": {"columns": []}}))
+    with pytest.raises(ExportError, match=r"metadata\.json: tableSchema was changed"):
+        cmt_search.load_study(path)
+    for text in ("{", "[]", "{}", '{"notes": 3}', '{"notes": [{}]}'):
         about.write_text(text)
         with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*read_csv"):
             cmt_search.load_study(path)
     about.unlink()
     with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*No such file"):
         cmt_search.load_study(path)
+
+
+@pytest.mark.parametrize("kind", STUDY_FORMATS)
+def test_a_damaged_study_is_refused_or_gives_the_same(kind: str, copied: Path) -> None:
+    path = copied / STUDY_FORMATS[kind].file
+    table = cmt_search.load_study(path)
+    for file in (path, *(path.with_name(name) for name in STUDY_FORMATS[kind].beside)):
+        found = refusals(file, read=lambda: cmt_search.load(path), same=table.equals, places=27)
+        assert found > 10, "some of the damage shows"
 
 
 def test_words_of_several_lines_come_back(run: Path, tmp_path: Path) -> None:
@@ -139,8 +167,8 @@ def test_words_of_several_lines_come_back(run: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_csv(tmp_path / "study.csv"), table)
 
 
-def test_a_changed_parquet_file_is_refused(run: Path, tmp_path: Path) -> None:
-    path = export_study(run, format="parquet", folder=tmp_path)
+def test_a_changed_parquet_file_is_refused(copied: Path) -> None:
+    path = copied / "study.parquet"
     table = parquet.read_table(path)
     better = [[0.99, *table["top1"].to_pylist()[1:]]]
     place = table.column_names.index("top1")
@@ -152,32 +180,46 @@ def test_a_changed_parquet_file_is_refused(run: Path, tmp_path: Path) -> None:
         cmt_search.load_study(path)
 
 
-def test_a_changed_database_is_refused_by_the_trial(run: Path, tmp_path: Path) -> None:
-    path = export_study(run, format="optuna", folder=tmp_path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE study_user_attributes SET value_json = '{}'")
+def told(file: Path, statement: str) -> str:
+    """What is said of a database after a statement."""
+    with sqlite3.connect(file) as connection:
+        assert connection.execute(statement).rowcount, "something was changed"
     connection.close()
-    with pytest.raises(ExportError, match=r"study\.db: its seal is missing or broken"):
-        cmt_search.load_study(path)
-    path = export_study(run, format="optuna", folder=tmp_path, force=True)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM trials WHERE number = 1")
-    connection.close()
-    with pytest.raises(ExportError, match=r"study\.db: has \d+ rows, and was written with \d+"):
-        cmt_search.load_study(path)
-    path = export_study(run, format="optuna", folder=tmp_path, force=True)
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "UPDATE trial_user_attributes SET value_json = '\"[{}]\"' WHERE key = 'candidate'"
-        )
-    connection.close()
-    with pytest.raises(ExportError, match=r"study\.db: trial \d+: .* is missing or broken"):
-        cmt_search.load_study(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM studies")
-    connection.close()
-    with pytest.raises(ExportError, match=r"study\.db: holds 0 studies, not one"):
-        cmt_search.load_study(path)
+    with pytest.raises(ExportError) as caught:
+        cmt_search.load_study(file)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE trial_values SET value = 0.99", "study.db: trial values was changed"),
+        ("UPDATE trial_params SET param_value = 0", "study.db: trial params was changed"),
+        (
+            "UPDATE trial_user_attributes SET value_json = '9' WHERE key = 'macs'",
+            "study.db: trial attributes was changed",
+        ),
+        (
+            "UPDATE trial_user_attributes SET value_json = '\"[{}]\"' WHERE key = 'candidate'",
+            "is missing or broken; copy the study again",
+        ),
+        ("UPDATE trial_user_attributes SET value_json = '{'", "study.db: is damaged (JSONDecode"),
+        ("UPDATE trials SET state = 'GONE'", "study.db: is damaged (LookupError"),
+        ("UPDATE trials SET datetime_start = NULL", "study.db: trial times was changed"),
+        ("UPDATE studies SET study_name = 'other'", "study.db: study was changed"),
+        ("DELETE FROM trials WHERE number = 1", "study.db: trial numbers was changed"),
+        ("DELETE FROM trial_intermediate_values", "study.db: trial intermediate values was chan"),
+        ("DELETE FROM study_user_attributes", "study.db: attribute cmt_search.study_seal is miss"),
+        ("UPDATE study_user_attributes SET value_json = '{}'", "study is not among the fields of"),
+        ("DELETE FROM studies", "study.db: holds 0 studies, not one"),
+    ],
+)
+def test_a_changed_database_is_refused_by_the_field(
+    statement: str, message: str, copied: Path
+) -> None:
+    said = told(copied / "study.db", statement)
+    assert message in said
+    assert said.startswith(f"{copied / 'study.db'}: ")
 
 
 def test_what_is_no_study_is_refused(run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Weights to export: trained once more as the search did, or kept by `cmt-search train`."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cmt_search.errors import ExportError
 from cmt_search.evaluation import Fidelity
 from cmt_search.export import Variant, export, kept_weights, retrain
 from cmt_search.proxy import evaluator_factory
+from cmt_search.seal import sealed
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import SearchSpace
 from cmt_search.space.candidate import Rung
@@ -159,11 +161,46 @@ def test_weights_of_another_network_or_of_no_end_are_refused(kept: Path, tmp_pat
     with pytest.raises(ExportError, match=r"plan\.arch is network \w+, and trial-4 is \w+"):
         kept_weights(other, folder=kept)
     data = json.loads((kept / "train.json").read_text())
+    shutil.copy(kept / "model.safetensors", tmp_path)
     for change, message in (
         ({"state": "running"}, r"state='running': the training is not at its end"),
         ({"measurement": None}, r"train\.json: .* is missing or of another kind"),
-        ({"plan": {}}, r"train\.json: arch is missing"),
+        ({"plan": {}}, r"train\.json: plan\.arch is missing"),
     ):
-        (tmp_path / "train.json").write_text(json.dumps({**data, **change}))
+        (tmp_path / "train.json").write_text(json.dumps(sealed({**data, **change})))
         with pytest.raises(ExportError, match=message):
             kept_weights(VARIANT, folder=tmp_path)
+
+
+def test_a_changed_training_is_refused_by_the_field(kept: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(kept, tmp_path / "copy"))
+    info, weights = folder / "train.json", folder / "model.safetensors"
+    text, whole = info.read_text(), weights.read_bytes()
+    assert json.loads(text)["weights"]["file"] == "model.safetensors"
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for read in (cmt_search.load, cmt_search.load_weights):
+        with pytest.raises(
+            ExportError, match=r"weights\.sha256=.* is not the digest of model\.saf"
+        ):
+            read(folder)
+    weights.write_bytes(whole)
+    for name, change in (
+        ("plan", lambda d: d["plan"]["arch"].update(neck_width=17)),
+        ("measurement", lambda d: d["measurement"].update(top1=0.99)),
+        ("classes", lambda d: d["classes"].reverse()),
+    ):
+        data = json.loads(text)
+        change(data)
+        info.write_text(json.dumps(data))
+        with pytest.raises(ExportError, match=rf"train\.json: {name} was changed"):
+            cmt_search.load(folder)
+
+
+def test_a_training_of_before_there_were_seals_is_still_taken(kept: Path, tmp_path: Path) -> None:
+    data = json.loads((kept / "train.json").read_text())
+    old = {k: v for k, v in data.items() if k not in ("seal", "weights")}
+    old["format"] = "cmt_search.training/1"
+    (tmp_path / "train.json").write_text(json.dumps(old))
+    shutil.copy(kept / "model.safetensors", tmp_path)
+    assert cmt_search.load(tmp_path) == ARCH
+    assert kept_weights(VARIANT, folder=tmp_path).weights is not None

@@ -72,3 +72,12 @@ def test_a_file_s_errors_begin_with_its_path(tmp_path: Path) -> None:
         load_space(str(file))
     message = "seeds: 0 is not possible; write greater than or equal to 1"
     assert str(caught.value) == f"{file}: {message}"
+
+
+def test_broken_yaml_is_told_on_one_line() -> None:
+    with pytest.raises(SpaceError) as caught:
+        parse_space("kind: rule\nbase: {preset: cmt_pico\nknobs: {}\n", source="a.yaml")
+    assert str(caught.value) == (
+        "a.yaml: is no YAML; mend this: line 3, column 6: expected ',' or '}', but got ':' "
+        "(while parsing a flow mapping)"
+    )

@@ -366,7 +366,10 @@ STAGES = "stages: [{depth: 1, width: 8, heads: 3}]"
             "{preset: cmt_pico, arch: {}}",
             "base: name either a preset or an arch, and not both",
         ),
-        ("{preset: cmt_m}", f"base: preset 'cmt_m' is unknown; use one of {PRESET_NAMES}"),
+        (
+            "{preset: cmt_piko}",
+            f"base: preset 'cmt_piko' is unknown; did you mean cmt_pico? Known are {PRESET_NAMES}",
+        ),
         ("{preset: 3}", "base.preset: 3 is not possible; write a valid string"),
         (
             "cmt_pico",

@@ -10,8 +10,33 @@
   const DATA = new Set(["x", "y", "z", "a", "b", "c", "customdata", "text", "hovertext", "values", "template"]);
   const AXIS = { gridcolor: "#30363d", zerolinecolor: "#3d444d", linecolor: "#3d444d" };
 
+  // Samples of a colour scale reach down to nearly black. White is mixed in, so that luminance L
+  // becomes FLOOR + (1 - FLOOR) L: their order stays, and the darkest has a contrast of 4 to 1.
+  const FLOOR = 0.2;
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((part) => part / 255).map((p) => (p <= 0.04045 ? p / 12.92 : ((p + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const lightened = (rgb) => {
+    const mixed = (part) => rgb.map((value) => value + (255 - value) * part);
+    const wanted = FLOOR + (1 - FLOOR) * luminance(rgb);
+    let [low, high] = [0, 1];
+    for (let i = 0; i < 10; i += 1) {
+      const middle = (low + high) / 2;
+      if (luminance(mixed(middle)) < wanted) low = middle; else high = middle;
+    }
+    return mixed(high).map(Math.round);
+  };
+  const RGB = /^rgb\((\d+), ?(\d+), ?(\d+)\)$/;
+  const HEX = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i;
+  const lightenedText = (text) => {
+    const [rgb, hex] = [RGB.exec(text), HEX.exec(text)];
+    const parts = rgb ? rgb.slice(1).map(Number) : hex && hex.slice(1).map((part) => parseInt(part, 16));
+    return parts ? `rgb(${lightened(parts).join(", ")})` : text;
+  };
+
   const recoloured = (part) => {
-    if (typeof part === "string") return DARK[part.toLowerCase()] || part;
+    if (typeof part === "string") return DARK[part.toLowerCase()] || (RGB.test(part) ? lightenedText(part) : part);
     if (Array.isArray(part)) return part.length > 60 ? part : part.map(recoloured);
     if (part === null || typeof part !== "object" || part.bdata) return part;
     return Object.fromEntries(Object.entries(part).map(
@@ -32,6 +57,8 @@
     }
     for (const trace of made.data) {
       if (trace.marker && trace.marker.colorbar) trace.marker.colorbar.tickcolor = "#a3adb8";
+      const { colorscale } = trace.line || {};  // of lines; an area is seen however dark it is
+      if (Array.isArray(colorscale)) trace.line.colorscale = colorscale.map(([at, colour]) => [at, lightenedText(colour)]);
     }
     return made;
   };
@@ -72,6 +99,25 @@
     }
     close();
     return parts.join(",");
+  };
+
+  // A bit per trial, the lowest of a byte first, in base64 for addresses.
+  const bits = (numbers) => {
+    const bytes = new Uint8Array(Math.floor(numbers.reduce((most, number) => Math.max(most, number), -1) / 8) + 1);
+    for (const number of numbers) bytes[number >> 3] |= 1 << (number & 7);
+    const text = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    return `~${text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+  };
+
+  const shorter = (numbers) => {
+    const [listed, mapped] = [ranges(numbers), bits(numbers)];
+    return listed.length <= mapped.length ? listed : mapped;
+  };
+
+  // A list as 1,2, the table's order as -column, others as they are.
+  const written = (value) => {
+    if (Array.isArray(value)) return value.join(",");
+    return typeof value === "object" ? `${value.descending ? "-" : ""}${value.column}` : `${value}`;
   };
 
   const buttonOf = (text, properties) => Object.assign(document.createElement("button"), { textContent: text, ...properties });
@@ -136,14 +182,17 @@
       showTab: (tab) => ["front", "triangle", "progress"].map((name) => name !== tab),
       writeAddress: (selection, ...rest) => {
         const fields = rest.pop();
-        const values = [...rest, selection && selection.trials ? ranges(selection.trials) : null];
-        const parts = [];
+        const values = [...rest, selection && selection.trials ? shorter(selection.trials) : null];
+        const parts = [], long = [];
         fields.forEach(([name, initial], i) => {
           const value = values[i];
           if (value === null || value === undefined || JSON.stringify(value) === JSON.stringify(initial)) return;
-          const text = Array.isArray(value) ? value.join(",") : `${value}`;
-          if (text.length < LONGEST) parts.push(`${name}=${encodeURIComponent(text).replaceAll("%2C", ",")}`);
+          const text = encodeURIComponent(written(value)).replaceAll("%2C", ",");
+          if (text.length < LONGEST) parts.push(`${name}=${text}`);
+          else long.push(name === "sel" ? "selection" : name);
         });
+        window.dash_clientside.set_props("address-note", {
+          children: long.length ? `The address has no room for the ${long.join(" and the ")}: reloading the page forgets it.` : "" });
         const search = parts.length ? `?${parts.join("&")}` : "";
         if (search !== window.location.search) {
           window.history.replaceState(window.history.state, "", window.location.pathname + search + window.location.hash);

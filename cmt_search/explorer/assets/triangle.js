@@ -37,6 +37,21 @@
     shape.setAttribute("transform", `translate(${xaxis.c2p(right - depth)},${yaxis.c2p(resolution)})`);
   };
 
+  // The sliders' thumbs are Dash's own, and it gives them no name.
+  const nameThumbs = () => {
+    for (const row of document.querySelectorAll(".slider")) {
+      const name = row.querySelector(".label").textContent;
+      for (const thumb of row.querySelectorAll("[role=slider]")) thumb.setAttribute("aria-label", name);
+    }
+  };
+  const watchThumbs = () => {  // they come with a script of their own, and late
+    const sliders = document.querySelector(".sliders");
+    if (!sliders) { setTimeout(watchThumbs, 200); return; }
+    new MutationObserver(nameThumbs).observe(sliders, { childList: true, subtree: true });
+    nameThumbs();
+  };
+  watchThumbs();
+
   let held = false, asked = 0, waiting = null;
   const ask = (shares) => {
     clearTimeout(waiting);

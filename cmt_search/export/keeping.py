@@ -1,0 +1,135 @@
+"""Weights that exported files hold, to be taken along or kept from being lost."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cmt_search.errors import ExportError
+from cmt_search.export import as_python, as_timm
+from cmt_search.export.reading import load_variant
+from cmt_search.export.source import FRESH, Source, Weights
+from cmt_search.export.text import read_mapping
+from cmt_search.export.training import kept_weights
+from cmt_search.export.variant import Variant
+from cmt_search.export.weights import load_weights
+
+_TRAINING = "train.json"
+_UNTOLD = "Of unknown origin: what lies beside them does not tell how they were trained."
+_AGAIN = "export the variant again with --weights"
+
+
+def source_in(path: Path) -> Source:
+    """What an exported file or folder holds: the variant, and its trained weights if there are any.
+
+    Raises:
+        ExportError: it is no export, or its weights cannot be read back, or were changed.
+    """
+    path = _described(path)
+    variant, origin = load_variant(path), trained_in(path)
+    if origin is None:
+        return Source(variant=variant)
+    if path.suffix == ".onnx":
+        raise ExportError(
+            f"{path} holds trained weights ({origin}), which cannot be read back from ONNX; give "
+            "--weights a folder or module that has them, or --weights none to go without"
+        )
+    if (path / _TRAINING).exists():
+        return kept_weights(variant, folder=path)
+    told = _note(path)
+    try:
+        weights = Weights(
+            state=load_weights(path),
+            origin=origin,
+            mean=tuple(told["mean"]),
+            std=tuple(told["std"]),
+            classes=tuple(told.get("classes", ())),
+            training=dict(told.get("training", {})),
+        )
+    except (KeyError, TypeError) as error:
+        raise ExportError(
+            f"{path}: does not tell how images are normalised ({error}); {_AGAIN}"
+        ) from None
+    return Source(variant=variant, weights=weights)
+
+
+def weights_of(variant: Variant, *, path: Path) -> Source:
+    """The variant with the weights that an exported file or folder, or a training, holds.
+
+    Channels and classes become those that it was trained with.
+
+    Raises:
+        ExportError: they are of another network, or there are none.
+    """
+    if (path / _TRAINING).exists():
+        return kept_weights(variant, folder=path)
+    found = source_in(path)
+    if found.weights is None:
+        raise ExportError(
+            f"{path}: holds no trained weights; give a folder of `cmt-search train`, or an export "
+            "that has some"
+        )
+    own, arch = found.variant.arch, variant.arch
+    adapted = replace(arch, in_chans=own.in_chans, num_classes=own.num_classes)
+    if adapted.key != own.key:
+        raise ExportError(
+            f"{path}: is of network {own.key}, and {variant.name} is {adapted.key}; give the "
+            "weights of that one"
+        )
+    return Source(variant=replace(variant, arch=adapted), weights=found.weights)
+
+
+def trained_in(path: Path) -> str | None:
+    """How the trained weights of an exported file or folder came about; None where it has none."""
+    holder = path.with_suffix(".pt") if path.suffix == ".py" else path
+    if path.is_dir():
+        holder = path / as_timm.WEIGHTS
+    elif path.suffix not in (".py", ".onnx"):
+        return None
+    if not holder.is_file():
+        return None
+    try:
+        origin = str(_note(path).get("origin", _UNTOLD))
+    except ExportError:  # a description that is damaged says nothing about its weights
+        origin = _UNTOLD
+    return None if origin == FRESH else origin
+
+
+def _described(path: Path) -> Path:
+    """What describes the network, where `path` is a file of weights alone."""
+    if path.suffix == ".safetensors":
+        if path.name != as_timm.WEIGHTS:
+            raise ExportError(
+                f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
+            )
+        return path.parent
+    return path.with_suffix(".py") if path.suffix == ".pt" else path
+
+
+def _note(path: Path) -> Mapping[str, Any]:
+    """What an export says of its weights, and of the images that they expect."""
+    if path.suffix == ".onnx":
+        return _onnx_note(path)
+    if path.is_dir():
+        if not (path / as_timm.CONFIG).exists():
+            return {}
+        config = read_mapping(path / as_timm.CONFIG)
+        images, note = config.get("pretrained_cfg", {}), config.get("cmt_search", {})
+        plain = {name: images[name] for name in ("mean", "std") if name in images}
+        classes = {"classes": images.get("label_names", ())}
+        return {**plain, **classes, **(note.get("weights") or {})}
+    found = as_python.constants(path.read_text(encoding="utf-8"), where=path).get("WEIGHTS")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _onnx_note(path: Path) -> Mapping[str, Any]:
+    try:
+        onnx, broken = import_module("onnx"), import_module("google.protobuf.message").DecodeError
+        model = onnx.load(path, load_external_data=False)
+    except ImportError:
+        return {}
+    except (OSError, broken) as error:
+        raise ExportError(f"{path}: cannot be read ({error})") from None
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    return {"origin": props["cmt_search.weights"]} if "cmt_search.weights" in props else {}
