@@ -126,14 +126,17 @@ def inspect(
         str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")
     ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+    json: Json = False,
 ) -> None:
     """Explore runs in the browser, live while they go on; Ctrl-C ends it.
 
     The address in the browser carries the view: copy it to keep or to share it. With --host a
     token is made and printed with the address; traffic is not encrypted, so beyond a trusted
     network prefer ssh -L.
+
+    --json prints url and runs, once the address answers.
     """
-    from cmt_search.cli.console import is_quiet, say
+    from cmt_search.cli.console import is_quiet, print_json, say
     from cmt_search.cli.inspecting import studies_of
     from cmt_search.explorer import create_app, new_token, serve
     from cmt_search.explorer.serving import LOOPBACK
@@ -143,8 +146,13 @@ def inspect(
     app = create_app(*studies, token=token, read_ahead=True)
 
     def ready(url: str) -> None:
-        names = ", ".join(study.name for study in studies)
-        say(url if is_quiet() else f"{names}: {url} (Ctrl-C ends)", result=True)
+        names = [study.name for study in studies]
+        if json:
+            print_json({"url": url, "runs": names})
+        else:
+            said = f"{', '.join(names)}: {url} (Ctrl-C ends)"
+            say(url if is_quiet() else said, result=True)
+        sys.stdout.flush()  # a pipe would keep it until the end
         if browser:
             webbrowser.open(url)
 

@@ -1,9 +1,11 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import cmt_search
+from cmt_search import explorer
 from cmt_search.cli import invoke
 from cmt_search.cli.inspecting import studies_of
 from cmt_search.cli.trial_variant import commands, trial_variant
@@ -50,7 +52,7 @@ def test_a_trial_without_a_network_is_refused_with_its_reason(tmp_path: Path) ->
 
 
 def test_the_explorer_writes_what_the_command_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "space.yaml").write_text(RULE)
     evaluator(monkeypatch, grows)
@@ -66,6 +68,12 @@ def test_the_explorer_writes_what_the_command_writes(
     assert invoke(again) == 0  # refuses what is not the same
     assert written.read_bytes() == before
     assert cmt_search.load(written) == trial.rungs[-1].rung.arch
+    monkeypatch.setattr(
+        explorer, "serve", lambda *_app, on_ready, **_where: on_ready("http://127.0.0.1:1/")
+    )
+    capsys.readouterr()
+    assert invoke(["inspect", str(run), "--no-browser", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"url": "http://127.0.0.1:1/", "runs": ["tiny"]}
     written.write_text("mine")
     with pytest.raises(ExportError, match="exists and holds something else"):
         study.export(trial)
