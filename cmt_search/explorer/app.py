@@ -10,8 +10,8 @@ from flask import has_request_context, request
 
 from cmt_search.explorer.access import require_token, trust
 from cmt_search.explorer.callbacks import connect
-from cmt_search.explorer.layout import first_sight, page
 from cmt_search.explorer.live import Live
+from cmt_search.explorer.opening import first_sight, page
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.serving import LOOPBACK
 from cmt_search.explorer.study import Study

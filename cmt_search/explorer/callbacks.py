@@ -7,8 +7,9 @@ from dash.exceptions import PreventUpdate
 
 from cmt_search.explorer import front_callbacks, more_callbacks, trial_callbacks
 from cmt_search.explorer.front_view import NOTHING_SELECTED
-from cmt_search.explorer.layout import GRAPHS, conclusion, opened
+from cmt_search.explorer.layout import GRAPHS
 from cmt_search.explorer.offers import METRIC_CONTROLS, metric_options
+from cmt_search.explorer.opening import conclusion, opened
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.view import FIELDS, TABS
 from cmt_search.explorer.words import situation

@@ -1,23 +1,15 @@
 """The page: every control and the places that callbacks fill."""
 
-from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from dash import dcc, html
 
-from cmt_search.analysis import Analysis, finding
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.page import QUIET
 from cmt_search.explorer.figures import blank_figure
-from cmt_search.explorer.front_view import NOTHING_SELECTED, Selection, drawn_front
-from cmt_search.explorer.offers import metric_options
-from cmt_search.explorer.room import Room
-from cmt_search.explorer.sketch import sketch
 from cmt_search.explorer.study import Studies
 from cmt_search.explorer.table_view import trials_table
 from cmt_search.explorer.trial_view import HINT
-from cmt_search.explorer.triangle_view import budget_range
 from cmt_search.explorer.view import (
     FIELDS,
     NO_METRIC,
@@ -25,10 +17,7 @@ from cmt_search.explorer.view import (
     SELECTED,
     TABS,
     THEMES,
-    read_selected,
-    read_view,
 )
-from cmt_search.explorer.words import evidence, situation
 from cmt_search.search.importance import EVALUATORS
 
 GRAPHS = (
@@ -38,29 +27,18 @@ GRAPHS = (
 _CONFIG: dict[str, Any] = {**QUIET, "displayModeBar": "hover"}
 _CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
-_THEME = (  # before anything is painted
-    "document.documentElement.dataset.theme = 'ASKED' !== 'auto' ? 'ASKED' "
-    ": matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'"
-)
 
-
-def page(room: Room, *, search: str | None = None) -> Any:
-    """The page as the address asks for it, with its front; callbacks fill the rest.
-
-    Where the address is not known here (None), the page tells it afterwards.
-    """
-    studies = room.studies
-    view, selection = opened(room, search)
-    known = room.snapshot(view["run"])
-    whole = html.Div(
+def blank_page(studies: Studies) -> Any:
+    """The page with every control, and nothing of a study in it."""
+    return html.Div(
         [
-            dcc.Location(id="url", refresh=False, search=search),
-            dcc.Interval(id="tick", interval=room.pause),
-            dcc.Store(id="version", data=room.version),
+            dcc.Location(id="url", refresh=False),
+            dcc.Interval(id="tick"),
+            dcc.Store(id="version"),
             dcc.Store(id="sort"),
             dcc.Store(id="table-page", data=0),
-            dcc.Store(id="selection", data=selection),
-            dcc.Store(id="trials-of", data=view["run"]),  # whose trials all numbers mean
+            dcc.Store(id="selection"),
+            dcc.Store(id="trials-of"),  # the run whose trials all numbers mean
             dcc.Store(id="shown-row"),
             dcc.Store(id="ticked-row"),
             dcc.Store(id="dragged"),
@@ -71,67 +49,11 @@ def page(room: Room, *, search: str | None = None) -> Any:
             dcc.Download(id="download"),
             html.A("Skip to the trials", href="#trials", className="skip"),
             html.A("Skip to the chosen trial", href="#one-trial", className="skip"),
-            _header(studies, said=_situation(room, view)),
+            _header(studies),
             html.Div([html.Main(_views(studies)), _trial()], className="columns", id="views"),
         ],
         className="page",
     )
-    for field in FIELDS:
-        setattr(whole[field.control], field.prop, view[field.control])
-    for name in TABS:
-        whole[f"tab-{name}"].hidden = name != view["tab"]
-    for control, options in metric_options(known.analysis, chosen=view).items():
-        whole[control].options = options
-    for name, value in budget_range(room.study(view["run"])).items():
-        setattr(whole["budget"], name, value)
-    whole["title"].children = view["run"]
-    whole["views"].hidden = known.analysis is None and bool(known.problem)
-    if known.analysis is not None:
-        whole["verdict"].children = conclusion(known.analysis)
-        if view["tab"] == "front":
-            whole["front-drawn"].data = drawn_front(room, view, selection=selection)
-    return whole
-
-
-def first_sight(room: Room, search: str) -> str:
-    """HTML of what this address shows until its scripts have been loaded."""
-    view, selection = opened(room, search)
-    known = room.snapshot(view["run"])
-    theme = f"<script>{_THEME.replace('ASKED', view['theme'])}</script>"
-    if known.analysis is None or view["tab"] != "front":
-        return theme
-    figure = drawn_front(room, view, selection=selection)
-    name, said, found = (
-        escape(text) for text in (view["run"], _situation(room, view), finding(known.analysis))
-    )
-    return (
-        f'{theme}<div id="first-sight" class="page">'
-        f"<header><h1>{name}</h1><p>{said}</p></header>"
-        '<div class="columns"><main>'
-        f'<section class="card verdict"><strong>{found}</strong></section>'
-        f'<section class="card"><h2>Front</h2><div id="sketch">{sketch(figure)}</div></section>'
-        "</main></div></div>"
-    )
-
-
-def opened(room: Room, search: str | None) -> tuple[dict[str, Any], Selection]:
-    """The values of all controls by id, and the selection, that an address asks for."""
-    view = read_view(search)
-    view["run"] = room.study(view["run"]).name
-    analysis = room.snapshot(view["run"]).analysis
-    first = analysis.front.metrics[0] if analysis is not None else "macs"
-    view["x-metric"] = view["x-metric"] or first
-    trials = read_selected(search)
-    return view, {**NOTHING_SELECTED, "trials": trials, "by": "address" if trials else ""}
-
-
-def conclusion(analysis: Analysis) -> list[Any]:
-    """The answer, and what stands behind it."""
-    return [html.Strong(finding(analysis)), html.Ul([html.Li(text) for text in evidence(analysis)])]
-
-
-def _situation(room: Room, view: Mapping[str, Any]) -> str:
-    return situation(room, run=view["run"], overlays=view["overlays"])
 
 
 def _fields(studies: Studies) -> list[list[Any]]:
@@ -140,7 +62,7 @@ def _fields(studies: Studies) -> list[list[Any]]:
     return [[f.name, first.get(f.name, f.default)] for f in FIELDS] + [[SELECTED, None]]
 
 
-def _header(studies: Studies, *, said: str) -> Any:
+def _header(studies: Studies) -> Any:
     names = list(studies)
     run = dcc.Dropdown(
         names, names[0], id="run", clearable=False, searchable=False, className="wide"
@@ -149,14 +71,14 @@ def _header(studies: Studies, *, said: str) -> Any:
         [
             html.Div(
                 [
-                    html.H1(names[0], id="title"),
+                    html.H1(id="title"),
                     html.Div(_labelled("Run", run), hidden=len(names) == 1),
                     _group("View", _radio(TABS, "front", id="tab")),
                     _group("Colours", _radio({name: name for name in THEMES}, "auto", id="theme")),
                 ],
                 className="bar",
             ),
-            html.P(said, id="status", role="status"),
+            html.P(id="status", role="status"),
         ]
     )
 

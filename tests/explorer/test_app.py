@@ -13,7 +13,8 @@ from cmt_search.analysis import Analysis
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.errors import RunError
 from cmt_search.explorer import Study, create_app
-from cmt_search.explorer.layout import GRAPHS, NOTHING_SELECTED
+from cmt_search.explorer.front_view import NOTHING_SELECTED
+from cmt_search.explorer.layout import GRAPHS
 from cmt_search.explorer.table_view import COLUMNS, FIRST_SORT
 from tests.explorer.conftest import analysed
 
