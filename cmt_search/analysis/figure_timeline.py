@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import BLUE, GREY, ORANGE, SKY, VERMILLION, styled
 from cmt_search.analysis.study import Analysis
+from cmt_search.analysis.wording import counted
 
 _STATE_COLOURS = {
     "complete": BLUE,
@@ -25,6 +26,7 @@ class TimelineData:
 
     spans: pd.DataFrame  # trial, name, state, lane, start, end (hours from the first start)
     workers: tuple[str, ...] = ()  # HOST:PROCESS by lane
+    untimed: int = 0  # trainings beside them that an older version did not note
 
     @property
     def lanes(self) -> int:
@@ -57,7 +59,17 @@ def timeline_data(analysis: Analysis) -> TimelineData:
         )
         for record, measured in trained
     ]
-    return TimelineData(spans=pd.DataFrame(rows, columns=_SPAN), workers=tuple(workers))
+    every = sum(
+        not reused
+        for record in analysis.records
+        for rung in record.rungs
+        for reused in rung.reused[: len(rung.measurements)]
+    )
+    return TimelineData(
+        spans=pd.DataFrame(rows, columns=_SPAN),
+        workers=tuple(workers),
+        untimed=every - len(trained),
+    )
 
 
 def _trials_at_once(analysis: Analysis) -> TimelineData:
@@ -118,10 +130,12 @@ def draw_timeline(data: TimelineData) -> go.Figure:
             tickvals=list(range(1, data.lanes + 1, every)),
             ticktext=list(data.workers[::every]),
         )
+    untimed = f", nor did {counted(data.untimed, 'training')} of an older version"
     return styled(
         figure,
         title=_title(data),
         subtitle="A bar per training, from its beginning to its end; those that failed left none"
+        + (untimed if data.untimed else "")
         if data.workers
         else "A bar per trial, from asking for it to its end",
         height=min(620, 250 + 22 * max(data.lanes, 1)),
@@ -132,7 +146,7 @@ def _title(data: TimelineData) -> str:
     if not data.lanes:
         return "No trial has begun yet"
     if not data.workers:
-        return f"At most {data.lanes} trial{'s'[: data.lanes > 1]} ran at once"
+        return f"At most {counted(data.lanes, 'trial')} ran at once"
     spans, hosts = data.spans, {worker.rpartition(":")[0] for worker in data.workers}
     busy = float((spans["end"] - spans["start"]).sum())
     where = f" on {len(hosts)} machines" if len(hosts) > 1 else ""

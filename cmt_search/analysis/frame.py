@@ -107,7 +107,8 @@ def _trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
         "name": record.name,
         "replicate": record.replicate,
         "rungs": len(record.rungs),
-        "reason": record.reason,
+        # Progress bars end their lines by a return alone, which tables would not give back.
+        "reason": record.reason and "\n".join(record.reason.splitlines()),
         **dict(zip(SHARES, shares, strict=True)),
     }
     full = max((r.rung.fidelity for r in record.rungs), key=_expense, default=None)

@@ -122,9 +122,10 @@ def _named(
 def _trial(run: Path, *, number: int) -> "Variant":
     """The network on the last rung of a trial."""
     from cmt_search.cli.trial_variant import trial_variant
-    from cmt_search.search import read_trials
+    from cmt_search.search import RunFolder, read_trials
 
     records = {record.number: record for record in read_trials(run)}
     if number not in records:
-        raise ExportError(f"trial {number} is not in {run}, which has 0 to {len(records) - 1}")
-    return trial_variant(records[number], run=run.name)
+        has = f"0 to {max(records)}" if records else "none yet"
+        raise ExportError(f"trial {number} is not in {run}, which has {has}")
+    return trial_variant(records[number], run=RunFolder.open(run).info().name)

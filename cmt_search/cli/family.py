@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.cli.completing import bases, rules, rules_list
+from cmt_search.cli.earlier import aside
 from cmt_search.cli.family_choice import OWN_BASE
-from cmt_search.cli.keeping import aside
 from cmt_search.cli.options import Json, RunArgument, Storage, macs_of
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from cmt_search.cli.trial_variant import commands, trial_variant
 from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
-from cmt_search.errors import RunError
+from cmt_search.errors import ExportError, RunError
 from cmt_search.search import RunFolder, TrialRecord
 
 if TYPE_CHECKING:
     from cmt_search.explorer import Study
+    from cmt_search.export import Variant
     from cmt_search.scaling import Member, Shares
     from cmt_search.space import SearchSpace
 
@@ -71,5 +72,19 @@ def _export(folder: RunFolder, record: TrialRecord) -> Path:
     """The same file as `cmt-search export RUN --variant trial-N --format yaml` writes."""
     from cmt_search.export import Source, export
 
-    variant = trial_variant(record, run=folder.path.name)
-    return export(Source(variant=variant), format="yaml", folder=folder.exports)
+    variant = trial_variant(record, run=folder.info().name)
+    # A trial that has gone on since replaces its own file, which a page could not be told to do.
+    return export(
+        Source(variant=variant), format="yaml", folder=folder.exports, force=_is_of(variant, folder)
+    )
+
+
+def _is_of(variant: "Variant", folder: RunFolder) -> bool:
+    """Whether what was exported under this name before is of the same trial."""
+    from cmt_search.export import load_variant
+
+    try:
+        before = load_variant(folder.exports / f"{variant.name}.yaml").provenance
+    except ExportError:
+        return False
+    return all(before.get(name) == variant.provenance[name] for name in ("run", "trial"))

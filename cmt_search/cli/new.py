@@ -100,6 +100,8 @@ def _check_free(file: Path, *, force: bool) -> None:
     """Refuse what cannot or must not be written, before anything is asked."""
     if file.is_dir():
         raise SpaceError(f"{file} is a folder; give the name of a file, such as {file / 'my.yaml'}")
+    if not file.name.isprintable():
+        raise SpaceError(f"{str(file)!r} has a line end or the like in it; give another name")
     if file.exists() and not force:
         raise SpaceError(f"{file} exists; give another name, or --force to overwrite it")
 

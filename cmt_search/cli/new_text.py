@@ -17,7 +17,9 @@ def space_text(
     grey = dataset.startswith("fashion")
     network = f"preset: {base}, resolution: {start}"
     network += ", in_chans: 1" * grey + f", num_classes: {classes}" * (classes != 10)
-    images = f"name: {dataset}" + f", root: {json.dumps(root)}" * (root is not None)
+    images = f"name: {dataset}" + f", root: {json.dumps(root, ensure_ascii=False)}" * (
+        root is not None
+    )
     images += f", size: {side}" * (dataset == "folder")
     head = f"""\
 # What:       {_WHAT[kind]}

@@ -1,6 +1,5 @@
 """A trial's network as a variant, and the commands that train it again."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from cmt_search.errors import ExportError
@@ -29,7 +28,8 @@ def trial_variant(record: TrialRecord, *, run: str) -> "Variant":
         provenance={
             "run": run,
             "trial": record.number,
-            "rule": record.name,
+            # Other candidates have names, too, but no rule.
+            **({"rule": record.name} if record.shares else {}),
             "shares": _shares(record.shares),
             "proxy_top1": [m.top1 for m in last.measurements],
         },
@@ -39,13 +39,14 @@ def trial_variant(record: TrialRecord, *, run: str) -> "Variant":
 def commands(folder: RunFolder, record: TrialRecord) -> tuple[str, ...]:
     """Commands that export the trial's network and train it as the run did, once per seed."""
     from cmt_search.analysis.trials_table import last_measured
+    from cmt_search.cli.console import command
 
     last = last_measured(record)
     if last is None:
         return ()
     file = folder.exports / f"trial-{record.number}.yaml"
     variant = ("--variant", f"trial-{record.number}", "--format", "yaml")
-    train = ("cmt-search", "train", str(file), "--recipe", str(folder.space))
+    train = ("train", file, "--recipe", folder.space)
     fidelity = last.rung.fidelity
     length = ["--epochs", str(fidelity.epochs)]
     for name in ("steps", "seconds"):
@@ -55,9 +56,9 @@ def commands(folder: RunFolder, record: TrialRecord) -> tuple[str, ...]:
     parts += [f"{fidelity.image_size} px"] * (fidelity.image_size is not None)
     note = (f"# the trial was trained with {' and '.join(parts)}",) if parts else ()
     return (
-        shlex.join(("cmt-search", "export", str(folder.path), *variant)),
+        command("export", folder.path, *variant),
         *(
-            shlex.join((*train, *length, "--seed", str(seed)))
+            command(*train, *length, "--seed", seed)
             for seed in [m.seed for m in last.measurements] or [0]
         ),
         *note,

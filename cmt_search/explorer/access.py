@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from dash import Dash
 from flask import Response, abort, redirect, request
@@ -27,10 +28,8 @@ def require_token(app: Dash, token: str) -> None:
             return None
         if not known and not _is(request.args.get(PARAMETER), token):
             abort(403, "open the address with ?token=... that `cmt-search inspect` printed")
-        rest = "&".join(
-            part
-            for part in request.query_string.decode().split("&")
-            if not part.startswith(f"{PARAMETER}=")
+        rest = urlencode(
+            [(name, value) for name, value in request.args.items(multi=True) if name != PARAMETER]
         )
         answer = redirect(request.path + (f"?{rest}" if rest else ""))
         # Lax, so that it is kept where the address is followed from another page.
@@ -44,4 +43,6 @@ def trust(app: Dash, hosts: Sequence[str] | None) -> None:
 
 
 def _is(given: str | None, token: str) -> bool:
-    return given is not None and secrets.compare_digest(given.encode(), token.encode())
+    return given is not None and secrets.compare_digest(
+        given.encode(errors="replace"), token.encode()
+    )

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ class _Explorer(Dash):
             for path in _PRELOADED
         )
         parts["css"] += preloaded
+        parts["title"] = escape(parts["title"])  # the name of a run, which may be another's
         parts["app_entry"] = self.first_sight() + parts["app_entry"]
         return str(super().interpolate_index(**parts))
 
@@ -69,7 +71,7 @@ def create_app(
         lives={study.name: Live(study.load, stamp=study.stamp) for study in studies},
         refresh_seconds=refresh_seconds,
     )
-    app.first_sight = lambda: first_sight(room, f"?{request.query_string.decode()}")
+    app.first_sight = lambda: first_sight(room, f"?{request.query_string.decode(errors='replace')}")
     # What is known when the page is opened needs not be asked for.
     app.layout = lambda: page(room, search=_asked())
     connect(app, room)
@@ -83,5 +85,8 @@ def _asked() -> str | None:
     referrer = request.referrer if has_request_context() else None
     if not referrer:
         return None
-    query = urlsplit(referrer).query
+    try:
+        query = urlsplit(referrer).query
+    except ValueError:
+        return None
     return f"?{query}" if query else ""

@@ -70,6 +70,7 @@ def _switch(app: Dash, room: Room) -> None:
 
     @app.callback(
         *(Output(control, "options") for control in METRIC_CONTROLS),
+        Output("x-metric", "value", allow_duplicate=True),
         Input("version", "data"),
         Input("run", "value"),
         *(Input(control, "value") for control in METRIC_CONTROLS),
@@ -80,9 +81,13 @@ def _switch(app: Dash, room: Room) -> None:
         count = len(METRIC_CONTROLS)
         values, held = dict(zip(METRIC_CONTROLS, given, strict=False)), given[count:]
         found = metric_options(room.snapshot(run).analysis, chosen=values)
-        return [
+        options = [
             no_update if new == old else new for new, old in zip(found.values(), held, strict=True)
         ]
+        # A page that was opened before the study was read has no metric across yet.
+        analysis = room.snapshot(run).analysis
+        first = None if analysis is None or values["x-metric"] else analysis.front.metrics[0]
+        return [*options, first or no_update]
 
 
 def _follow(app: Dash, room: Room) -> None:

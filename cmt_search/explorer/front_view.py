@@ -37,7 +37,7 @@ def drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) ->
 
 def _drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -> go.Figure:
     run, z = view["run"], view["z-metric"]
-    x, y = view["x-metric"] or "macs", view["y-metric"]
+    x, y = view["x-metric"] or room.known(run).front.metrics[0], view["y-metric"]
     over = {name: seen.analysis for name, seen in room.laid_over(run, view["overlays"]).items()}
     look = FrontLook(
         log=view["logs"],

@@ -78,9 +78,12 @@ def opened(room: Room, search: str | None) -> tuple[dict[str, Any], Selection]:
     view = read_view(search)
     view["run"] = room.study(view["run"]).name
     analysis = room.snapshot(view["run"]).analysis
-    first = analysis.front.metrics[0] if analysis is not None else "macs"
-    view["x-metric"] = view["x-metric"] or first
     trials = read_selected(search)
+    if analysis is not None:
+        view["x-metric"] = view["x-metric"] or analysis.front.metrics[0]
+    if analysis is not None and trials is not None:
+        there = {record.number for record in analysis.records}
+        trials = [number for number in trials if number in there]
     return view, {**NOTHING_SELECTED, "trials": trials, "by": "address" if trials else ""}
 
 

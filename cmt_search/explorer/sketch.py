@@ -37,15 +37,14 @@ _Place = tuple[float, float]
 
 def _places(figure: go.Figure, trace: Any) -> Iterator[_Place]:
     """Where the points are, on the scales of the axes."""
-    scales = [
-        math.log10 if axis.type == "log" else float
-        for axis in (figure.layout.xaxis, figure.layout.yaxis)
-    ]
+    axes = (figure.layout.xaxis, figure.layout.yaxis)
+    scales = [math.log10 if axis.type == "log" else float for axis in axes]
+    signs = [-1 if axis.autorange == "reversed" else 1 for axis in axes]
     for place in zip(trace.x, trace.y, strict=True):
         if any(value is None or not math.isfinite(value) for value in place):
             continue
         if all(scale is float or value > 0 for scale, value in zip(scales, place, strict=True)):
-            yield scales[0](place[0]), scales[1](place[1])
+            yield signs[0] * scales[0](place[0]), signs[1] * scales[1](place[1])
 
 
 def _ends(places: list[_Place]) -> tuple[_Place, _Place] | None:

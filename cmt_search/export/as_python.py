@@ -108,11 +108,12 @@ def _assigned(code: str, *, where: Path) -> Iterator[tuple[str, Any]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExportError(f"{where}: is broken ({error}); {HINT}") from None
     for line in lines:
-        target = line.targets[0] if isinstance(line, ast.Assign) else None
+        targets = line.targets if isinstance(line, ast.Assign) else []
+        target = targets[0] if len(targets) == 1 else None
         if not isinstance(line, ast.Assign) or not isinstance(target, ast.Name):
+            held = ast.get_source_segment(code, line) or ""
             raise ExportError(
-                f"{where}: holds {ast.unparse(line)!r:.60} among its constants, so it was changed; "
-                f"{HINT}"
+                f"{where}: holds {held!r:.60} among its constants, so it was changed; {HINT}"
             )
         try:
             yield target.id, ast.literal_eval(line.value)

@@ -8,9 +8,10 @@ from typing import Any
 
 from cmt_search.errors import ExportError
 from cmt_search.export import as_python, as_timm
+from cmt_search.export.noted import sha256_of
 from cmt_search.export.reading import load_variant
 from cmt_search.export.source import FRESH, Source, Weights
-from cmt_search.export.text import read_mapping
+from cmt_search.export.text import read_mapping, read_text
 from cmt_search.export.training import kept_weights
 from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights
@@ -90,10 +91,14 @@ def trained_in(path: Path) -> str | None:
     if not holder.is_file():
         return None
     try:
-        origin = str(_note(path).get("origin", _UNTOLD))
-    except ExportError:  # a description that is damaged says nothing about its weights
-        origin = _UNTOLD
-    return None if origin == FRESH else origin
+        note = _note(path)
+        told = path.suffix == ".onnx" or note.get("sha256") == sha256_of(holder)
+    except (ExportError, OSError):  # a damaged description says nothing about its weights
+        return _UNTOLD
+    origin = str(note.get("origin", _UNTOLD))
+    if origin == FRESH:
+        return None if told else _UNTOLD  # others may have been put in their place
+    return origin
 
 
 def _described(path: Path) -> Path:
@@ -115,12 +120,16 @@ def _note(path: Path) -> Mapping[str, Any]:
         if not (path / as_timm.CONFIG).exists():
             return {}
         config = read_mapping(path / as_timm.CONFIG)
-        images, note = config.get("pretrained_cfg", {}), config.get("cmt_search", {})
+        images, note = _plain(config.get("pretrained_cfg")), _plain(config.get("cmt_search"))
         plain = {name: images[name] for name in ("mean", "std") if name in images}
         classes = {"classes": images.get("label_names", ())}
-        return {**plain, **classes, **(note.get("weights") or {})}
-    found = as_python.constants(path.read_text(encoding="utf-8"), where=path).get("WEIGHTS")
-    return found if isinstance(found, Mapping) else {}
+        return {**plain, **classes, **_plain(note.get("weights"))}
+    return _plain(as_python.constants(read_text(path), where=path).get("WEIGHTS"))
+
+
+def _plain(value: object) -> Mapping[str, Any]:
+    """A mapping that a file should hold; what it holds in its place tells nothing."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _onnx_note(path: Path) -> Mapping[str, Any]:

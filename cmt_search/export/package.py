@@ -96,7 +96,7 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
             "names": ", ".join(names),
             "paths": tuple(paths),
             "first": names[0],
-            "count": f"{len(names)} networks",
+            "count": f"{len(names)} network{'' if len(names) == 1 else 's'}",
         }
         (inner / "__init__.py").write_text(_MODULE.format(**told), encoding="utf-8")
         (staged / "pyproject.toml").write_text(_PROJECT.format(**told), encoding="utf-8")
@@ -117,8 +117,11 @@ def check_module(module: str, *, folder: Path) -> None:
     Raises:
         ExportError: as said; another name is proposed.
     """
-    if not module.isidentifier():
-        raise ExportError(f"{folder}: {module!r} is no name of a module; begin it with a letter")
+    if not module.isidentifier() or module.startswith("_") or module.endswith("_"):
+        raise ExportError(
+            f"{folder}: {module!r} is no name of a package; begin it with a letter, and end it "
+            "with a letter or a digit"
+        )
     if keyword.iskeyword(module):
         taken = "is a word of Python's"
     elif module in sys.stdlib_module_names:

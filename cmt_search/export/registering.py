@@ -3,11 +3,10 @@
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import yaml
 
 from cmt_search.errors import ExportError
 from cmt_search.export import as_timm
@@ -72,11 +71,9 @@ def timm_name(name: str, *, prefix: str = "") -> str:
 
 
 def _is_family(path: Path) -> bool:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False  # whoever reads it next says what is wrong
-    return isinstance(data, dict) and data.get("format") == FAMILY
+    with suppress(ExportError):  # whoever reads it next says what is wrong
+        return read_mapping(path).get("format") == FAMILY
+    return False
 
 
 def _check_free(name: str, variant: Variant) -> None:
@@ -126,7 +123,7 @@ def _home(name: str, config: Mapping[str, Any] | None) -> str:
 
 def _config(folder: Path | None) -> Mapping[str, Any] | None:
     """What timm is to know of images and weights, where the export is a folder."""
-    if folder is None:
+    if folder is None or not (folder / as_timm.CONFIG).exists():
         return None
     config: dict[str, Any] = read_mapping(folder / as_timm.CONFIG)["pretrained_cfg"]
     weights = folder / as_timm.WEIGHTS

@@ -89,15 +89,19 @@ def read_csv(file: Path) -> "pd.DataFrame":
     from cmt_search.analysis.frame import COLUMNS
 
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8", newline="") as opened:
+            text = opened.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{file}: cannot be read ({error}); {_AGAIN}") from None
     if not text.endswith("\n"):
         raise ExportError(f"{file}: line {len(text.splitlines())} is cut short; {_AGAIN}")
+    longest = csv.field_size_limit(len(text) + 1)  # else a long reason could not be read
     try:
         rows = list(csv.reader(io.StringIO(text, newline="")))  # a reason may have several lines
     except csv.Error as error:
         raise ExportError(f"{file}: cannot be read ({error}); {_AGAIN}") from None
+    finally:
+        csv.field_size_limit(longest)
     _check_columns(rows[0] if rows else [], file=file)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(COLUMNS):

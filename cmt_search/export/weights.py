@@ -39,6 +39,10 @@ def _files(path: Path) -> tuple[Path, Path]:
         return path.with_suffix(_MODULE), path.with_suffix(_CHECKPOINT)
     if path.is_dir() or path.suffix == ".safetensors":
         folder = path if path.is_dir() else path.parent
+        if not path.is_dir() and path.name != as_timm.WEIGHTS:
+            raise ExportError(
+                f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
+            )
         config = folder / as_timm.CONFIG
         told = config if config.exists() else folder / "train.json"
         return told, folder / as_timm.WEIGHTS if path.is_dir() else path

@@ -32,6 +32,10 @@ def test_every_worker_has_a_lane_and_every_training_a_bar() -> None:
     assert data.spans["lane"].tolist() == [0, 1, 0]
     assert data.spans["trial"].tolist() == [0, 0, 1]
     assert (3600 * data.spans["start"]).tolist() == pytest.approx([0, 30, 70])
+    older = replace(trials[1], number=9)
+    older = replace(older, rungs=(replace(older.rungs[0], measurements=(measurement(0.5),)),))
+    said = draw_timeline(timeline_data(analyse([*trials, older]))).layout.title.subtitle.text
+    assert said.endswith("those that failed left none, nor did 1 training of an older version")
     figure = draw_timeline(data)
     assert figure.layout.title.text == "2 workers on 2 machines trained for 3 minutes in all"
     assert figure.layout.yaxis.ticktext == ("a:1", "b:7")

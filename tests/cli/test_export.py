@@ -290,6 +290,24 @@ def test_weights_in_onnx_are_not_replaced_without_a_word(
     assert "Freshly initialised" in (tmp_path / "trial-0-hf" / "README.md").read_text()
 
 
+def test_weights_of_unknown_origin_are_not_lost_either(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--to", str(tmp_path)]
+    words = ["export", str(trained / "trial-0"), "--weights", "none", "--format", "hf,python", *to]
+    assert invoke(words) == 0  # without training
+    assert invoke([*words, "--force"]) == 0
+    own = tmp_path / "trial-0-hf" / "model.safetensors"
+    own.write_bytes((trained / "trial-0" / "model.safetensors").read_bytes())
+    assert invoke([*words, "--force"]) == 2
+    assert "holds trained weights (Of unknown origin" in capsys.readouterr().err
+    own.unlink()
+    (tmp_path / "trial_0.pt").write_bytes(b"somebody's")
+    (tmp_path / "trial_0.py").unlink()  # as after an export that was killed
+    assert invoke([*words, "--force"]) == 2
+    assert (tmp_path / "trial_0.pt").read_bytes() == b"somebody's"
+
+
 @pytest.mark.parametrize("kind", ["timm", "hf", "python", "onnx"])
 def test_force_does_not_replace_trained_weights_by_none(
     kind: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]

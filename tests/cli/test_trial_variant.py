@@ -33,6 +33,15 @@ def test_a_stopped_trial_is_that_of_the_last_rung_that_was_measured(tmp_path: Pa
     ]
 
 
+def test_only_rules_are_named_as_rules() -> None:
+    free = record(3, (rung(number=1, macs=100), [measurement(0.5)]))
+    assert (
+        "rule" not in trial_variant(replace(free, shares=None, name="tpe 12"), run="r").provenance
+    )
+    ruled = trial_variant(replace(free, shares=(0.2, 0.3, 0.5), name="uniform"), run="r")
+    assert ruled.provenance["rule"] == "uniform"
+
+
 def test_parts_of_images_and_limits_are_said(tmp_path: Path) -> None:
     whole = rung(number=1, macs=100)
     part = replace(

@@ -173,6 +173,32 @@ def test_the_first_sight_is_a_sketch_of_the_front_that_was_asked_for(app: Dash) 
     assert "first-sight" not in client.get("/?tab=progress").text
 
 
+def test_the_name_of_a_run_is_no_html(analysis: Analysis) -> None:
+    name = "x</title><script>alert(1)</script>"
+    app = create_app(Study(name=name, load=lambda: analysis, stamp=lambda: 0))
+    follow(app)
+    page = app.server.test_client().get("/").text
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_an_address_that_is_none_breaks_nothing(app: Dash) -> None:
+    client = app.server.test_client()
+    follow(app)
+    assert client.get("/", environ_overrides={"QUERY_STRING": "tab=\xff"}).status_code == 200
+    assert client.get("/_dash-layout", headers={"Referer": "http://["}).status_code == 200
+    assert _stores(client, "?sel=0-999999999")["selection"]["trials"] == [0, 1, 2, 3]
+
+
+def test_the_metric_across_is_the_studys_whenever_the_page_was_opened(app: Dash) -> None:
+    client = app.server.test_client()
+    early = _stores(client, "")["x-metric"]
+    follow(app)
+    assert (early, _stores(client, "")["x-metric"]) == (None, "macs")
+    offered = call(app, "x-metric.options", {"version": 1, "x_metric": None, "y_metric": "top1"})
+    assert offered["x-metric"]["value"] == "macs"
+
+
 def test_every_control_has_a_label(app: Dash) -> None:
     layout = json.dumps(app.server.test_client().get("/_dash-layout").get_json())
     for legend in ("Across", "Up", "Log scale", "Trial "):

@@ -27,6 +27,12 @@ def test_every_point_is_at_its_place_on_the_scales_of_the_axes() -> None:
     assert (linear[1][0], log[1]) == (135, (500, 500))
 
 
+def test_flipped_axes_are_flipped() -> None:
+    turned = figure(points([1, 10, 100], [0, 5, 10]))
+    turned.update_xaxes(autorange="reversed").update_yaxes(autorange="reversed")
+    assert dots(sketch(turned))[0] == (946, 54)
+
+
 def test_what_has_no_place_is_left_out() -> None:
     seen = dots(sketch(figure(points([0, 1, 2, 4, None], [1, np.nan, 2, 3, 4]), log=True)))
     assert len(seen) == 2

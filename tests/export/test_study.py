@@ -19,6 +19,7 @@ from cmt_search.errors import ExportError, RunError
 from cmt_search.export import STUDY_FORMATS, export_study
 from cmt_search.export.study_table import read_csv, write_csv
 from cmt_search.search import read_trials
+from tests.analysis.studies import record
 from tests.cli.test_mistakes import RULE, evaluator, grows
 from tests.export.damage import refusals
 
@@ -158,6 +159,14 @@ def test_a_damaged_study_is_refused_or_gives_the_same(kind: str, copied: Path) -
     for file in (path, *(path.with_name(name) for name in STUDY_FORMATS[kind].beside)):
         found = refusals(file, read=lambda: cmt_search.load(path), same=table.equals, places=27)
         assert found > 10, "some of the damage shows"
+
+
+def test_a_long_reason_with_a_progress_bar_in_it_comes_back(tmp_path: Path) -> None:
+    table = trials_frame([record(0, state="failed", reason="1%\r2%\r\n" + "x" * 200_000)])
+    write_csv(tmp_path, table, tmp_path / "study.csv")
+    back = read_csv(tmp_path / "study.csv")
+    pd.testing.assert_frame_equal(back, table)
+    assert back["reason"][0].startswith("1%\n2%\nxxx")
 
 
 def test_words_of_several_lines_come_back(run: Path, tmp_path: Path) -> None:
