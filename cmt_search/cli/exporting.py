@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from json import dumps as quoted  # a word in double quotes, as Python reads it, too
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.export import Source
 
-_BUILD = "import timm, cmt_search.builder; print(timm.create_model({!r}))"
+# Double quotes within, so that the shell's single ones around it stay readable.
+_BUILD = "import timm, cmt_search.builder; print(timm.create_model({}))"
 # timm's script knows no other packages: this makes our networks known before it starts.
 _STARTER = (
-    "import runpy, sys, cmt_search.builder; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    'import runpy, sys, cmt_search.builder; runpy.run_path(sys.argv.pop(1), run_name="__main__")'
 )
 
 
@@ -215,6 +217,6 @@ def _show(result: Mapping[str, Any], *, sources: "Sequence[Source]") -> None:
         )
     if command := result.get("train"):
         folder = result["exported"][sources[-1].variant.name]["timm"]
-        build = shlex.join(["python", "-c", _BUILD.format(f"local-dir:{folder}")])
+        build = shlex.join(["python", "-c", _BUILD.format(quoted(f"local-dir:{folder}"))])
         say(f"build one: {build}")
         say(f"train it with timm's train.py: {command}")
