@@ -108,7 +108,7 @@ def test_the_module_can_be_imported_by_its_name(name: str, module: str) -> None:
         ("KEY = ", "import os\nKEY = ", "holds 'import os' among its constants"),
         ("KEY = ", "print(1)\nKEY = ", r"holds 'print\(1\)' among its constants"),
         ("KEY = ", "KEY = ''\nKEY = ", "KEY comes twice"),
-        ("KEY = ", "MORE = KEY = ", "holds 'MORE = KEY = .*' among its constants"),
+        ("KEY = ", "MORE = KEY = ", "holds .MORE = KEY = .* among its constants"),
         ("KEY = ", "x.y = 1" + "+1" * 500 + "\nKEY = ", r"holds 'x\.y = 1\+1"),
         ("KEY = ", "KEY = f'{1}' or ", "KEY is no plain value"),
         ("KEY = ", "KEY = " + "-" * 50_000, "is broken|KEY is no plain value"),

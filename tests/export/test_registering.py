@@ -99,7 +99,7 @@ def test_a_package_is_overwritten_only_on_demand(fresh: Source, tmp_path: Path) 
 
 
 def test_a_package_needs_a_name_for_its_module(fresh: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"'1st' is no name of a module; begin it with a letter"):
+    with pytest.raises(ExportError, match=r"'1st' is no name of a package; begin it with a letter"):
         write_package([fresh], folder=tmp_path / "1st")
 
 
