@@ -62,6 +62,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Unicode's own line ends are escaped: PyYAML would write them as they are, and read spaces."""
+    style = '"' if set(text) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 class _Loader(yaml.SafeLoader):
     """Reads plain values; a key that comes twice, and an alias, is broken YAML to it."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cmt_search.errors import ExportError
@@ -63,6 +63,7 @@ PLAIN = st.recursive(
 
 
 @settings(max_examples=40, deadline=None)
+@example(told="a\x85b\u2028\u2029")  # line ends to Unicode, spaces to PyYAML
 @given(told=PLAIN)
 def test_whatever_is_plain_comes_back_in_every_format(
     told: Any, tmp_path_factory: pytest.TempPathFactory
