@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
@@ -21,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.search.killing import SPACE  # noqa: E402
-from tests.search.lookup import LookupFactory  # noqa: E402
+from tests.search.lookup import LookupFactory, trained  # noqa: E402
 
 
 def main() -> None:
@@ -62,17 +61,6 @@ def kill(folder: Path, *, kills: int, seed: str) -> dict[str, object]:
 def compared(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
     """What was asked for, in order, and what became of it."""
     return [(t.number, t.name, t.params, t.replicate, t.state, t.values, t.reason) for t in trials]
-
-
-def trained(trials: tuple[TrialRecord, ...]) -> Counter[tuple[str, int, int]]:
-    """Measurements that were not answered from the study, by training."""
-    return Counter(
-        (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed)
-        for trial in trials
-        for rung in trial.rungs
-        for m, reused in zip(rung.measurements, rung.reused, strict=True)
-        if not reused
-    )
 
 
 if __name__ == "__main__":

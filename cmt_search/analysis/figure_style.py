@@ -13,7 +13,6 @@ SKY = "#56B4E9"
 PURPLE = "#CC79A7"
 BLACK = "#1F2933"
 GREY = "#9AA5B1"
-LIGHT = "#E4E7EB"
 RULE_COLOURS = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#8C6D31", "#5D3A9B", "#4B5563")
 RULE_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "cross")
 PAPER_RULE = "cmt-paper"

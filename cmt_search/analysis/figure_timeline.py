@@ -40,13 +40,14 @@ def timeline_data(analysis: Analysis) -> TimelineData:
     In studies that did not note their workers, a lane is a trial at once instead; one that goes on
     ends with the newest time known.
     """
-    trained = [
+    every = [
         (record, measured)
         for record in analysis.records
         for rung in record.rungs
         for measured, reused in zip(rung.measurements, rung.reused, strict=True)
-        if measured.began is not None and measured.ended is not None and not reused
+        if not reused
     ]
+    trained = [(r, m) for r, m in every if m.began is not None and m.ended is not None]
     if not trained:
         return _trials_at_once(analysis)
     trained.sort(key=lambda pair: pair[1].began or 0.0)
@@ -59,16 +60,10 @@ def timeline_data(analysis: Analysis) -> TimelineData:
         )
         for record, measured in trained
     ]
-    every = sum(
-        not reused
-        for record in analysis.records
-        for rung in record.rungs
-        for reused in rung.reused[: len(rung.measurements)]
-    )
     return TimelineData(
         spans=pd.DataFrame(rows, columns=_SPAN),
         workers=tuple(workers),
-        untimed=every - len(trained),
+        untimed=len(every) - len(trained),
     )
 
 

@@ -1,7 +1,7 @@
 """new: a space file to start from, with comments, from a few answers."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -53,20 +53,8 @@ def new(
     from cmt_search.space import parse_space
 
     _check_free(file, force=force)
-    kind = _answer(
-        kind,
-        f"What to search: {', '.join(KINDS)}?",
-        default=KINDS[0],
-        option="--kind",
-        read=lambda text: _one_of(text, KINDS, option="--kind"),
-    )
-    dataset = _answer(
-        dataset,
-        f"Which images: {', '.join(_SOURCES)}?",
-        default=_SOURCES[0],
-        option="--dataset",
-        read=lambda text: _one_of(text, _SOURCES, option="--dataset"),
-    )
+    kind = _choice(kind, "What to search", known=KINDS, option="--kind")
+    dataset = _choice(dataset, "Which images", known=_SOURCES, option="--dataset")
     place = _place(dataset, root=root, size=size, classes=classes)
     epochs = _answer(
         epochs,
@@ -112,6 +100,17 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpaceError(f"{file} cannot be written ({error}); choose another place") from None
+
+
+def _choice(given: str | None, question: str, *, known: Sequence[str], option: str) -> str:
+    """One of the words that are known; the first where nobody is asked."""
+    return _answer(
+        given,
+        f"{question}: {', '.join(known)}?",
+        default=known[0],
+        option=option,
+        read=lambda text: _one_of(text, known, option=option),
+    )
 
 
 def _answer(
@@ -166,7 +165,7 @@ def _place(
     return root, size, classes or _counted(root)
 
 
-def _one_of(value: str, known: tuple[str, ...], *, option: str) -> str:
+def _one_of(value: str, known: Sequence[str], *, option: str) -> str:
     if value not in known:
         raise SpaceError(f"{option} {value!r} is unknown; {instead(value, known)}")
     return value

@@ -4,7 +4,7 @@ from typing import Any
 
 from dash import dcc, html
 
-from cmt_search.analysis.figure_front import CATEGORIES
+from cmt_search.analysis.figure_front import CATEGORIES, OVERLAYS
 from cmt_search.analysis.page import QUIET
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.study import Studies
@@ -13,7 +13,6 @@ from cmt_search.explorer.trial_view import HINT
 from cmt_search.explorer.view import (
     FIELDS,
     NO_METRIC,
-    OVERLAY_LABELS,
     SELECTED,
     TABS,
     THEMES,
@@ -134,7 +133,7 @@ def _front(studies: Studies) -> list[Any]:
 
 def _front_controls(studies: Studies) -> Any:
     axes = {"x": "across", "y": "up", "z": "deep"}
-    overlays = OVERLAY_LABELS | (
+    overlays = OVERLAYS | (
         {f"run:{name}": f"run {name}" for name in studies} if len(studies) > 1 else {}
     )
     return html.Div(

@@ -19,7 +19,6 @@ NO_METRIC = "none"
 SELECTED = "sel"  # trials in the address: ranges as 1-4,9, or a bit per trial where that is shorter
 _BITS = "~"  # begins the latter: base64 for addresses, the lowest bit of a byte first
 _MOST_TRIALS = 1_000_000
-OVERLAY_LABELS = OVERLAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

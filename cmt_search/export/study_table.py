@@ -25,7 +25,7 @@ _AGAIN = "export the study again"
 Seal = Mapping[str, Any]  # rows: their number; sha256: of each column's values
 
 
-def seal(table: "pd.DataFrame") -> Seal:
+def table_seal(table: "pd.DataFrame") -> Seal:
     """What tells by its column whether a table is the one that was exported."""
     columns = {
         name: hashlib.sha256(values.to_csv(index=False, header=False).encode()).hexdigest()
@@ -34,7 +34,7 @@ def seal(table: "pd.DataFrame") -> Seal:
     return {"rows": len(table), "sha256": columns}
 
 
-def check_seal(table: "pd.DataFrame", told: Any, *, file: Path) -> None:
+def check_table_seal(table: "pd.DataFrame", told: Any, *, file: Path) -> None:
     """Refuse a table that was changed since `told` was its seal.
 
     Raises:
@@ -46,7 +46,7 @@ def check_seal(table: "pd.DataFrame", told: Any, *, file: Path) -> None:
         raise ExportError(f"{file}: its seal is missing or broken; {_AGAIN}")
     if rows != len(table):
         raise ExportError(f"{file}: has {len(table)} rows, and was written with {rows}; {_AGAIN}")
-    for name, digest in seal(table)["sha256"].items():
+    for name, digest in table_seal(table)["sha256"].items():
         if columns.get(name) != digest:
             raise ExportError(
                 f"{file}: column {name} was changed: it has not the digest that it was written "
@@ -71,7 +71,7 @@ def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
         "url": file.name,
         "tableSchema": {"columns": columns},
     }
-    about["notes"] = [{**seal(table), _DESCRIPTION: digests(about)}]
+    about["notes"] = [{**table_seal(table), _DESCRIPTION: digests(about)}]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     file.with_name(_ABOUT.format(file.name)).write_text(text, encoding="utf-8")
 
@@ -111,7 +111,7 @@ def read_csv(file: Path) -> "pd.DataFrame":
     # Words first, so that what is no number is told by its column.
     words = pd.DataFrame(rows[1:], columns=rows[0], dtype="string").replace("", pd.NA)
     table = _checked(words, file=file)
-    check_seal(table, _told_beside(file), file=file)
+    check_table_seal(table, _told_beside(file), file=file)
     return table
 
 
@@ -146,7 +146,7 @@ def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
     arrow, parquet = _arrow()
     rows = arrow.Table.from_pandas(table, preserve_index=False)
     named = rows.replace_schema_metadata(
-        {**(rows.schema.metadata or {}), _SCHEMA: _VERSION, _SEAL: json.dumps(seal(table))}
+        {**(rows.schema.metadata or {}), _SCHEMA: _VERSION, _SEAL: json.dumps(table_seal(table))}
     )
     parquet.write_table(named, file, write_page_checksum=True)
 
@@ -176,7 +176,7 @@ def read_parquet(file: Path) -> "pd.DataFrame":
     sealed = parsed_json(told.get(_SEAL, b"null"), where=f"{file}: metadata {_SEAL.decode()}")
     _check_columns(names, file=file)
     typed = _checked(rows, file=file)
-    check_seal(typed, sealed, file=file)
+    check_table_seal(typed, sealed, file=file)
     return typed
 
 
