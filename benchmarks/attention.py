@@ -17,7 +17,7 @@ from harness import interleaved, machine, write
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_search.builder.attention import attend
+from cmt_search.builder.layers import attend
 from cmt_search.cost import sizes_of
 from cmt_search.presets import PRESETS
 

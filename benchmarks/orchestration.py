@@ -28,8 +28,8 @@ from harness import RESULTS, machine, write
 
 from cmt_search.evaluation import Measurement
 from cmt_search.search import Event, JobFinished, RunFolder, run_search
-from cmt_search.search.asking import Asker
-from cmt_search.search.executors.ray_settings import prepare_ray
+from cmt_search.search.driver import prepare_ray
+from cmt_search.search.sampling.generator import Asker
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 
 PACKAGES = ("ray", "optuna")

@@ -38,8 +38,8 @@ from cmt_search.cost import cost
 from cmt_search.evaluation import Fidelity
 from cmt_search.presets import PRESETS
 from cmt_search.proxy import Dataset, DatasetSpec, Labelled, Recipe
-from cmt_search.proxy import training as training_module
-from cmt_search.proxy.training import Training
+from cmt_search.proxy import trainer as training_module
+from cmt_search.proxy.trainer import Training
 
 CASES = {  # preset, side, channels, batch, images of an epoch by device
     "pico-14": ("cmt_pico", 14, 1, 64, {"cpu": 1024, "cuda": 32768}),

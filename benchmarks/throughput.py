@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from cmt_search.builder import build
 from cmt_search.cost import cost
-from cmt_search.cost.memory import peak_mib
+from cmt_search.cost.benchmark import peak_mib
 from cmt_search.presets import PRESETS
 
 CASES = {"cmt_ti": 160, "cmt_s": 224, "cmt_nano": 64}  # preset: resolution

@@ -1,11 +1,61 @@
-"""How a proxy is trained: plain values that a space file or a recipe file holds."""
+"""Training recipe and augmentation: plain values of a space or recipe file."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from cmt_search.augmentation import Augment
 from cmt_search.errors import SpaceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """How training images are varied, each with draws of its own.
+
+    The defaults suit trainings of a few epochs. Mixup, cutmix and RandAugment are for thirty and
+    more: below, they cost more accuracy than they bring.
+
+    Raises:
+        SpaceError: a value is impossible; the message names its key in the space file.
+    """
+
+    flip: bool = True  # mirror half of the images
+    translate: float = 0.07  # of the side: the largest shift; not used with resized_crop
+    resized_crop: tuple[float, float] | None = None  # least and largest area, such as [0.35, 1]
+    color_jitter: float = 0.0  # brightness, contrast and saturation change by up to this part
+    random_erasing: float = 0.0  # probability that a box of 2% to a third is blanked
+    mixup: float = 0.0  # alpha of the blend's Beta distribution; 0 is off
+    cutmix: float = 0.0  # likewise of the pasted area; with mixup, each image takes one of both
+    rand_augment: int = 0  # operations of RandAugment on each image; 0 is off
+    rand_magnitude: float = 9.0  # of these operations, 0 to 10
+
+    def __post_init__(self) -> None:
+        _require("flip", self.flip, isinstance(self.flip, bool), "true or false")
+        _require("translate", self.translate, 0 <= self.translate <= 0.5, "0 to 0.5")
+        if (areas := self.resized_crop) is not None:
+            good = len(areas) == 2 and 0 < areas[0] <= areas[1] <= 1
+            use = "the least and the largest area, such as [0.35, 1], or null for none"
+            _require("resized_crop", areas, good, use)
+        for name in ("color_jitter", "random_erasing"):
+            value = getattr(self, name)
+            _require(name, value, 0 <= value <= 1, "0 to 1")
+        for name, usual in (("mixup", "0.2"), ("cutmix", "1")):
+            value = getattr(self, name)
+            _require(name, value, 0 <= value < math.inf, f"about {usual}, or 0 for none")
+        ops = self.rand_augment
+        whole = isinstance(ops, int) and not isinstance(ops, bool)
+        _require("rand_augment", ops, whole and 0 <= ops <= 8, "0 to 8 operations, such as 2")
+        _require("rand_magnitude", self.rand_magnitude, 0 <= self.rand_magnitude <= 10, "0 to 10")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are blended with each other, so that targets are shares of classes."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+def _require(name: str, value: object, good: bool, use: str) -> None:
+    if not good:
+        raise SpaceError(f"proxy.recipe.augment.{name}={value!r} is impossible; use {use}")
+
 
 OptimizerName = Literal["adamw", "sgd", "lion", "muon"]
 ScheduleName = Literal["cosine", "one-cycle", "constant", "wsd"]
@@ -35,13 +85,15 @@ class TwoPhase:
 
     def __post_init__(self) -> None:
         where = "two_phase."
-        _require(f"{where}at", self.at, 0 < self.at < 1, "a fraction of the steps, such as 0.75")
+        _require_recipe(
+            f"{where}at", self.at, 0 < self.at < 1, "a fraction of the steps, such as 0.75"
+        )
         _one_of(f"{where}optimizer", self.optimizer, get_args(OptimizerName))
-        _require(f"{where}lr", self.lr, 0 < self.lr < math.inf, "about 0.001")
-        _require(f"{where}momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
+        _require_recipe(f"{where}lr", self.lr, 0 < self.lr < math.inf, "about 0.001")
+        _require_recipe(f"{where}momentum", self.momentum, 0 <= self.momentum < 1, "0 to below 1")
         decay = self.weight_decay
         good = decay is None or 0 <= decay < math.inf
-        _require(f"{where}weight_decay", decay, good, "about 0.05, or null for the recipe's")
+        _require_recipe(f"{where}weight_decay", decay, good, "about 0.05, or null for the recipe's")
         _one_of(f"{where}schedule", self.schedule, ("cosine", "constant"))
 
 
@@ -87,45 +139,55 @@ class Recipe:
     two_phase: TwoPhase | None = None
 
     def __post_init__(self) -> None:
-        _require("batch", self.batch, self.batch >= 2, "at least 2: BatchNorm needs two")
+        _require_recipe("batch", self.batch, self.batch >= 2, "at least 2: BatchNorm needs two")
         _one_of("optimizer", self.optimizer, get_args(OptimizerName))
         _one_of("schedule", self.schedule, get_args(ScheduleName))
-        _require("lr", self.lr, 0 < self.lr < math.inf, "about 0.004")
-        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "about 0.05")
-        _require("pos_std", self.pos_std, 0 <= self.pos_std < math.inf, "about 0.02")
+        _require_recipe("lr", self.lr, 0 < self.lr < math.inf, "about 0.004")
+        _require_recipe(
+            "weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "about 0.05"
+        )
+        _require_recipe("pos_std", self.pos_std, 0 <= self.pos_std < math.inf, "about 0.02")
         scale = self.residual_scale
-        _require("residual_scale", scale, 0 <= scale < math.inf, "0, or 1 as in the paper")
+        _require_recipe("residual_scale", scale, 0 <= scale < math.inf, "0, or 1 as in the paper")
         for name in ("warmup_fraction", "label_smoothing", "drop_path", "momentum"):
             value = getattr(self, name)
-            _require(name, value, 0 <= value < 1, "0 to below 1")
-        _require("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "0 to 1, a part of lr")
+            _require_recipe(name, value, 0 <= value < 1, "0 to below 1")
+        _require_recipe("final_lr", self.final_lr, 0 <= self.final_lr <= 1, "0 to 1, a part of lr")
         power = self.lr_batch_power
-        _require("lr_batch_power", power, 0 <= power <= 2, "1, or 0.5 for a square root")
+        _require_recipe("lr_batch_power", power, 0 <= power <= 2, "1, or 0.5 for a square root")
         self._check_optional()
 
     def _check_optional(self) -> None:
         clip, ema, betas, micro = self.clip_grad, self.ema, self.betas, self.micro_batch
         good = clip is None or clip > 0
-        _require("clip_grad", clip, good, "about 1, or null for none")
+        _require_recipe("clip_grad", clip, good, "about 1, or null for none")
         good = ema is None or 0 < ema < 1
-        _require("ema", ema, good, "about 0.999, or null for no average")
+        _require_recipe("ema", ema, good, "about 0.999, or null for no average")
         warmup, decay = self.warmup_epochs, self.decay_fraction
         good = warmup is None or 0 <= warmup < math.inf
-        _require("warmup_epochs", warmup, good, "about 1, or null to go by warmup_fraction")
-        _require("decay_fraction", decay, 0 < decay <= 1, "above 0 and at most 1, such as 0.2")
+        _require_recipe("warmup_epochs", warmup, good, "about 1, or null to go by warmup_fraction")
+        _require_recipe(
+            "decay_fraction", decay, 0 < decay <= 1, "above 0 and at most 1, such as 0.2"
+        )
         good = betas is None or (len(betas) == 2 and all(0 <= beta < 1 for beta in betas))
-        _require("betas", betas, good, "two decays such as [0.9, 0.999], or null")
+        _require_recipe("betas", betas, good, "two decays such as [0.9, 0.999], or null")
         # Micro-batches of one size: BatchNorm sees that many images in every pass.
         good = micro is None or (2 <= micro <= self.batch and self.batch % micro == 0)
-        _require("micro_batch", micro, good, f"a divisor of batch={self.batch} from 2 on, or null")
+        _require_recipe(
+            "micro_batch", micro, good, f"a divisor of batch={self.batch} from 2 on, or null"
+        )
         for name in ("lr_batch", "drop_path_depth"):
             value = getattr(self, name)
-            _require(name, value, value is None or value >= 1, "at least 1, or null for no scaling")
+            _require_recipe(
+                name, value, value is None or value >= 1, "at least 1, or null for no scaling"
+            )
         sizes, powers = self.lr_sizes, self.lr_powers
         good = sizes is None or (len(sizes) == 3 and all(size >= 1 for size in sizes))
-        _require("lr_sizes", sizes, good, "[blocks, channels, pixels], or null for no scaling")
+        _require_recipe(
+            "lr_sizes", sizes, good, "[blocks, channels, pixels], or null for no scaling"
+        )
         good = len(powers) == 3 and all(-2 <= power <= 2 for power in powers)
-        _require("lr_powers", powers, good, "three powers from -2 to 2, such as [0, -1, 0]")
+        _require_recipe("lr_powers", powers, good, "three powers from -2 to 2, such as [0, -1, 0]")
 
     def lr_scale(self, *, sizes: tuple[int, int, int], batch: int | None = None) -> float:
         """What learning rates are multiplied with, for a network of these sizes.
@@ -177,7 +239,7 @@ class Recipe:
         )
 
 
-def _require(name: str, value: object, good: bool, use: str) -> None:
+def _require_recipe(name: str, value: object, good: bool, use: str) -> None:
     if not good:
         raise SpaceError(f"proxy.recipe.{name}={value!r} is impossible; use {use}")
 

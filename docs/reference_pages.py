@@ -10,26 +10,25 @@ from pathlib import Path
 import typer
 from pydantic import BaseModel
 
-from cmt_search.augmentation import Augment
 from cmt_search.cli.main import build_app
 from cmt_search.dataset_spec import DatasetSpec
-from cmt_search.recipe import Recipe, TwoPhase
-from cmt_search.space import SearchSpace, sections
+from cmt_search.recipe import Augment, Recipe, TwoPhase
+from cmt_search.space import SearchSpace, schema
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- written by docs/reference_pages.py; change the code instead -->\n\n"
 SECTIONS: dict[str, type] = {
     "(top level)": SearchSpace,
-    "base": sections.Base,
-    "knobs": sections.Knobs,
-    "knobs.depth, width, resolution, stem_width, neck_width": sections.Knob,
-    "budgets": sections.Budgets,
-    "caps": sections.Caps,
-    "ladder": sections.Ladder,
-    "sampler": sections.Sampler,
-    "sampler.points": sections.Point,
-    "latency": sections.Latency,
-    "proxy": sections.Proxy,
+    "base": schema.Base,
+    "knobs": schema.Knobs,
+    "knobs.depth, width, resolution, stem_width, neck_width": schema.Knob,
+    "budgets": schema.Budgets,
+    "caps": schema.Caps,
+    "ladder": schema.Ladder,
+    "sampler": schema.Sampler,
+    "sampler.points": schema.Point,
+    "latency": schema.Latency,
+    "proxy": schema.Proxy,
     "proxy.dataset": DatasetSpec,
     "proxy.recipe": Recipe,
     "proxy.recipe.augment": Augment,

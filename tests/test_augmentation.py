@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cmt_search.augmentation import Augment
 from cmt_search.errors import SpaceError
+from cmt_search.recipe import Augment
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from cmt_search.augmentation import Augment
 from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
 from cmt_search.errors import DataError, SpaceError
-from cmt_search.recipe import Recipe, TwoPhase
+from cmt_search.recipe import Augment, Recipe, TwoPhase
 
 
 @pytest.mark.parametrize(

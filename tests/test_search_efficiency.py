@@ -22,7 +22,7 @@ from tabular import answers, make  # noqa: E402
 from tabular.landscape import Landscape, relief  # noqa: E402
 from tabular.searchers import Searcher, Trace  # noqa: E402
 
-from cmt_search.space.sections import Sampler  # noqa: E402
+from cmt_search.space.schema import Sampler  # noqa: E402
 
 SPACE = """
 kind: rule

@@ -11,7 +11,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.search import RunFolder, TrialRecord, design, read_trials, run_search
-from cmt_search.search.ladder import training_seed
+from cmt_search.search.scheduler import training_seed
 from cmt_search.tabular import COLUMNS, Table, TableEvaluator, TableFactory
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 

@@ -19,7 +19,7 @@ from tabular.landscape import Landscape
 from tabular.searchers import Step
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import fit_process
+from cmt_search.stats import fit_process
 
 _DRAWS = 1000  # of the posterior, for its mean
 

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cmt_search.atomic import write_whole
-from cmt_search.proxy.length import Length
+from cmt_search.io import write_whole
 from cmt_search.proxy.sources import load_dataset
+from cmt_search.proxy.trainer import Length
 from cmt_search.scaling import DIMENSIONS
 from cmt_search.search import RunFolder, RungRecord, TrialRecord, design, read_trials
 from cmt_search.space import SearchSpace, load_space

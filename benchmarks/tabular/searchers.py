@@ -14,9 +14,9 @@ from tabular.spaces import RuleTable, ShapeTable, TableSpace
 from cmt_search.evaluation import SEEDS_PER_REPLICATE
 from cmt_search.search import Event, JobFinished
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.ledger import Ledger
+from cmt_search.search.scheduler import Ledger
 from cmt_search.search.storage import StudyStore, directions
-from cmt_search.space.sections import Sampler
+from cmt_search.space.schema import Sampler
 from cmt_search.tabular import TableFactory
 
 IDLE = 100  # asks in a row that train nothing new, before a search is over

@@ -11,8 +11,8 @@ from tabular.landscape import Landscape, Rule, trained_for
 
 from cmt_search.scaling import Shares, SmoothFamily
 from cmt_search.space import Candidate, Parameter
-from cmt_search.space.rules import RuleSpace
-from cmt_search.space.sections import Sampler
+from cmt_search.space.candidates import RuleSpace
+from cmt_search.space.schema import Sampler
 
 _STEPS = 14  # of depth: a grid to choose from that is finer than the table
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cmt_search.errors import AnalysisError
 from cmt_search.evaluation import Measurement
-from cmt_search.laws import (
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import (
     Agreement,
     LengthEffect,
     Pairing,
@@ -24,7 +25,6 @@ from cmt_search.laws import (
     regret,
     separation,
 )
-from cmt_search.search.record import TrialRecord
 
 Floats = NDArray[np.float64]
 Fitted = TypeVar("Fitted")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import Contrast, Extrapolation, Response, contrast, extrapolation
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import Contrast, Extrapolation, Response, contrast, extrapolation
 
 Floats = NDArray[np.float64]
 Triple = tuple[float, float, float]  # shares of depth, width, resolution

@@ -9,8 +9,8 @@ from cmt_search.analysis.figure_style import BLACK, BLUE, VERMILLION, styled
 from cmt_search.analysis.law_values import Refused
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording_laws import estimates
-from cmt_search.laws import Estimate
 from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.stats import Estimate
 
 Place = Mapping[tuple[str, str], float]
 """Heights of (local or secant, dimension)."""

@@ -12,7 +12,7 @@ from cmt_search.analysis.law_values import FamilyPoint, Refused
 from cmt_search.analysis.scaling_laws import BEYOND, points_of
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import macs_text
-from cmt_search.laws import Prediction
+from cmt_search.stats import Prediction
 
 _STEPS = 40  # along a curve
 _NOTE = (

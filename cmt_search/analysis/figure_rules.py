@@ -8,7 +8,7 @@ from cmt_search.analysis.figure_style import BLACK, ordered_colours, styled
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import RuleAgainstPaper
 from cmt_search.analysis.wording import macs_text, points
-from cmt_search.laws import EPS
+from cmt_search.stats import EPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
 from cmt_search.analysis.wording import macs_text, points
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import EPS, equivalence_set
 from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.stats import EPS, equivalence_set
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.scaling.shares import DIMENSIONS
-from cmt_search.search.record import RungRecord, TrialRecord
+from cmt_search.search.types import RungRecord, TrialRecord
 
 
 @dataclass(frozen=True, slots=True)

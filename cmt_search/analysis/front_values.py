@@ -10,7 +10,7 @@ from cmt_search.analysis.frame import trainings
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.analysis.study import Analysis
-from cmt_search.laws import pooled_noise
+from cmt_search.stats import pooled_noise
 
 _PLACE = ["trial", "name", "key", "state", "reason", "resolution", "depths", "widths"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.evaluation import Fidelity, Measurement
-from cmt_search.laws import Trainings, unpacked
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import Trainings, unpacked
 
 Floats = NDArray[np.float64]
 Correct = Mapping[tuple[str, int, float, int, int], Measurement]

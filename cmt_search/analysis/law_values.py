@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cmt_search.arch import Arch
-from cmt_search.laws import AccuracyLaw, Balance, Contrast, PowerLaws, Prediction, Repair
 from cmt_search.scaling.shares import Shares
+from cmt_search.stats import AccuracyLaw, Balance, Contrast, PowerLaws, Prediction, Repair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from cmt_search.atomic import write_whole
 from cmt_search.errors import RunError
+from cmt_search.io import write_whole
 
 # For every figure: no button that offers to send it to plotly's cloud, and no advertisement.
 QUIET = {"displaylogo": False, "showSendToCloud": False}

@@ -37,7 +37,7 @@ from cmt_search.analysis.wording import (
     points,
 )
 from cmt_search.errors import AnalysisError
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
 from cmt_search.space import Parameter
 
 

@@ -28,7 +28,9 @@ from cmt_search.analysis.verdict import RuleVerdict, Triangle
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import (
+from cmt_search.scaling.shares import Shares
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import (
     Expansion,
     PowerLaws,
     accuracy_law,
@@ -38,8 +40,6 @@ from cmt_search.laws import (
     repair,
     selected_contrasts,
 )
-from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import TrialRecord
 
 Triple = tuple[float, float, float]
 T = TypeVar("T")

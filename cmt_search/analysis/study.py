@@ -25,9 +25,9 @@ from cmt_search.analysis.verdict import (
 from cmt_search.analysis.wording import explanation, headline
 from cmt_search.analysis.wording_laws import laws_text
 from cmt_search.errors import AnalysisError, BudgetError
-from cmt_search.laws import Noise, Response
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import Noise, Response
 
 NO_RULES = "This search compares networks, not scaling rules."
 SHAPES = (

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.analysis.study import Analysis
-from cmt_search.search.record import RungRecord, TrialRecord
+from cmt_search.search.types import RungRecord, TrialRecord
 
 SHARES = ("depth share", "width share", "resolution share")
 

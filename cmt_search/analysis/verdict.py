@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import (
+from cmt_search.scaling.shares import Shares
+from cmt_search.stats import (
     Assessment,
     Balance,
     Contrast,
@@ -33,7 +34,6 @@ from cmt_search.laws import (
     selected_contrasts,
     simplex_grid,
 )
-from cmt_search.scaling.shares import Shares
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

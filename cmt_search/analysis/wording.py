@@ -1,8 +1,8 @@
 """Numbers and verdicts in plain words: the only place where top1 becomes points."""
 
 from cmt_search.analysis.verdict import RuleVerdict
-from cmt_search.laws import EPS
 from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.stats import EPS
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cmt_search.analysis.law_values import FamilyLaw, Refused
 from cmt_search.analysis.wording import macs_text, percent, sentence
-from cmt_search.laws import AccuracyLaw
+from cmt_search.stats import AccuracyLaw
 
 _AT_END = 0.05  # of the resamples; more than that is worth a warning
 # Of a curve. Fewer know their own noise so badly that intervals are several times as wide.

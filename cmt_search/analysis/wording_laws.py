@@ -12,8 +12,8 @@ from cmt_search.analysis.law_values import (
 from cmt_search.analysis.wording import macs_text, percent, points, sentence, shares_text
 from cmt_search.analysis.wording_curves import curves_text
 from cmt_search.arch import Arch
-from cmt_search.laws import Estimate, PowerLaws, RuleEstimate
 from cmt_search.scaling.shares import DIMENSIONS
+from cmt_search.stats import Estimate, PowerLaws, RuleEstimate
 
 
 def laws_text(laws: StudyLaws) -> tuple[str, ...]:

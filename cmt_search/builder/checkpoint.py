@@ -1,16 +1,17 @@
-"""Checkpoints, ours and official, fitted to the model that takes them."""
+"""Read checkpoints, official ones included, and fit them to a model."""
 
 import re
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
 from timm.models import adapt_input_conv
 from torch import Tensor
 
-from cmt_search.builder.checkpoint_file import listed, read_checkpoint, unwrap
-from cmt_search.builder.model import CMT
-from cmt_search.builder.official import from_official, is_official, official_key
+from cmt_search.builder.cmt import CMT
 from cmt_search.builder.position import (
     Grid,
     grids_of_tables,
@@ -19,6 +20,113 @@ from cmt_search.builder.position import (
     stage_grids,
 )
 from cmt_search.errors import ArchError
+
+_STAGE = r"^stages\.(\d+)\."
+_BLOCK = _STAGE + r"blocks\.(\d+)\."
+
+# Ours on the left. `{s}` becomes the official letter of the stage, `{n}` a number from 1.
+_RULES = (
+    (r"^stem\.(\d+)\.conv\.", "stem_conv{n}."),
+    (r"^stem\.(\d+)\.norm\.", "stem_norm{n}."),
+    (_STAGE + r"position$", "relative_pos_{s}"),
+    (_STAGE + r"patch_embed\.", "patch_embed_{s}."),
+    (_BLOCK + r"lpu\.conv\.", "blocks_{s}.{b}.proj."),
+    (_BLOCK + r"attn\.reduce\.conv\.", "blocks_{s}.{b}.attn.sr.0."),
+    (_BLOCK + r"attn\.reduce\.norm\.", "blocks_{s}.{b}.attn.sr.1."),
+    (_BLOCK + r"irffn\.expand\.conv\.", "blocks_{s}.{b}.mlp.conv1.0."),
+    (_BLOCK + r"irffn\.expand\.norm\.", "blocks_{s}.{b}.mlp.conv1.2."),
+    (_BLOCK + r"irffn\.local\.", "blocks_{s}.{b}.mlp.proj."),
+    (_BLOCK + r"irffn\.local_norm\.", "blocks_{s}.{b}.mlp.proj_bn."),
+    (_BLOCK + r"irffn\.project\.", "blocks_{s}.{b}.mlp.conv2.0."),
+    (_BLOCK + r"irffn\.project_norm\.", "blocks_{s}.{b}.mlp.conv2.1."),
+    (_BLOCK, "blocks_{s}.{b}."),
+    (r"^neck\.conv\.", "_fc."),
+    (r"^neck\.norm\.", "_bn."),
+)
+
+
+def official_key(key: str) -> str:
+    """The official name of one of our state-dict keys."""
+    for pattern, template in _RULES:
+        if match := re.match(pattern, key):
+            number, block = (*match.groups(), "", "")[:2]
+            index = int(number or 0)
+            name = template.format(s=chr(ord("a") + index), n=index + 1, b=block)
+            return name + key[match.end() :]
+    return key
+
+
+def is_official(keys: Iterable[str]) -> bool:
+    """Whether a state dict has the official code's keys."""
+    return any(key.startswith(("stem_conv", "relative_pos_", "blocks_")) for key in keys)
+
+
+def from_official(state_dict: Mapping[str, Tensor], *, ours: Collection[str]) -> dict[str, Tensor]:
+    """An official state dict under our keys; what has no counterpart in `ours` keeps its name."""
+    # The official table of a stage has a name of ours even where every block has its own.
+    tables = (f"{match[0]}position" for key in ours if (match := re.match(_STAGE, key)))
+    names = {official_key(key): key for key in (*tables, *ours)}
+    return {names.get(key, key): value for key, value in state_dict.items()}
+
+
+_EMA = ("state_dict_ema", "model_ema", "ema")
+_PLAIN = ("state_dict", "model")
+_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # of DDP and of torch.compile
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """What a file of torch.save, or a .safetensors file, holds; no code in it is run.
+
+    Raises: ArchError when it cannot be read so.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        # Training scripts keep their arguments in a Namespace: plain data.
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ArchError(
+            f"{path}: cannot be opened ({error}); give the path of a checkpoint"
+        ) from error
+    except Exception as error:
+        # A broken file raises whatever its bytes lead to; only refused code has a name.
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ArchError(
+                f"{path}: needs code to be read ({code[1]}), which is never run; where it was "
+                "made, save the tensors alone: torch.save(model.state_dict(), ...)"
+            ) from error
+        raise ArchError(
+            f"{path}: cannot be read; it is cut short, or neither a checkpoint of torch.save nor "
+            "a .safetensors file: fetch it again"
+        ) from error
+
+
+def unwrap(checkpoint: object, *, use_ema: bool, where: str) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, without the prefixes that wrappers of modules leave.
+
+    Raises: ArchError when there is none.
+    """
+    names = (*_EMA, *_PLAIN) if use_ema else _PLAIN
+    held = type(checkpoint).__name__
+    if isinstance(checkpoint, Mapping):
+        for name in names:
+            if isinstance(checkpoint.get(name), Mapping) and checkpoint[name]:
+                return unwrap(checkpoint[name], use_ema=use_ema, where=f"{where}[{name!r}]")
+        if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
+            return {_PREFIXES.sub("", str(key)): checkpoint[key] for key in checkpoint}
+        held = listed([str(key) for key in checkpoint]) or "nothing"
+    raise ArchError(
+        f"{where}: is no state dict and holds none under {', '.join(names)} (it holds: {held}); "
+        "give the state dict itself"
+    )
+
+
+def listed(keys: Sequence[str], *, most: int = 5) -> str:
+    """A list of keys for a message, cut where it is long."""
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
+
 
 _TABLE = re.compile(r"(stages\.(\d+)\.)(?:blocks\.\d+\.)?position")
 _HEAD = ("head.weight", "head.bias")

@@ -16,7 +16,7 @@ from timm.models import (
 
 from cmt_search.arch import Arch
 from cmt_search.builder.checkpoint import checkpoint_filter
-from cmt_search.builder.model import CMT
+from cmt_search.builder.cmt import CMT
 from cmt_search.builder.position import stage_grids
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS

@@ -127,7 +127,7 @@ class Calibrating:
 
     def _scores(self, archs: "Sequence[Arch]", *, data: "Dataset") -> dict[str, dict[str, float]]:
         """Scores by name and network, means over as many initialisations as there are seeds."""
-        from cmt_search.proxy.scores import SCORES, sample, scores
+        from cmt_search.proxy.zero_cost import SCORES, sample, scores
 
         found: dict[str, dict[str, float]] = {name: {} for name in SCORES}
         for arch in archs:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmt_search.atomic import write_whole
 from cmt_search.cli.options import Json, Launch, Runs, SpaceArgument, launches, run_name
 from cmt_search.errors import CmtSearchError
+from cmt_search.io import write_whole
 
 if TYPE_CHECKING:
     from cmt_search.search import Level

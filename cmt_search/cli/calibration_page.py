@@ -10,9 +10,9 @@ from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Calibration, FidelityRow, ScoreRow
-    from cmt_search.laws import Agreement, Estimate, Ranked
     from cmt_search.search import Level
     from cmt_search.space import SearchSpace
+    from cmt_search.stats import Agreement, Estimate, Ranked
 
 _NONE = "-"
 _LEVEL_OF_DOUBT = 0.05
@@ -69,7 +69,7 @@ def write_choice(
     A training whose regret is inside the noise; a learning rate that hangs on size, where the fit
     shows that it does and most best rates lie inside those tried.
     """
-    from cmt_search.space.edit import edit_space
+    from cmt_search.space.load import edit_space
 
     told, changes = [f"{file}: the training stays: no cheaper one was shown to rank networks"], {}
     if found.choice is not None:

@@ -31,7 +31,7 @@ def opened(
         RunError: the folder holds a run of another space.
     """
     from cmt_search.search import RunFolder
-    from cmt_search.search.run_folder import STORAGE_VARIABLE
+    from cmt_search.search.run_dir import STORAGE_VARIABLE
 
     fingerprint = fingerprint or space.fingerprint
     if (path / "run.json").exists():

@@ -11,7 +11,7 @@ from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
     from cmt_search.export import Source, Variant
-    from cmt_search.proxy.training import Training
+    from cmt_search.proxy.trainer import Training
 
 
 def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":

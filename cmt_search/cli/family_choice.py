@@ -64,8 +64,8 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
 def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
     """Of the equivalence set, the rule whose member at the largest budget costs least."""
     from cmt_search.analysis import equal_rules
-    from cmt_search.laws import cheapest
     from cmt_search.scaling import Shares
+    from cmt_search.stats import cheapest
 
     equals = equal_rules(analysis).tolist()
     costs = []

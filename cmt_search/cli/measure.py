@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmt_search.atomic import write_whole
 from cmt_search.cli.driving import drive, opened
 from cmt_search.cli.options import Json, Launch, RunArgument, launches
 from cmt_search.errors import AnalysisError, BudgetError
+from cmt_search.io import write_whole
 
 if TYPE_CHECKING:
     from cmt_search.search import RunFolder
@@ -69,8 +69,8 @@ def confirm(
 
 def _budget(space: "SearchSpace", *, text: str | None) -> float:
     """The held-out MACs: far enough for a check of the law, unless said otherwise."""
-    from cmt_search.laws.extrapolation import FARTHER
     from cmt_search.space import parse_quantity
+    from cmt_search.stats.extrapolation import FARTHER
 
     try:
         return FARTHER * space.budget_macs[-1] if text is None else parse_quantity(text)

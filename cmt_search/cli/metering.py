@@ -19,9 +19,7 @@ def metered(space: "SearchSpace", *, file: Path | None = None) -> "SearchSpace":
     if not space.measured:
         return space
     from cmt_search.builder import build
-    from cmt_search.cost.kept import Kept
-    from cmt_search.cost.latency import LatencyOf
-    from cmt_search.cost.memory import MemoryOf
+    from cmt_search.cost.benchmark import Kept, LatencyOf, MemoryOf
     from cmt_search.cost.setting import Machine
 
     setting = space.latency.setting

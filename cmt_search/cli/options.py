@@ -13,7 +13,7 @@ import typer
 
 from cmt_search.cli.completing import EXECUTORS, executors, runs_beside
 from cmt_search.errors import BudgetError, CmtSearchError, DataError, RunError, instead
-from cmt_search.search.run import RETRIES
+from cmt_search.search.driver import RETRIES
 
 if TYPE_CHECKING:
     from cmt_search.search.tracking import Target

@@ -169,7 +169,7 @@ def most_trials(space: "SearchSpace") -> int | None:
     if space.sampler.name == "design":
         return len(design(space))
     if space.sampler.name == "grid":
-        from cmt_search.search.population import grid_size
+        from cmt_search.search.sampling.sobol import grid_size
 
         return grid_size(space.parameters())
     return None

@@ -9,9 +9,9 @@ from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
 from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
-from cmt_search.laws import SEEDS, planned_power, seeds_for
 from cmt_search.search import design, population
 from cmt_search.space import format_quantity
+from cmt_search.stats import SEEDS, planned_power, seeds_for
 
 if TYPE_CHECKING:
     from cmt_search.search import DesignPoint
@@ -145,7 +145,7 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
 
 def contrast_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
     """What two networks' means over seeds can tell apart; searches other than for rules."""
-    from cmt_search.laws import DETECTABLE_STANDARD_ERRORS
+    from cmt_search.stats import DETECTABLE_STANDARD_ERRORS
 
     def needed(difference: float) -> int:
         return max(1, math.ceil(2 * (DETECTABLE_STANDARD_ERRORS * seed_sd / difference) ** 2))

@@ -10,8 +10,7 @@ from cmt_search.cli.options import Json
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.cost import Cost
-    from cmt_search.cost.latency import Latency
-    from cmt_search.cost.memory import Memory
+    from cmt_search.cost.benchmark import Latency, Memory
     from cmt_search.cost.setting import Setting
 
 
@@ -99,8 +98,7 @@ def _rows(counted: "Cost") -> list[dict[str, str]]:
 
 def _measured(network: "Arch", *, setting: "Setting") -> tuple["Latency", "Memory"]:
     from cmt_search.builder import build
-    from cmt_search.cost.latency import measure_latency
-    from cmt_search.cost.memory import measure_memory
+    from cmt_search.cost.benchmark import measure_latency, measure_memory
 
     module = build(network)
     shape = (network.in_chans, network.resolution, network.resolution)

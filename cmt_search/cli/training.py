@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.evaluation import Fidelity, Measurement
     from cmt_search.proxy import Dataset
-    from cmt_search.proxy.training import Training
-    from cmt_search.space.sections import Proxy
+    from cmt_search.proxy.trainer import Training
+    from cmt_search.space.schema import Proxy
 
 Recipe = Annotated[
     Path, typer.Option(metavar="FILE", help="Recipe file; a space file gives its proxy section.")
@@ -128,7 +128,7 @@ class _Asked:
 
 def _section(recipe: Path, *, epochs: int | None, root: str | None) -> "Proxy":
     """The file's values, with those of the command line in their place."""
-    from cmt_search.space.training import load_training
+    from cmt_search.space.load import load_training
 
     section = load_training(recipe)
     changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
@@ -141,7 +141,7 @@ def _run(asked: _Asked, *, to: Path | None, name: str, quiet: bool) -> dict[str,
     """Train in the folder, or take what lies complete in it."""
     from cmt_search.proxy import load_dataset
     from cmt_search.proxy.evaluator import device_named
-    from cmt_search.proxy.keep import TrainingFolder
+    from cmt_search.proxy.run_dir import TrainingFolder
 
     where = device_named(asked.device)
     data = load_dataset(asked.section.dataset)
@@ -201,7 +201,7 @@ def _trained(
 
 
 def _provenance(data: "Dataset", *, device: str, deterministic: bool) -> Mapping[str, Any]:
-    from cmt_search.search.provenance import hardware, versions
+    from cmt_search.search.run_dir import hardware, versions
 
     return {
         "normalisation": {  # of pixels in 0..1

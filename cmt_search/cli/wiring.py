@@ -109,7 +109,7 @@ def around_base(space: SearchSpace) -> "AroundBase":
     from cmt_search.cost import cost
     from cmt_search.errors import BudgetError
     from cmt_search.scaling import Budget
-    from cmt_search.scaling.solve import solve
+    from cmt_search.scaling.solver import solve
 
     base = space.arch
     rule = space.rule(space.named_shares()["cmt-paper"])

@@ -12,7 +12,7 @@ from cmt_search.explorer.drawing import network_drawing, stage_rows
 from cmt_search.scaling import Shares
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import Rung
-from cmt_search.space.rules import shares_of_sticks
+from cmt_search.space.candidates import shares_of_sticks
 
 HINT = "Click a point, a curve or a row, or type a trial's number."
 

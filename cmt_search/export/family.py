@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.arch import Arch
-from cmt_search.atomic import write_whole
 from cmt_search.errors import CmtSearchError, ExportError
 from cmt_search.export.provenance import plain
 from cmt_search.export.text import read_mapping, yaml_text
 from cmt_search.export.variant import Variant, check_version
+from cmt_search.io import write_whole
 from cmt_search.scaling import Family
 from cmt_search.seal import check_seal, sealed
 

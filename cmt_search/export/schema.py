@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from cmt_search.arch import POSITIONS, Arch, Stage
-from cmt_search.atomic import write_whole
 from cmt_search.errors import ExportError
 from cmt_search.export import family, variant
+from cmt_search.io import write_whole
 from cmt_search.seal import SEAL
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -83,7 +83,7 @@ def _table(run: Path) -> "pd.DataFrame":
 
 
 def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
-    from cmt_search.search.copying import copy_study, note_in_copy, read_copy
+    from cmt_search.search.storage import copy_study, note_in_copy, read_copy
 
     copy_study(run, to=file)
     note_in_copy(file, key=_SEAL, value=digests(read_copy(file).content))
@@ -91,7 +91,7 @@ def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
     from cmt_search.analysis import trials_frame
-    from cmt_search.search.copying import read_copy
+    from cmt_search.search.storage import read_copy
 
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")

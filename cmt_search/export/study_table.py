@@ -204,7 +204,7 @@ def _check_columns(names: list[str], *, file: Path) -> None:
 def _checked(table: "pd.DataFrame", *, file: Path) -> "pd.DataFrame":
     """The table with its columns' types, once every value is one that a search writes."""
     from cmt_search.analysis.frame import COLUMNS
-    from cmt_search.search.record import State
+    from cmt_search.search.types import State
 
     typed = table.copy()
     for column in COLUMNS:

@@ -17,8 +17,8 @@ from cmt_search.export.weights import load_weights
 
 if TYPE_CHECKING:
     from cmt_search.proxy import Dataset
-    from cmt_search.proxy.training import Training
-    from cmt_search.search.record import TrialRecord
+    from cmt_search.proxy.trainer import Training
+    from cmt_search.search.types import TrialRecord
     from cmt_search.space import SearchSpace
 
 

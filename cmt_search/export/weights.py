@@ -53,7 +53,7 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def _read(file: Path) -> "dict[str, Tensor]":
-    from cmt_search.builder.checkpoint_file import read_checkpoint
+    from cmt_search.builder.checkpoint import read_checkpoint
 
     try:
         state: dict[str, Tensor] = read_checkpoint(file)

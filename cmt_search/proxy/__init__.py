@@ -1,9 +1,8 @@
 """Cheap trainings that rank networks: data sets in memory, an engine, an evaluator."""
 
 from cmt_search.dataset_spec import DatasetSpec
-from cmt_search.proxy.dataset import Dataset, Labelled
-from cmt_search.proxy.engine import train
-from cmt_search.proxy.evaluator import ProxyEvaluator, evaluator_factory
+from cmt_search.proxy.data import Dataset, Labelled
+from cmt_search.proxy.evaluator import ProxyEvaluator, evaluator_factory, train
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.recipe import Recipe
 

@@ -1,10 +1,11 @@
-"""Image files to squares of uint8, many at a time, into the cache."""
+"""Decode image files into the cache, many at a time."""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import PIL
@@ -14,7 +15,38 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cmt_search.proxy.cache import SetCache, SetWriter
-from cmt_search.proxy.labelled import Labelled
+from cmt_search.proxy.data import Labelled
+
+_READ = 2**28  # bytes up to which the contents count
+
+
+def fingerprint(*roots: Path) -> str:
+    """Hash of the files below some paths: of names and contents, wherever they lie.
+
+    Above 256 MiB in all, reading them would take longer than decoding is worth: their sizes and
+    times of change stand for the contents, as they do for `make` and `rsync`. A copy of them is
+    then another state, unless it keeps the times.
+    """
+    files = [(i, path) for i, root in enumerate(roots) for path in _files(root)]
+    sizes = [path.stat() for _, path in files]
+    by_contents = sum(stat.st_size for stat in sizes) <= _READ
+    found = hashlib.sha256()
+    for (i, path), stat in zip(files, sizes, strict=True):
+        name = path.relative_to(roots[i]).as_posix()
+        found.update(f"{i}/{name}\0{stat.st_size}\0".encode())
+        if by_contents:
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+        else:
+            found.update(str(stat.st_mtime_ns).encode())
+    return found.hexdigest()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+    else:
+        yield from sorted(path for path in root.rglob("*") if path.is_file())
+
 
 T = TypeVar("T")
 _AT_ONCE = 512  # images held before they are written

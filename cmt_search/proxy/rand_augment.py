@@ -1,13 +1,4 @@
-"""RandAugment of a whole batch: every image has its own operations, and no image waits for another.
-
-Which image takes which operation is random, so operations that are alike share a pass over the
-batch. Those that move pixels compose to one matrix per image, applied once at the end. Those that
-map grey values to grey values are a table of 256 values per image, looked up once per round. The
-other two, colour and sharpness, blend with a duller copy. Beside one pass for the movements, a
-round costs a look-up, a histogram, a small blur and a blend, whatever is drawn.
-
-Source: arXiv:1909.13719; ranges as in its published tables.
-"""
+"""RandAugment and colour operations on a batch."""
 
 import math
 from enum import IntEnum
@@ -16,7 +7,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_search.proxy.color import gray
+
+def gray(images: Tensor) -> Tensor:
+    """Brightness as the eye sees it. Shape: (B, C, S, S) float to (B, 1, S, S)."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    total: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return total
+
+
+def jittered(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
+    """Brightness, then contrast, then saturation, each times 1 - strength to 1 + strength.
+
+    Images of one channel have no saturation, and keep it.
+
+    Shape: images (B, C, S, S) float in 0..255, draws (3, B) in 0..1.
+    """
+    factors = 1 + strength * (2 * draws - 1)
+    brightness, contrast, saturation = factors[:, :, None, None, None]
+    images = (images * brightness).clamp(0, 255)
+    images = torch.lerp(gray(images).mean((2, 3), keepdim=True), images, contrast).clamp(0, 255)
+    if images.shape[1] == 3:
+        images = torch.lerp(gray(images), images, saturation).clamp(0, 255)
+    return images
+
 
 _ROTATION, _SHEAR, _SHIFT = math.radians(30), 0.3, 0.45  # at magnitude 10; the shift of the side
 _ENHANCE, _BITS = 0.9, 4  # likewise: change of a factor, bits lost

@@ -1,4 +1,4 @@
-"""Reads each kind of data set from disk, and never from the network."""
+"""Read image data sets from disk."""
 
 import gzip
 from collections.abc import Callable, Mapping
@@ -15,12 +15,9 @@ from torchvision.datasets import CIFAR10, FashionMNIST, ImageFolder
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.choice import chosen_classes, of_classes, thinned
-from cmt_search.proxy.dataset import Dataset
-from cmt_search.proxy.decoding import Square, cached_images
-from cmt_search.proxy.fingerprint import fingerprint
-from cmt_search.proxy.labelled import Labelled
-from cmt_search.proxy.timm_source import timm_parts
+from cmt_search.proxy.data import Dataset, Labelled, chosen_classes, of_classes, thinned
+from cmt_search.proxy.decoding import Square, cached_images, fingerprint
+from cmt_search.proxy.timm_data import timm_parts
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
 _SEALED_FRACTION = 0.1  # of the training images of a source with validation images

@@ -1,44 +1,43 @@
 """Compound scaling rules as shares of compute, and the networks they give at a budget."""
 
-from cmt_search.scaling.at_budget import shape_at
-from cmt_search.scaling.describe import (
-    RuleRow,
-    describe_rule,
-    describe_rules,
-    members_at,
-    off_budget,
-    off_shares,
-)
-from cmt_search.scaling.exponents import GROWTHS, ExponentRow, exponent_table
-from cmt_search.scaling.ideal import ideal_point
-from cmt_search.scaling.member import Budget, Factors, Grid, Latency, Member
-from cmt_search.scaling.named import (
-    ALIASES,
-    CATALOGUE,
-    NAMED_RULES,
-    NamedRule,
-    fast_shares,
-    named_rule,
-    named_rules,
-)
-from cmt_search.scaling.realised import (
+from cmt_search.scaling.attribution import (
     realised_coordinates,
     realised_shares,
     realised_stage_ratio,
 )
-from cmt_search.scaling.rule import Constants, Family, ScalingRule
-from cmt_search.scaling.shape import shaped
-from cmt_search.scaling.shares import DIMENSIONS, Shares
-from cmt_search.scaling.smooth import SmoothFamily
-from cmt_search.scaling.tinynet import TinyNet
-from cmt_search.scaling.variants import (
+from cmt_search.scaling.comparison import (
+    GROWTHS,
     Explanation,
+    ExponentRow,
+    RuleRow,
     VariantGap,
     constant_gaps,
+    describe_rule,
+    describe_rules,
     explained,
+    exponent_table,
     fitted_rule,
+    members_at,
+    off_budget,
+    off_shares,
 )
-from cmt_search.scaling.widths import Keep
+from cmt_search.scaling.continuous import SmoothFamily, ideal_point
+from cmt_search.scaling.member import Budget, Factors, Grid, Keep, Latency, Member
+from cmt_search.scaling.rules import (
+    ALIASES,
+    CATALOGUE,
+    NAMED_RULES,
+    Constants,
+    Family,
+    NamedRule,
+    ScalingRule,
+    TinyNet,
+    fast_shares,
+    named_rule,
+    named_rules,
+)
+from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.scaling.solver import shape_at, shaped
 
 __all__ = [
     "ALIASES",

@@ -1,17 +1,30 @@
-"""Budgets, and the network that a rule gives at one."""
+"""What a stage keeps while its width changes: how many heads it has, or how wide each is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.cost import Cost
 from cmt_search.errors import BudgetError
+from cmt_search.scaling.continuous import Floats
 from cmt_search.scaling.shares import Shares
-from cmt_search.scaling.smooth import Floats
-from cmt_search.scaling.widths import Keep, width_unit
+
+Keep = Literal["heads", "head_dim"]
+
+
+def width_unit(stage: Stage, *, keep: Keep) -> int:
+    """The channels that the widths of this stage are multiples of."""
+    return stage.heads if keep == "heads" else stage.head_dim
+
+
+def widened(stage: Stage, *, width: int, keep: Keep) -> Stage:
+    """The stage at another width, a multiple of its unit."""
+    heads = stage.heads if keep == "heads" else width // stage.head_dim
+    return replace(stage, width=width, heads=heads)
+
 
 Latency = Callable[[Arch], float]  # milliseconds of one forward pass, as the caller measures them
 

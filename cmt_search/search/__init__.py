@@ -1,9 +1,13 @@
 """Searches: the study, its ledger and those who run its jobs. Importing this imports no optuna."""
 
 from cmt_search.search.calibration import CalibrationSpace, Level, Specimen, specimens
-from cmt_search.search.design import DesignPoint, design
-from cmt_search.search.foresight import foreseen
-from cmt_search.search.job import (
+from cmt_search.search.driver import run_search
+from cmt_search.search.run_dir import Driver, RunFolder, RunInfo
+from cmt_search.search.sampling.design import DesignPoint, design
+from cmt_search.search.sampling.generator import foreseen
+from cmt_search.search.sampling.sobol import population
+from cmt_search.search.storage import RunRecord, read_run, read_trials
+from cmt_search.search.types import (
     Event,
     Job,
     JobFinished,
@@ -11,16 +15,15 @@ from cmt_search.search.job import (
     Listener,
     Outcome,
     Plan,
+    RungRecord,
     RungRepeated,
+    Sampler,
+    Space,
+    State,
     Stopping,
     TrialFinished,
+    TrialRecord,
 )
-from cmt_search.search.population import population
-from cmt_search.search.protocols import Sampler, Space
-from cmt_search.search.reading import RunRecord, read_run, read_trials
-from cmt_search.search.record import RungRecord, State, TrialRecord
-from cmt_search.search.run import run_search
-from cmt_search.search.run_folder import Driver, RunFolder, RunInfo
 
 __all__ = [
     "CalibrationSpace",

@@ -10,10 +10,10 @@ from cmt_search.arch import Arch
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.design import design
-from cmt_search.search.population import population, sample_networks
-from cmt_search.search.protocols import Space
-from cmt_search.space.candidate import Candidate, Parameter, Rung
+from cmt_search.search.sampling.design import design
+from cmt_search.search.sampling.sobol import population, sample_networks
+from cmt_search.search.types import Space
+from cmt_search.space.candidates import Candidate, Parameter, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

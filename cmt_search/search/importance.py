@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from cmt_search.errors import AnalysisError
-from cmt_search.search.record import TrialRecord
-from cmt_search.space.candidate import Parameter
+from cmt_search.search.types import TrialRecord
+from cmt_search.space.candidates import Parameter
 
 Evaluator = Literal["ped-anova", "fanova"]
 EVALUATORS: Mapping[Evaluator, str] = {
@@ -40,7 +40,7 @@ def importances(
     from optuna.study import StudyDirection
     from optuna.trial import create_trial
 
-    from cmt_search.search.asking import distributions
+    from cmt_search.search.sampling.generator import distributions
 
     ranges = {
         p.name: d for p, d in zip(parameters, distributions(parameters).values(), strict=True)

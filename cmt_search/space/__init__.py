@@ -1,10 +1,9 @@
 """YAML -> SearchSpace -> candidates."""
 
-from cmt_search.space.candidate import Candidate, Parameter, Rung
-from cmt_search.space.derive import confirmation_space
-from cmt_search.space.load import load_space, parse_space
-from cmt_search.space.model import SearchSpace
-from cmt_search.space.quantity import format_quantity, parse_quantity
+from cmt_search.format import format_quantity, parse_quantity
+from cmt_search.space.candidates import Candidate, Parameter, Rung
+from cmt_search.space.load import confirmation_space, load_space, parse_space
+from cmt_search.space.search_space import SearchSpace
 
 __all__ = [
     "Candidate",

@@ -1,15 +1,21 @@
 """YAML -> SearchSpace, with errors that name file, key path and remedy."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from cmt_search.errors import CmtSearchError, SpaceError, nearest
-from cmt_search.space.model import SearchSpace
+from cmt_search.io import replacing
+from cmt_search.scaling import CATALOGUE, Shares
+from cmt_search.space.schema import Proxy
+from cmt_search.space.search_space import SearchSpace
 
 M = TypeVar("M", bound=BaseModel)
 _MERGE = "tag:yaml.org,2002:merge"  # `<<: *other`, which may repeat keys
@@ -170,3 +176,103 @@ def _nearest_key(loc: tuple[int | str, ...], root: Any) -> str:
     if near := nearest(str(loc[-1]), names):
         return f"did you mean {near}?"
     return f"remove it, or use one of {', '.join(names)}" if names else "remove it"
+
+
+_WHAT = "a recipe file, such as recipes/proxy_long.yaml"
+
+
+def load_training(path: Path | str) -> Proxy:
+    """Read a recipe file: the keys of a space file's `proxy` section, at its top.
+
+    A space file will do as well; then its `proxy` section is taken.
+
+    Raises:
+        SpaceError: it is missing, is no YAML, or says something impossible; the message names the
+            file, the key path and the remedy.
+    """
+    data = read_mapping(
+        read_text(path, what=_WHAT), source=str(path), begin="`epochs:` and `recipe:`"
+    )
+    of_space = "kind" in data
+    section = data.get("proxy", {}) if of_space else data
+    if not isinstance(section, dict):
+        raise SpaceError(f"{path}: proxy holds no mapping; write epochs and recipe below it")
+    try:
+        return validated_as(Proxy, section, source=str(path))
+    except SpaceError as error:  # recipes name their keys as space files do
+        raise SpaceError(str(error) if of_space else str(error).replace(": proxy.", ": ")) from None
+
+
+def confirmation_space(
+    space: SearchSpace, *, rules: Mapping[str, Shares], macs: float, seeds: int, times: int
+) -> SearchSpace:
+    """The space that retrains `rules` at one held-out budget, on a sealed split, `times` as long.
+
+    Raises:
+        SpaceError: it is no rule search, or the budget is one that the search has seen.
+    """
+    if space.kind != "rule":
+        raise SpaceError(f"only a rule search can be confirmed; this one is a {space.kind} search")
+    if any(abs(macs / seen - 1) < 0.05 for seen in space.budget_macs):
+        raise SpaceError(
+            f"budget {macs:,.0f} MACs was part of the search, so it is not held out; "
+            "choose one that differs by more than 5%"
+        )
+    points = [
+        {"name": name, "depth": s.depth, "width": s.width, "resolution": s.resolution}
+        for name, s in rules.items()
+        if name not in CATALOGUE
+    ]
+    data = space.model_dump(mode="json", exclude_none=True)
+    data["budgets"] = [macs]
+    data["seeds"] = seeds
+    data["seed"] = space.seed + 500_000  # far from every seed that the search used
+    data["proxy"]["epochs"] = space.lengths[-1] * times
+    for limit in ("steps", "seconds"):
+        if limit in data["proxy"]:
+            data["proxy"][limit] *= times
+    data["proxy"]["dataset"]["split"] = "sealed"
+    data["sampler"] = {
+        "name": "design",
+        "lattice": 0,
+        "replicates": 1,
+        "rules": [name for name in rules if name in CATALOGUE],
+        "points": points,
+    }
+    for key in ("trials", "ladder", "caps"):  # caps are for members; a larger budget breaks them
+        data.pop(key, None)
+    return validated(data, source="confirmation")
+
+
+_WIDTH = 10_000  # columns; lines are not wrapped anew
+
+
+def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
+    """Set values by their key paths, such as "proxy.epochs"; sections that are missing are made.
+
+    The new file is read as a space before it takes the old one's place.
+
+    Raises:
+        SpaceError: the file cannot be written, or the change makes it invalid; it stays as it was.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = _WIDTH
+    data = yaml.load(file.read_text(encoding="utf-8"))
+    for path, value in changes.items():
+        _set(data, path.split("."), value)
+    text = io.StringIO()
+    yaml.dump(data, text)
+    try:
+        with replacing(file) as partial:
+            partial.write_text(text.getvalue(), encoding="utf-8")
+            load_space(partial)
+    except OSError as error:
+        raise SpaceError(f"{file} cannot be written ({error.strerror}); free it") from error
+
+
+def _set(data: MutableMapping[str, Any], path: list[str], value: Any) -> None:
+    *sections, last = path
+    for name in sections:
+        data = data.setdefault(name, CommentedMap())
+    data[last] = value

@@ -8,10 +8,10 @@ import numpy as np
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
-from cmt_search.laws import AdditiveLaw, simplex_grid
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import RungRecord, TrialRecord
-from cmt_search.space.candidate import Rung
+from cmt_search.search.types import RungRecord, TrialRecord
+from cmt_search.space.candidates import Rung
+from cmt_search.stats import AdditiveLaw, simplex_grid
 
 Truth = Callable[[np.ndarray, float], float]
 BASE_MACS = 500_000.0

@@ -10,7 +10,7 @@ from cmt_search.analysis import Calibration, calibration
 from cmt_search.errors import AnalysisError
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import DIMENSIONS, Shares
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
 from tests.analysis.studies import BASE_MACS, measurement, record, rung
 
 EPOCHS = (1, 2, 4, 16)

@@ -12,9 +12,9 @@ from cmt_search.analysis import analyse, confirmation
 from cmt_search.analysis.confirmation import extrapolated, measured_before, naive_best
 from cmt_search.cli.confirming import extrapolation_lines
 from cmt_search.errors import AnalysisError
-from cmt_search.laws import Extrapolation, Surface
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
+from cmt_search.stats import Extrapolation, Surface
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, measurement, record, rule_study, rung
 from tests.analysis.studies import slope as truth
 

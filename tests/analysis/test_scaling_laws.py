@@ -24,9 +24,9 @@ from cmt_search.analysis.report_laws import laws_section
 from cmt_search.arch import Arch
 from cmt_search.cli.wiring import around_base
 from cmt_search.cost import cost
-from cmt_search.laws import AccuracyLaw, PowerLaws
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.types import TrialRecord
 from cmt_search.space.load import parse_space
+from cmt_search.stats import AccuracyLaw, PowerLaws
 from tests.analysis.studies import (
     BASE_MACS,
     LAW,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cmt_search.analysis import Analysis, analyse, equals_text, explanation, headline, summary
-from cmt_search.laws import EPS, NOMINAL, Coverage
+from cmt_search.stats import EPS, NOMINAL, Coverage
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, flat, peak, rule_study
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.builder import CMT, build
-from cmt_search.builder.blocks import Block
-from cmt_search.builder.layout import pad_to_multiple
+from cmt_search.builder.layers import Block, pad_to_multiple
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cmt_search.builder.attention import LMHSA
+from cmt_search.builder.layers import LMHSA
 from tests.builder.registered import SMALL, create, images, trained
 from tests.builder.tiny import tiny
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmt_search.arch import Arch
 from cmt_search.builder import build, load_checkpoint
-from cmt_search.builder.official import official_key
+from cmt_search.builder.checkpoint import official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmt_search.builder import CMT, build
-from cmt_search.builder.official import official_key
+from cmt_search.builder.checkpoint import official_key
 from cmt_search.presets import PRESETS
 
 FACTS = json.loads((Path(__file__).parents[1] / "golden" / "cmt_state_dicts.json").read_text())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cmt_search.builder import CMT, build, load_checkpoint
-from cmt_search.builder.official import official_key
+from cmt_search.builder.checkpoint import official_key
 from cmt_search.presets import PRESETS
 
 VARIANTS = json.loads((Path(__file__).parents[1] / "golden" / "cmt_parity.json").read_text())[

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmt_search.builder import build
-from cmt_search.builder.blocks import ResidualDepthwise
+from cmt_search.builder.layers import ResidualDepthwise
 from cmt_search.presets import PRESETS
 from tests.builder.registered import images, trained
 from tests.builder.tiny import tiny

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from timm.models import PretrainedCfg
 
 from cmt_search.builder import CMT, build, timm_cfg
-from cmt_search.builder.official import official_key
+from cmt_search.builder.checkpoint import official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 

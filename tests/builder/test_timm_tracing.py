@@ -13,7 +13,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from cmt_search.arch import Arch
 from cmt_search.builder import CMT
-from cmt_search.builder.attention import LMHSA
+from cmt_search.builder.layers import LMHSA
 from tests.builder.registered import SMALL, create, images, trained
 
 POSITIONS = ("stage", "block", "none")

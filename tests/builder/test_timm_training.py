@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from torch import Tensor, nn
 
 from cmt_search.builder import CMT
-from cmt_search.builder.blocks import Block
+from cmt_search.builder.layers import Block
 from tests.builder.registered import NAMES, SMALL, create, images, native, position_tables, trained
 
 POSITIONS = ("stage", "block", "none")

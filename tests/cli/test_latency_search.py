@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cmt_search.cli import invoke
-from cmt_search.cost.kept import read_kept
+from cmt_search.cost.benchmark import read_kept
 from cmt_search.search import read_trials
 from tests.cli.test_mistakes import evaluator, grows, run
 
@@ -100,7 +100,7 @@ def test_a_cap_that_the_smallest_network_breaks_is_refused_before_the_search(
 def test_a_rule_search_under_a_cap_names_it_for_every_rule_without_a_member(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cmt_search.scaling.solve.MEASURED", 1)
+    monkeypatch.setattr("cmt_search.scaling.solver.MEASURED", 1)
     file = tmp_path / "space.yaml"
     file.write_text(RULE + TINY)
     assert invoke(["validate", str(file), "--json"]) == 2

@@ -15,9 +15,9 @@ from cmt_search.builder import build
 from cmt_search.cli import invoke
 from cmt_search.evaluation import Fidelity
 from cmt_search.proxy import DatasetSpec, load_dataset, train
-from cmt_search.proxy.training import Training
+from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import Recipe
-from cmt_search.space.training import load_training
+from cmt_search.space.load import load_training
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = Arch(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cmt_search.arch import POSITIONS, Arch
 from cmt_search.cost import cost, sizes_of
-from cmt_search.cost.formula import StageSizes, block_cost
+from cmt_search.cost.analytic import StageSizes, block_cost
 from cmt_search.presets import PRESETS
 from tests.archs import archs
 

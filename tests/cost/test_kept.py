@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cmt_search.arch import Arch
-from cmt_search.cost.kept import Kept, read_kept
+from cmt_search.cost.benchmark import Kept, read_kept
 from cmt_search.cost.setting import Machine
 from cmt_search.errors import RunError
 from cmt_search.presets import PRESETS

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cmt_search.arch import Arch
 from cmt_search.builder import build
-from cmt_search.cost import passes
-from cmt_search.cost.latency import LatencyOf, measure_latency, median_error
+from cmt_search.cost import benchmark as passes
+from cmt_search.cost.benchmark import LatencyOf, measure_latency, median_error
 from cmt_search.cost.setting import Setting, hardware_name
 from cmt_search.errors import CmtSearchError
 from cmt_search.presets import PRESETS

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.arch import Arch, Stage
+from cmt_search.cost import analytic as counting
 from cmt_search.cost import cost, costs, sizes_like, sizes_of
-from cmt_search.cost import count as counting
-from cmt_search.cost.formula import Terms, network_rows, total
+from cmt_search.cost.analytic import Terms, network_rows, total
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 from tests.archs import archs

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from cmt_search.builder import build
-from cmt_search.cost.latency import measure_latency
-from cmt_search.cost.memory import measure_memory
+from cmt_search.cost.benchmark import measure_latency, measure_memory
 from cmt_search.cost.setting import Setting
 from cmt_search.presets import PRESETS
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cmt_search.builder import build
-from cmt_search.cost import cost, memory, passes
-from cmt_search.cost.memory import measure_memory, peak_mib
+from cmt_search.cost import benchmark, cost
+from cmt_search.cost.benchmark import measure_memory, peak_mib
 from cmt_search.cost.setting import Setting
 from cmt_search.presets import PRESETS
 
@@ -58,7 +58,7 @@ def test_what_was_freed_before_a_call_is_counted_when_it_is_taken_again() -> Non
 def test_weights_are_counted_in_the_dtype_that_they_are_cast_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(passes, "_computes_in", lambda dtype: True)
+    monkeypatch.setattr(benchmark, "_computes_in", lambda dtype: True)
     setting = Setting(dtype="bf16", batch=2)
     found = measure_memory(Holds(1), shape=(3, 35, 39), setting=setting)
     assert found.weights_mib == 4096 * 1024 * 2 / MIB + 8  # whole numbers are not cast
@@ -80,7 +80,7 @@ def test_a_step_that_batch_norms_refuse_is_unknown_and_says_why() -> None:
 def test_where_no_peak_can_be_reset_memory_is_unknown_and_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "_RESET", tmp_path / "absent" / "clear_refs")
+    monkeypatch.setattr(benchmark, "_RESET", tmp_path / "absent" / "clear_refs")
     found = measure_memory(build(PRESETS["cmt_pico"]), shape=(3, 14, 14), setting=Setting(batch=2))
     assert (found.inference_mib, found.training_mib) == (None, None)
     assert "this system keeps none that a process can reset; Linux and GPUs do" in found.notes[0]

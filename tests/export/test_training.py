@@ -20,7 +20,7 @@ from cmt_search.proxy import evaluator_factory
 from cmt_search.seal import sealed
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import SearchSpace
-from cmt_search.space.candidate import Rung
+from cmt_search.space.candidates import Rung
 from cmt_search.space.load import parse_space
 
 SPACE = """

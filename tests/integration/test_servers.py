@@ -19,7 +19,7 @@ import sqlalchemy
 from cmt_search.cli import invoke
 from cmt_search.errors import RunError
 from cmt_search.search import RunFolder, read_trials, run_search
-from cmt_search.search.run_folder import STORAGE_VARIABLE
+from cmt_search.search.run_dir import STORAGE_VARIABLE
 from tests.cli.test_interrupted import SPACE as FREE
 from tests.cli.test_mistakes import grows
 from tests.integration.test_kill_and_resume import (
@@ -138,7 +138,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def test_a_killed_driver_is_gone_on_with_and_a_second_one_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cmt_search.search.ledger  # noqa: F401  # takes seconds, in which a driver would finish
+    import cmt_search.search.scheduler  # noqa: F401  # takes seconds, in which a driver would finish
 
     monkeypatch.setenv(STORAGE_VARIABLE, server.url)
     folder, copy, log = tmp_path / "killed", tmp_path / "copy" / "killed", tmp_path / "log"

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_search.augmentation import Augment
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.dataset import Dataset
+from cmt_search.proxy.data import Dataset
+from cmt_search.recipe import Augment
 
 SIDE, MARGIN = 10, 2
 OFF = Augment(flip=False, translate=0.0)

@@ -6,8 +6,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from cmt_search.proxy.color import gray, jittered
-from cmt_search.proxy.rand_augment import Operation, rand_augmented
+from cmt_search.proxy.rand_augment import Operation, gray, jittered, rand_augmented
 
 UP, DOWN = 0.75, 0.25  # draws of a direction
 

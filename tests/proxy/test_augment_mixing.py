@@ -7,9 +7,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from cmt_search.augmentation import Augment
-from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.mixing import beta, beta_table
+from cmt_search.proxy.augment import Augmenter, beta, beta_table
+from cmt_search.recipe import Augment
 
 OFF = Augment(flip=False, translate=0.0)
 CLASSES = 10

@@ -9,7 +9,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.proxy import Dataset, Labelled, Recipe, train
-from cmt_search.proxy.training import Training
+from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import ScheduleName, TwoPhase
 
 STEADY = Recipe(batch=32, lr=6e-3, schedule="constant", warmup_epochs=1)

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_search.proxy import feed as feed_module
+from cmt_search.proxy import loader as feed_module
 from cmt_search.proxy.cache import SetCache, SetWriter
-from cmt_search.proxy.feed import Feed
-from cmt_search.proxy.labelled import Labelled
-from cmt_search.proxy.residency import available_memory, fits
+from cmt_search.proxy.data import Labelled, available_memory, fits
+from cmt_search.proxy.loader import Feed
 
 CPU = torch.device("cpu")
 

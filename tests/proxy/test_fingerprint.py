@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cmt_search.proxy import fingerprint as fingerprint_module
-from cmt_search.proxy.fingerprint import fingerprint
+from cmt_search.proxy import decoding as fingerprint_module
+from cmt_search.proxy.decoding import fingerprint
 
 
 def _folder(root: Path) -> Path:

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from cmt_search.arch import Arch
-from cmt_search.augmentation import Augment
 from cmt_search.evaluation import Fidelity, TrainingFailed
 from cmt_search.proxy import Dataset, DatasetSpec, ProxyEvaluator, Recipe, train
-from cmt_search.proxy import training as training_module
-from cmt_search.proxy.device import device_mode
-from cmt_search.proxy.graph import GraphStep
-from cmt_search.recipe import TwoPhase
+from cmt_search.proxy import trainer as training_module
+from cmt_search.proxy.evaluator import device_mode
+from cmt_search.proxy.step import GraphStep
+from cmt_search.recipe import Augment, TwoPhase
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.proxy import Recipe
-from cmt_search.proxy.schedule import phase_at, phases
+from cmt_search.proxy.optim import phase_at, phases
 from cmt_search.recipe import TwoPhase
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch, Stage
-from cmt_search.proxy.scores import SCORES, gradient_norm, naswot, scores, synflow, zico
+from cmt_search.proxy.zero_cost import SCORES, gradient_norm, naswot, scores, synflow, zico
 
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 4

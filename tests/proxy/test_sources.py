@@ -12,9 +12,9 @@ from PIL import Image
 
 from cmt_search.errors import DataError
 from cmt_search.proxy import DatasetSpec, load_dataset
-from cmt_search.proxy import labelled as labelled_module
+from cmt_search.proxy import data as labelled_module
 from cmt_search.proxy import sources as sources_module
-from cmt_search.proxy.labelled import Labelled
+from cmt_search.proxy.data import Labelled
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.augmentation import Augment
 from cmt_search.builder import build
 from cmt_search.proxy import Recipe
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.graph import GraphStep, stepper
-from cmt_search.proxy.optimizers import make_optimizer, set_lr, why_no_graph
-from cmt_search.proxy.schedule import Phase, phases
-from cmt_search.proxy.step import Normalise, Step
+from cmt_search.proxy.optim import Phase, make_optimizer, phases, set_lr, why_no_graph
+from cmt_search.proxy.step import GraphStep, Normalise, Step, stepper
+from cmt_search.recipe import Augment
 
 CPU = torch.device("cpu")
 PLAIN = Augment(flip=False, translate=0.0)

@@ -13,16 +13,15 @@ import torch
 from torch import nn
 
 from cmt_search.arch import Arch
-from cmt_search.augmentation import Augment
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, TrainingFailed
 from cmt_search.proxy import Dataset, Labelled, Recipe, train
-from cmt_search.proxy import training as training_module
+from cmt_search.proxy import trainer as training_module
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.engine import at_size
-from cmt_search.proxy.schedule import phases
-from cmt_search.proxy.training import Training
-from cmt_search.recipe import TwoPhase
+from cmt_search.proxy.evaluator import at_size
+from cmt_search.proxy.optim import phases
+from cmt_search.proxy.trainer import Training
+from cmt_search.recipe import Augment, TwoPhase
 
 RECIPE = Recipe(batch=32, lr=6e-3)
 BRIEF = Fidelity(epochs=2, data_fraction=0.02)  # 160 images: 5 steps an epoch

@@ -7,7 +7,7 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity
 from cmt_search.proxy import Dataset, Recipe
-from cmt_search.proxy.training import Training
+from cmt_search.proxy.trainer import Training
 
 
 def _decays(arch: Arch, data: Dataset, recipe: Recipe) -> dict[str, float]:

@@ -12,7 +12,7 @@ from cmt_search.arch import POSITIONS, Arch
 from cmt_search.cost import cost
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Budget, ScalingRule, Shares, SmoothFamily, shaped
-from cmt_search.scaling.smooth import log_macs
+from cmt_search.scaling.continuous import log_macs
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -16,8 +16,7 @@ from cmt_search.cost import cost, sizes_of
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import ScalingRule, Shares, SmoothFamily
-from cmt_search.scaling.ideal import ideal_point
-from cmt_search.scaling.smooth import log_macs
+from cmt_search.scaling.continuous import ideal_point, log_macs
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmt_search.scaling.rounding import split_depth
+from cmt_search.scaling.solver import split_depth
 
 
 @pytest.mark.parametrize(

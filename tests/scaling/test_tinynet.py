@@ -9,8 +9,8 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Grid, TinyNet
-from cmt_search.scaling.smooth import SmoothFamily, log_macs
-from cmt_search.scaling.tinynet import PUBLISHED
+from cmt_search.scaling.continuous import SmoothFamily, log_macs
+from cmt_search.scaling.rules import PUBLISHED
 
 CMT_S = PRESETS["cmt_s"]
 MACS = cost(CMT_S).macs

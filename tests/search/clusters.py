@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cmt_search.search.executors.ray_settings import prepare_ray
+from cmt_search.search.driver import prepare_ray
 
 ROOT = Path(__file__).parents[2]
 NODES = 3

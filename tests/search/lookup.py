@@ -15,8 +15,8 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.errors import BudgetError, DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement, TrainingFailed
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.record import TrialRecord
-from cmt_search.space.candidate import Candidate, Parameter, Rung
+from cmt_search.search.types import TrialRecord
+from cmt_search.space.candidates import Candidate, Parameter, Rung
 
 NAMED = {
     "cmt-paper": Shares(depth=0.17, width=0.52, resolution=0.31),

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cmt_search.search.attributes import read_micro_batches, trial_record
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.ledger import Ledger
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.serialization import read_micro_batches, superseded, trial_record
 from cmt_search.search.storage import StudyStore
-from cmt_search.search.superseding import superseded
+from cmt_search.search.types import TrialRecord
 from tests.search.lookup import FakeSpace
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from cmt_search.search import attributes as attr
-from cmt_search.search.asking import Asked, Asker
-from cmt_search.search.expected import expected_sizes, repeat_variance
+from cmt_search.search import serialization as attr
+from cmt_search.search.sampling.generator import Asked, Asker
+from cmt_search.search.sampling.rule_acquisition import expected_sizes, repeat_variance
 from cmt_search.space import Rung, SearchSpace, parse_space
 
 TEXT = """

@@ -11,8 +11,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from cmt_search.search.database import StudyDatabase
-from cmt_search.search.ledger import Ledger
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.storage import StudyDatabase
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 from tests.search.searching import open_store
 

@@ -5,7 +5,7 @@ import pytest
 
 from cmt_search.scaling.shares import Shares
 from cmt_search.search import design
-from cmt_search.search.design import designed
+from cmt_search.search.sampling.design import designed
 from tests.search import lookup
 from tests.search.lookup import FakeSampler, FakeSpace
 

@@ -22,9 +22,8 @@ from cmt_search.search import (
     read_trials,
     run_search,
 )
-from cmt_search.search.executors.ray_settings import prepare_ray
-from cmt_search.search.ledger import Ledger
-from cmt_search.search.run import ExecutorName
+from cmt_search.search.driver import ExecutorName, prepare_ray
+from cmt_search.search.scheduler import Ledger
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
 
@@ -36,7 +35,7 @@ DEPTH_ONLY, CENTROID, PAPER = 9, 4, 2  # blocks of their networks
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     prepare_ray(local=True)
-    from cmt_search.search.executors.ray_cluster import Wish, connected
+    from cmt_search.search.executors.ray_tune import Wish, connected
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # workers must find the evaluator
@@ -114,8 +113,7 @@ def test_slots_share_the_work_and_keep_their_evaluators(
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> None:
-    from cmt_search.search.executors.ray_cluster import Wish
-    from cmt_search.search.executors.ray_tune import RayExecutor
+    from cmt_search.search.executors.ray_tune import RayExecutor, Wish
 
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
@@ -172,8 +170,7 @@ def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) 
 def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    from cmt_search.search.executors.ray_cluster import Wish
-    from cmt_search.search.executors.ray_tune import RayExecutor
+    from cmt_search.search.executors.ray_tune import RayExecutor, Wish
 
     run = new(tmp_path / "r")
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
@@ -283,7 +280,7 @@ def test_ray_on_this_machine_listens_to_this_machine_only() -> None:
 
 def test_slots_follow_from_what_the_nodes_have() -> None:
     prepare_ray(local=True)
-    from cmt_search.search.executors.ray_cluster import Wish, slots
+    from cmt_search.search.executors.ray_tune import Wish, slots
 
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
     assert slots(Wish(), nodes=nodes) == 11

@@ -10,9 +10,9 @@ from cmt_search.arch import Arch
 from cmt_search.errors import DataError, RunError, SpaceError
 from cmt_search.evaluation import TrainingFailed
 from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
-from cmt_search.search.executors.attempt import attempt
-from cmt_search.search.job import Failure, Job
-from cmt_search.search.ledger import Ledger
+from cmt_search.search.executors.worker import attempt
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure
 from tests.search.searching import drive, open_store, records
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.halving import climbs_on
-from cmt_search.search.ladder import Climb
+from cmt_search.search.asha import climbs_on
+from cmt_search.search.scheduler import Climb
 from cmt_search.space import parse_space
 
 UP_DOWN = (1, -1)  # top1 and MACs

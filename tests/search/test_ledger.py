@@ -8,13 +8,12 @@ from optuna.trial import TrialState
 
 from cmt_search.errors import SpaceError
 from cmt_search.evaluation import Evaluator
-from cmt_search.search.attributes import trial_record
+from cmt_search.search.asha import climbs_on
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.halving import climbs_on
-from cmt_search.search.job import Event, Failure, Job, JobFinished, TrialFinished
-from cmt_search.search.ledger import Ledger
-from cmt_search.search.record import TrialRecord
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore, directions
+from cmt_search.search.types import Event, Failure, Job, JobFinished, TrialFinished, TrialRecord
 from tests.search.lookup import (
     FakeSampler,
     FakeSpace,

@@ -7,11 +7,11 @@ import pytest
 
 from cmt_search.analysis import analyse
 from cmt_search.search import RunFolder, read_trials, run_search
-from cmt_search.search.attributes import candidate_attributes, read_candidate
-from cmt_search.search.ladder import Climb
-from cmt_search.search.run import MEASURED_ON
+from cmt_search.search.driver import MEASURED_ON
+from cmt_search.search.scheduler import Climb
+from cmt_search.search.serialization import candidate_attributes, read_candidate
 from cmt_search.search.storage import StudyStore
-from cmt_search.space.candidate import Rung
+from cmt_search.space.candidates import Rung
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure
 
 

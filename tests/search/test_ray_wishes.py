@@ -9,15 +9,15 @@ import pytest
 
 from cmt_search.errors import RunError
 from cmt_search.search import RunFolder, run_search
-from cmt_search.search.executors.ray_settings import prepare_ray
+from cmt_search.search.driver import prepare_ray
 from tests.search.lookup import FakeSpace, LookupFactory
 
 prepare_ray(local=True)
 
 from ray.exceptions import AuthenticationError  # noqa: E402
 
-from cmt_search.search.executors import ray_cluster  # noqa: E402  # ray reads settings on import
-from cmt_search.search.executors.ray_cluster import Wish, connected, slots  # noqa: E402
+from cmt_search.search.executors import ray_tune as ray_cluster  # noqa: E402  # ray reads settings on import
+from cmt_search.search.executors.ray_tune import Wish, connected, slots  # noqa: E402
 
 Nodes = list[Mapping[str, float]]
 GPUS: Nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]

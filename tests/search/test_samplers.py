@@ -11,10 +11,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from cmt_search.errors import SpaceError
-from cmt_search.search import attributes as attr
-from cmt_search.search.asking import Asked, Asker
-from cmt_search.search.population import MODELS, grid_size, population, population_size
-from cmt_search.search.samplers import sampler_of
+from cmt_search.search import serialization as attr
+from cmt_search.search.sampling.generator import Asked, Asker
+from cmt_search.search.sampling.optuna_samplers import sampler_of
+from cmt_search.search.sampling.sobol import MODELS, grid_size, population, population_size
 from cmt_search.search.storage import directions
 from cmt_search.space import Parameter, parse_space
 from tests.search.lookup import FakeSampler, FakeSpace
@@ -204,7 +204,7 @@ def test_an_unknown_sampler_and_a_missing_package_are_named(
 ) -> None:
     with pytest.raises(SpaceError, match=r"sampler\.name='bayes' is unknown; use design, sobol"):
         sampler_of("bayes", seed=0, population=0)
-    monkeypatch.setattr("cmt_search.search.samplers.find_spec", lambda name: None)
+    monkeypatch.setattr("cmt_search.search.sampling.optuna_samplers.find_spec", lambda name: None)
     with pytest.raises(SpaceError, match="cmaes needs the package cmaes; install it with `uv pip"):
         Asker(space("cmaes"), trials=[])
 

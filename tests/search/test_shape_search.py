@@ -14,10 +14,10 @@ from cmt_search.analysis.study import SHAPES, law_sentences
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
-from cmt_search.laws import PowerLaws
 from cmt_search.scaling import realised_shares
 from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
 from cmt_search.space import SearchSpace, parse_space
+from cmt_search.stats import PowerLaws
 
 TEXT = """
 kind: shape

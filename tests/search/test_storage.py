@@ -6,8 +6,8 @@ from optuna.storages import RDBStorage
 
 from cmt_search.errors import RunError
 from cmt_search.search import RunFolder, read_trials
-from cmt_search.search.attributes import trial_record
-from cmt_search.search.ledger import Ledger
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSpace, measure
 

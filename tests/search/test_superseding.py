@@ -11,9 +11,9 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory
 from cmt_search.search import Event, RungRepeated, TrialRecord
-from cmt_search.search.job import Failure, Job
-from cmt_search.search.ledger import Ledger
+from cmt_search.search.scheduler import Ledger
 from cmt_search.search.storage import StudyStore, directions
+from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 from tests.search.searching import drive, open_store, records
 

@@ -7,7 +7,7 @@ import pytest
 from cmt_search.errors import SpaceError
 from cmt_search.scaling import Shares
 from cmt_search.space import SearchSpace, parse_space
-from cmt_search.space.derive import confirmation_space
+from cmt_search.space.load import confirmation_space
 
 SPACE = parse_space(
     """

@@ -6,7 +6,7 @@ import pytest
 
 from cmt_search.errors import SpaceError
 from cmt_search.space import load_space
-from cmt_search.space.edit import edit_space
+from cmt_search.space.load import edit_space
 
 TEXT = """\
 # What:  a search

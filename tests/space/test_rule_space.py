@@ -11,7 +11,7 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import Shares, named_rule
 from cmt_search.space import Parameter, SearchSpace, parse_space
-from cmt_search.space.rules import RuleSpace
+from cmt_search.space.candidates import RuleSpace
 
 SPACE = parse_space(
     """

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from cmt_search.space import parse_space
-from cmt_search.space.sections import SamplerName
+from cmt_search.space.schema import SamplerName
 
 PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)

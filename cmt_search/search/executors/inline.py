@@ -1,13 +1,37 @@
-"""Jobs run one after the other in this process: for debugging and small machines."""
+"""Executor that runs jobs one after the other in this process."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.checkpoints import Checkpoints
-from cmt_search.search.executors.attempt import attempt
-from cmt_search.search.executors.executor import settle
-from cmt_search.search.ledger import Ledger
-from cmt_search.search.stop import StopSignal
+from cmt_search.evaluation import EvaluatorFactory, Measurement
+from cmt_search.search.driver import StopSignal
+from cmt_search.search.executors.worker import attempt
+from cmt_search.search.run_dir import Checkpoints
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.types import Failure, Job
+
+
+class Executor(Protocol):
+    """Runs a ledger's jobs until it is finished or `stop` says so."""
+
+    def run(self, ledger: Ledger, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
+        """Hand out jobs, and bring back what they gave; running jobs are finished on a stop."""
+        ...
+
+
+def settle(
+    ledger: Ledger, job: Job, answer: Measurement | Failure, *, checkpoints: Checkpoints | None
+) -> None:
+    """Give a job's answer to the ledger, and drop the state that nobody will go on from."""
+    if not isinstance(answer, Failure):
+        ledger.record(job, answer)
+    else:
+        ledger.fail(job, answer)
+        # What raised may raise again on the state that it left; who was killed did nothing wrong.
+        if checkpoints is not None and answer.kind not in ("died", "hung"):
+            checkpoints.drop(job)
+    if checkpoints is not None:
+        checkpoints.keep(ledger.networks_ahead())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,30 +1,289 @@
-"""Jobs run by Ray Tune, on this machine or on a cluster: one Tune trial is one job.
+"""Executor on Ray Tune, local or on a cluster: one Tune trial is one job."""
 
-Tune decides nothing: it has no metric, its scheduler is first in, first out, and its own state is a
-cache in a temporary folder. A worker that dies costs the job it had, which the ledger hands out
-again.
-Call `prepare_ray` before this module is imported.
-"""
-
+import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.exceptions import AuthenticationError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.checkpoints import Checkpoints
-from cmt_search.search.executors.ray_cluster import Wish, connected
-from cmt_search.search.executors.ray_desk import Desk
-from cmt_search.search.executors.ray_worker import Fatal, JobRunner
-from cmt_search.search.ledger import Ledger
-from cmt_search.search.stop import StopSignal
+from cmt_search.errors import CmtSearchError, RunError
+from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
+from cmt_search.search.driver import StopSignal
+from cmt_search.search.executors.inline import settle
+from cmt_search.search.executors.worker import attempt, describe, or_die
+from cmt_search.search.run_dir import Checkpoints, usable_cores
+from cmt_search.search.scheduler import Ledger
+from cmt_search.search.types import Failure, Job
+
+_OBJECT_STORE = 128 * 2**20  # bytes; jobs and measurements are small, data never pass through it
+_CLIENT = "ray://"
+_ROUNDING = 1e-9  # so that three times a third is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a search asks of a cluster.
+
+    Raises:
+        RunError: no cluster could grant it, or the address is a client's.
+    """
+
+    slots: int | None = None  # jobs at a time; None: as many as fit
+    address: str | None = None  # None: start Ray on this machine
+    cpus: float = 1.0  # per job
+    gpus: float = 0.0  # per job; a fraction shares one
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.address.startswith(_CLIENT):
+            raise RunError(
+                f"--address {self.address} is Ray Client's, through which a driver outside of the "
+                "cluster would be lost with its connection; run this command on a node of the "
+                "cluster with --address auto, or send it there: `ray job submit -- cmt-search ...`"
+            )
+        if self.cpus < 0 or self.gpus < 0 or not (self.cpus or self.gpus):
+            raise RunError(
+                f"a trial that asks for {self.cpus:g} CPU and {self.gpus:g} GPU cannot be counted; "
+                "use more than 0 of one of them"
+            )
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise RunError(
+                f"--gpus-per-trial {self.gpus:g} is neither whole nor a part of one GPU; use "
+                f"{int(self.gpus)}, {int(self.gpus) + 1}, or a fraction below 1"
+            )
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a job needs, in Ray's words."""
+        return {"CPU": self.cpus, "GPU": self.gpus}
+
+
+@contextmanager
+def connected(wish: Wish) -> Iterator[int]:
+    """Ray, for as long as it is needed, and how many jobs run at a time.
+
+    A Ray that already runs in this process is used, and left alone.
+
+    Raises:
+        RunError: there is no cluster at the address, or it has no room for a job.
+    """
+    ours = not ray.is_initialized()
+    if ours:
+        _start(wish)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield slots(wish, nodes=nodes)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def slots(wish: Wish, *, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many jobs run at a time on nodes with these resources.
+
+    Raises:
+        RunError: no node has room for one, or all have room for fewer than are wished for; Ray
+            would wait for ever.
+    """
+    needed = {name: amount for name, amount in wish.resources.items() if amount > 0}
+    room = sum(
+        min(_times(amount, of=node.get(name, 0), name=name) for name, amount in needed.items())
+        for node in nodes
+    )
+    if room >= (wish.slots or 1):
+        return wish.slots or room
+    asked = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
+    there = "; ".join(
+        " and ".join(f"{node.get(name, 0):g} {name}" for name in needed) for node in nodes
+    )
+    where = "this machine" if wish.address is None else f"the cluster at {wish.address!r}"
+    if not room:
+        raise RunError(
+            f"a trial asks for {asked}, and no node of {where} has that (by node: {there}); lower "
+            "--cpus-per-trial or --gpus-per-trial, or give the --address of a larger cluster"
+        )
+    raise RunError(
+        f"{wish.slots} trials at a time ask for {asked} each, and {where} has room for {room} (by "
+        f"node: {there}); use --slots {room}, ask for less per trial, or add nodes first"
+    )
+
+
+def _times(amount: float, *, of: float, name: str) -> int:
+    """How often an amount fits into a node's; a part of a GPU lies on one GPU."""
+    if name == "GPU" and amount < 1:
+        return int(of) * int(1 / amount + _ROUNDING)
+    return int(of / amount + _ROUNDING)
+
+
+def _start(wish: Wish) -> None:
+    """Connect, or start Ray here. Ray itself gives a worker as many threads as the job has CPUs."""
+    if wish.address is None:
+        ray.init(
+            address="local",
+            num_cpus=max(usable_cores(), wish.slots or 0),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+        return
+    try:
+        ray.init(address=wish.address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+        ray.shutdown()  # of what a failed start left
+        raise RunError(_unreachable(wish.address, error)) from error
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    """Why a cluster was not joined, and what to do."""
+    if "Version mismatch" in str(error):
+        return (
+            f"the cluster at {address!r} runs another Ray or Python ({' '.join(str(error).split())}"
+            "); install the same package on every node, as deploy/Dockerfile does"
+        )
+    if isinstance(error, AuthenticationError):
+        return (
+            f"the cluster at {address!r} asks for its token; copy ~/.ray/auth_token of its first "
+            "node to this one, and set RAY_AUTH_MODE=token"
+        )
+    return (
+        f"there is no Ray cluster at {address!r} that this machine is a node of; join it with "
+        "`ray start --address HOST:6379` (its first node: `ray start --head`) and say --address "
+        "auto, or leave --address away to run on this machine alone"
+    )
+
+
+_REASON_LINES = 3  # of Tune's error file that a study keeps
+
+
+class Desk:
+    """Hands out jobs by Tune's ids, and takes in what they gave."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        stop: StopSignal,
+        checkpoints: Checkpoints | None,
+        limit: float | None,
+    ) -> None:
+        self._ledger = ledger
+        self._stop = stop
+        self._checkpoints = checkpoints
+        self._limit = limit
+        self._running: dict[str, Job] = {}  # by Tune's id
+        self._began: dict[str, float] = {}
+        self.error: Exception | None = None  # Tune swallows what its hooks raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be handed out."""
+        over = self._ledger.finished or self._ledger.gave_up is not None
+        return self.error is not None or self._stop() or over
+
+    def hand_out(self, trial_id: str) -> Job | None:
+        """The job of the next Tune trial, if there is one now."""
+        try:
+            job = self._ledger.next_job()
+        except Exception as error:  # noqa: BLE001  # raised again after the run
+            self.error = error
+            return None
+        if job is not None:
+            self._running[trial_id] = job
+        return job
+
+    def began(self, trial_id: str) -> None:
+        """A worker took the job."""
+        self._began[trial_id] = time.monotonic()
+
+    def bring_back(self, trial_id: str, answer: Measurement | Failure | Exception) -> None:
+        """Give a job's answer to the ledger; an exception ends the search."""
+        job = self._running.pop(trial_id)
+        self._began.pop(trial_id, None)
+        if isinstance(answer, Exception):
+            self.error = self.error or answer
+            return
+        try:
+            settle(self._ledger, job, answer, checkpoints=self._checkpoints)
+        except Exception as error:  # noqa: BLE001  # raised again after the run
+            self.error = self.error or error
+
+    def mourn(self, trial_id: str, *, error_file: str | None) -> None:
+        """Take in that a worker died, by the limit on its job or by something else."""
+        spent = time.monotonic() - self._began.get(trial_id, float("inf"))
+        if self._limit is not None and spent >= self._limit:
+            reason = f"hung: its process was ended {spent:.0f} s after it began, past the limit of "
+            answer = Failure(reason=f"{reason}{self._limit:g} s", kind="hung")
+        else:
+            answer = Failure(reason=f"the worker died: {_last_error(error_file)}", kind="died")
+        self.bring_back(trial_id, answer)
+
+
+def _last_error(file: str | None) -> str:
+    """The end of what Tune wrote about a failure."""
+    try:
+        lines = Path(file).read_text(errors="replace").split("\n") if file else []
+    except OSError:
+        lines = []
+    told = [line.strip() for line in lines if line.strip()]
+    return " ".join(told[-_REASON_LINES:]) or "no reason was left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """What ends the whole search: no evaluator, or data that fit no candidate."""
+
+    error: Exception
+
+
+class JobRunner(tune.Trainable):
+    """One worker process: makes the evaluator once and keeps it from job to job."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        factory: EvaluatorFactory | None = None,
+        checkpoints: Checkpoints | None = None,
+        limit: float | None = None,
+    ) -> None:
+        """Called once per process."""
+        self._job: Job = config["job"]
+        self._factory = factory
+        self._checkpoints = checkpoints
+        self._limit = limit
+        self._evaluator: Evaluator | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next job for this process."""
+        self._job = new_config["job"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The whole job."""
+        return {"answer": self._answer(), "done": True}
+
+    def _answer(self) -> Measurement | Failure | Fatal:
+        try:
+            if self._evaluator is None:
+                assert self._factory is not None
+                self._evaluator = self._factory()
+            folder = None if self._checkpoints is None else self._checkpoints.of(self._job)
+            with or_die(self._limit):
+                return attempt(self._evaluator, self._job, folder=folder, limit=self._limit)
+        except CmtSearchError as error:
+            return Fatal(error=error)
+        except Exception as error:  # noqa: BLE001  # raised in the driver
+            return Fatal(error=RuntimeError(f"no evaluator could be made: {describe(error)}"))
+
 
 _CACHE = ".tune-"
 _REMEMBERED = 100  # trials of Tune's, beside those that run

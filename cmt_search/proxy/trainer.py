@@ -1,0 +1,317 @@
+"""A training under way: epochs, validation and its state."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmt_search.arch import Arch
+from cmt_search.builder import build
+from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
+from cmt_search.proxy.augment import Augmenter
+from cmt_search.proxy.data import Dataset
+from cmt_search.proxy.loader import Feed
+from cmt_search.proxy.optim import Phase, make_optimizer, phase_at, phases, set_lr, why_no_graph
+from cmt_search.proxy.step import Normalise, Step, Stepper, forward, stepper
+from cmt_search.recipe import Recipe
+
+CALMER = "use a lower lr or clip_grad: 1"
+_BATCH = 500  # images
+
+
+def mean_loss(losses: Tensor, *, epoch: int) -> float:
+    """Mean of the losses of an epoch's steps.
+
+    They are looked at once per epoch: a look at each step would have a GPU wait for it.
+
+    Raises:
+        TrainingFailed: one is not finite.
+    """
+    broken = torch.nonzero(~losses.isfinite()).flatten().tolist()
+    if broken:
+        raise TrainingFailed(
+            f"the loss became {losses[broken[0]].item()} in epoch {epoch}, step "
+            f"{broken[0] + 1} of {len(losses)}; {CALMER}"
+        )
+    return float(losses.double().mean())
+
+
+@torch.inference_mode()
+def validate(model: nn.Module, feed: Feed, *, normalise: Normalise) -> tuple[float, Tensor]:
+    """Unsmoothed cross-entropy on all images of a feed, and which of them are right, (N,) bool."""
+    model.eval()
+    order = torch.arange(len(feed.part)).split(_BATCH)
+    pairs = [(forward(model, normalise(images)), labels) for images, labels in feed.batches(order)]
+    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return float(F.cross_entropy(logits.double(), labels)), logits.argmax(1) == labels
+
+
+_TICKS = 1_000_000  # of a training that is limited by time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """Where a training ends, and where in its schedule a step lies.
+
+    A schedule runs over ticks: a tick is a step, or a millionth of the time limit where there is
+    one, as nobody knows beforehand how many steps fit into it.
+    """
+
+    batch: int  # images per step; fewer than the recipe's where there are fewer images
+    steps_per_epoch: int
+    steps: int  # in all, at most
+    epochs: int  # at most
+    seconds: float | None
+
+    @classmethod
+    def of(cls, fidelity: Fidelity, *, images: int, batch: int, micro: int | None = None) -> Self:
+        """Of a training on so many images; batches hold whole micro-batches."""
+        batch = min(batch, images)
+        if micro is not None and batch > micro:
+            batch -= batch % micro  # BatchNorm must not see a smaller one
+        per_epoch = images // batch
+        steps = fidelity.epochs * per_epoch
+        return cls(
+            batch=batch,
+            steps_per_epoch=per_epoch,
+            steps=steps if fidelity.steps is None else min(steps, fidelity.steps),
+            epochs=fidelity.epochs,
+            seconds=fidelity.seconds,
+        )
+
+    @property
+    def ticks(self) -> int:
+        """Of the whole training."""
+        return self.steps if self.seconds is None else _TICKS
+
+    def tick(self, *, step: int, seconds: float) -> int:
+        """Where a step lies in the schedule."""
+        if self.seconds is None:
+            return step
+        return min(int(seconds / self.seconds * _TICKS), _TICKS - 1)
+
+    def steps_of_epoch(self, *, step: int) -> int:
+        """Steps of an epoch that begins at this step."""
+        return min(self.steps_per_epoch, self.steps - step)
+
+    def out_of_time(self, seconds: float) -> bool:
+        """Whether the time is up."""
+        return self.seconds is not None and seconds >= self.seconds
+
+    def over(self, *, step: int, epochs: int, seconds: float) -> bool:
+        """Whether a training of at least one epoch has come to its end."""
+        spent = step >= self.steps or epochs >= self.epochs
+        return spent or (epochs > 0 and self.out_of_time(seconds))
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Training:
+    """A network, its optimiser and its images, all on one device; `advance` runs an epoch."""
+
+    model: nn.Module
+    average: ModelEmaV3 | None  # of the weights; what is measured, where there is one
+    optimizer: torch.optim.Optimizer  # of the phase under way
+    phase: Phase
+    plan: tuple[Phase, ...]
+    length: Length
+    recipe: Recipe
+    data: Dataset
+    feed: Feed  # of the training images
+    val_feed: Feed
+    augmenter: Augmenter
+    normalise: Normalise
+    order: torch.Generator  # of the images, on the CPU: the same on every device
+    generator: torch.Generator  # of the augmentation, on the device
+    step: int = 0  # steps done
+    curve: list[CurvePoint] = field(default_factory=list)  # one point per epoch done
+    correct: Tensor  # (N,) bool: which validation images were right after the last epoch
+    seconds: float = 0.0  # wall time of the epochs done
+    shared_seconds: float = 0.0  # of these, of epochs taken over from a shorter training
+    _run: Stepper | None = None
+
+    @classmethod
+    def start(
+        cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
+    ) -> Self:
+        """Everything before the first step; weights come from torch's global generator."""
+        device, side = data.mean.device, fidelity.image_size or arch.resolution
+        model = build(
+            arch,
+            input_size=(side, side),
+            drop_path_rate=recipe.drop_path_rate(arch.depth),
+            pos_std=recipe.pos_std,
+            residual_scale=recipe.residual_scale,
+            decay_position=recipe.decay_position,
+        ).to(device)
+        model.to(memory_format=torch.channels_last)
+        length = Length.of(
+            fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
+        )
+        sizes = arch.depth, arch.stages[0].width, arch.resolution
+        scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
+        per_epoch = length.steps_per_epoch if length.seconds is None else None
+        plan = phases(recipe, steps=length.ticks, scale=scale, per_epoch=per_epoch)
+        return cls(
+            model=model,
+            average=_average(model, decay=recipe.ema),
+            optimizer=_optimizer(model, phase=plan[0], recipe=recipe),
+            phase=plan[0],
+            plan=plan,
+            length=length,
+            recipe=recipe,
+            data=data,
+            feed=Feed.of(data.train, device=device),
+            val_feed=Feed.of(data.val, device=device),
+            augmenter=Augmenter.of(recipe.augment, side=side, num_classes=data.num_classes),
+            normalise=Normalise.of(data.mean, data.std),
+            order=torch.Generator().manual_seed(seed),
+            generator=torch.Generator(device).manual_seed(seed + 1),  # a stream of its own
+            correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.data.mean.device
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is validated and kept: the average, where the recipe asks for one."""
+        if self.average is None:
+            return self.model
+        module: nn.Module = self.average.module
+        return module
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.length.over(step=self.step, epochs=len(self.curve), seconds=self.seconds)
+
+    def advance(self) -> None:
+        """Train for one more epoch, and validate.
+
+        Raises:
+            TrainingFailed: the loss of a step, or of the validation, is not finite.
+        """
+        began = time.perf_counter()
+        epoch = len(self.curve) + 1
+        train_loss = mean_loss(self._train(began), epoch=epoch)
+        loss, self.correct = validate(self.measured, self.val_feed, normalise=self.normalise)
+        if not math.isfinite(loss):
+            raise TrainingFailed(f"the validation loss became {loss} after epoch {epoch}; {CALMER}")
+        top1 = float(self.correct.double().mean())
+        self.curve.append(CurvePoint(epoch=epoch, train_loss=train_loss, loss=loss, top1=top1))
+        self.seconds += time.perf_counter() - began
+
+    def _train(self, began: float) -> Tensor:
+        """Every image once, in a new order; the losses of the steps.
+
+        Images that fill no batch are left out of the epoch, as BatchNorm must not see a batch of
+        one, and every batch has the same shape.
+        """
+        self.model.train()
+        order = self._order()
+        losses = torch.zeros(len(order), device=self.device)
+        done = 0
+        for images, labels in self.feed.batches(order):
+            spent = self.seconds + time.perf_counter() - began
+            if self.length.out_of_time(spent):
+                break
+            tick = self.length.tick(step=self.step, seconds=spent)
+            self._enter(phase_at(self.plan, tick))
+            set_lr(self.optimizer, self.phase.lr(tick))
+            losses[done].copy_(self._stepper()(images, labels))
+            self.step += 1
+            done += 1
+            if self.average is not None:
+                self.average.update(self.model, step=self.step)
+        return losses[: max(done, 1)]
+
+    def _order(self) -> Tensor:
+        """Places of the images of each step. Shape: (steps of the epoch, batch)."""
+        order = torch.randperm(len(self.data.train), generator=self.order)
+        count = self.length.steps_of_epoch(step=self.step)
+        order = order[: count * self.length.batch].view(count, self.length.batch)
+        if self.device.type == "cuda" and self.feed.resident:  # once, and without waiting for it
+            return order.pin_memory().to(self.device, non_blocking=True)
+        return order
+
+    def _enter(self, phase: Phase) -> None:
+        """Change over to another phase's optimiser; it starts without a memory of gradients."""
+        if phase is not self.phase:
+            self.phase, self._run = phase, None
+            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer = _optimizer(self.model, phase=phase, recipe=self.recipe)
+
+    def _stepper(self) -> Stepper:
+        if self._run is None:
+            step = Step(
+                model=self.model,
+                optimizer=self.optimizer,
+                augment=self.augmenter,
+                normalise=self.normalise,
+                generator=self.generator,
+                label_smoothing=self.recipe.label_smoothing,
+                clip_grad=self.recipe.clip_grad,
+                micro_batch=self.recipe.micro_batch,
+            )
+            self._run = stepper(step, device=self.device, why_not=why_no_graph(self.phase))
+        return self._run
+
+    def state(self) -> dict[str, Any]:
+        """What another process needs to go on as this one would."""
+        return {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "phase": self.phase.number,
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "curve": [asdict(point) for point in self.curve],
+            "correct": self.correct,
+            "seconds": self.seconds,
+            "shared_seconds": self.shared_seconds,
+            "cpu_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._enter(next(p for p in self.plan if p.number == state["phase"]))
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # a tensor that a graph reads stays on its device
+        self.order.set_state(state["order"])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+        self.curve = [CurvePoint(**point) for point in state["curve"]]
+        self.correct = state["correct"].to(self.device)
+        self.seconds, self.shared_seconds = state["seconds"], state["shared_seconds"]
+        torch.set_rng_state(state["cpu_rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+
+def _optimizer(model: nn.Module, *, phase: Phase, recipe: Recipe) -> torch.optim.Optimizer:
+    on_gpu = next(model.parameters()).is_cuda
+    return make_optimizer(
+        model, phase=phase, betas=recipe.betas, graph=on_gpu and why_no_graph(phase) is None
+    )
+
+
+def _average(model: nn.Module, *, decay: float | None) -> ModelEmaV3 | None:
+    """Of weights and of BatchNorm's statistics; it forgets faster at first, and so the start."""
+    return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

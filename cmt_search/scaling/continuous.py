@@ -1,0 +1,213 @@
+"""Smooth relaxation of a network's MACs, exponents and the ideal point of a rule."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmt_search.arch import Arch
+from cmt_search.cost import sizes_of
+from cmt_search.cost.analytic import Array, Sizes, StageSizes, network_rows, total
+from cmt_search.errors import BudgetError
+
+Floats = NDArray[np.float64]
+
+_STEP = 1e-30  # complex step; no difference is formed, so it may be this small
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+_TIMES: Floats = (_NODES + 1) / 2  # quadrature on 0..1
+_WEIGHTS = _WEIGHTS / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which variables belong to which dimension, for a network of so many stages."""
+
+    depth: slice
+    width: slice
+    ratio: slice  # hidden channels per channel, then those of queries and keys
+    resolution: slice
+
+    @classmethod
+    def of(cls, stages: int) -> "Groups":
+        """Order: stem width, widths | ratios | depths | stem tokens, tokens, key tokens."""
+        width = slice(0, stages + 1)
+        ratio = slice(width.stop, width.stop + 2 * stages)
+        depth = slice(ratio.stop, ratio.stop + stages)
+        return cls(depth, width, ratio, slice(depth.stop, depth.stop + 2 * stages + 1))
+
+
+def variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
+    """Logs of the sizes that scaling changes. Shape: sizes of shape (...) to (..., n)."""
+    stages = sizes.stages
+    rows = [
+        sizes.stem_width,
+        *(s.width for s in stages),
+        *(s.hidden / s.width for s in stages),
+        *(s.qk / s.width for s in stages),
+        *(s.depth for s in stages),
+        sizes.stem_tokens,
+        *(s.tokens for s in stages),
+        *(s.kv_tokens for s in stages),
+    ]
+    return np.log(np.moveaxis(np.array(rows, dtype=np.float64), 0, -1))
+
+
+def sizes_at(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
+    """The sizes that variables stand for, with the heads of `like`, which cost no MACs.
+
+    Shape: (..., n) to sizes of shape (...).
+    """
+    count = len(like.stages)
+    groups = Groups.of(count)
+    e = np.moveaxis(np.exp(v), -1, 0)
+    stem, *widths = e[groups.width]
+    ratios, depths = e[groups.ratio], e[groups.depth]
+    stem_tokens, *tokens = e[groups.resolution]
+    stages = tuple(
+        StageSizes(
+            depth=depths[i],
+            width=widths[i],
+            hidden=ratios[i] * widths[i],
+            qk=ratios[count + i] * widths[i],
+            tokens=tokens[i],
+            kv_tokens=tokens[count + i],
+            heads=np.array(stage.heads),
+            kv_stride=stage.kv_stride,
+            position=stage.position,
+        )
+        for i, stage in enumerate(like.stages)
+    )
+    return Sizes(
+        in_chans=like.in_chans,
+        stem_width=stem,
+        stem_tokens=stem_tokens,
+        stages=stages,
+        neck_width=like.neck_width,
+        num_classes=like.num_classes,
+    )
+
+
+def log_macs(v: Array, *, like: Sizes[int]) -> Array:
+    """ln MACs at variables. Shape: (..., n) to (...); real or complex."""
+    return np.log(total(network_rows(sizes_at(v, like=like))).macs)
+
+
+def gradient(v: Floats, *, like: Sizes[int]) -> Floats:
+    """d ln MACs / d v. Shape: (..., n) to (..., n)."""
+    n = v.shape[-1]
+    steps = 1j * _STEP * np.eye(n)
+    slopes: Floats = log_macs(v[..., None, :] + steps, like=like).imag / _STEP
+    return slopes
+
+
+def path_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
+    """Mean of d ln MACs / d v along the straight path between two networks. Shape: (n,)."""
+    points = start + _TIMES[:, None] * (end - start)
+    mean: Floats = _WEIGHTS @ gradient(points, like=like)
+    return mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmoothFamily:
+    """All networks, fractional ones included, that scaling `base` can reach.
+
+    `stage_ratio` is the fraction of added blocks that goes to the third stage; None keeps the
+    base's proportions in every stage.
+    """
+
+    base: Arch
+    stage_ratio: float | None = None
+
+    @property
+    def sizes(self) -> Sizes[int]:
+        """The base's own sizes."""
+        return sizes_of(self.base)
+
+    def depth_fractions(self) -> Floats:
+        """Of each added block, the part that goes to each stage. Shape: (stages,)."""
+        depths = np.array([s.depth for s in self.base.stages], dtype=np.float64)
+        fractions: Floats = depths / depths.sum()
+        if self.stage_ratio is None:
+            return fractions
+        if len(depths) < 3 or not 0 <= self.stage_ratio <= 1:
+            raise BudgetError(
+                f"stage_ratio={self.stage_ratio} needs three stages or more and a value in 0..1; "
+                "leave it out to keep the base's proportions"
+            )
+        others = np.delete(fractions, 2)
+        return np.insert(others / others.sum() * (1 - self.stage_ratio), 2, self.stage_ratio)
+
+    def at(self, x: Array) -> Array:
+        """Variables at coordinates. Shape: (..., 3) to (..., n)."""
+        groups = Groups.of(len(self.base.stages))
+        v = np.broadcast_to(variables(self.sizes), (*x.shape[:-1], groups.resolution.stop))
+        v = v.astype(x.dtype) if np.iscomplexobj(x) else v.copy()
+        v[..., groups.width] += x[..., 1, None]
+        v[..., groups.resolution] += 2 * x[..., 2, None]
+        v[..., groups.depth] = np.log(self.depths_at(x[..., 0]))
+        return v
+
+    def depths_at(self, x_depth: Array) -> Array:
+        """Fractional blocks per stage. Shape: (...) to (..., stages)."""
+        depths = np.array([s.depth for s in self.base.stages], dtype=np.float64)
+        added = (np.exp(x_depth) - 1)[..., None] * depths.sum() * self.depth_fractions()
+        grown = depths + added
+        # A ratio other than the base's could take more blocks from a stage than it has.
+        least = 0.05
+        bounded: Array = np.where(grown.real < least, least + 0 * grown, grown)
+        return bounded
+
+    def exponents_at(self, x: Floats) -> Floats:
+        """d ln MACs / d x. Shape: (..., 3) to (..., 3)."""
+        steps = 1j * _STEP * np.eye(3)
+        grown = log_macs(self.at(x[..., None, :] + steps), like=self.sizes)
+        slopes: Floats = grown.imag / _STEP
+        return slopes
+
+    def path_exponents(self, x: Floats) -> Floats:
+        """Mean exponents along the straight path from the base. Shape: (..., 3) to (..., 3)."""
+        points = np.multiply.outer(_TIMES, x)
+        mean: Floats = np.tensordot(_WEIGHTS, self.exponents_at(points), axes=1)
+        return mean
+
+
+def ideal_point(family: SmoothFamily, *, shares: Floats, growth: float) -> Floats:
+    """Coordinates where rules spend ln-MACs `growth`, by fixed point on path exponents.
+
+    Shape: (..., 3) shares to (..., 3) logs of the factors on depth, width and resolution.
+    Raises:
+        BudgetError: the iteration does not settle (the base's exponents vanish along the path).
+    """
+    target = shares * growth
+    x: Floats = target / family.exponents_at(np.zeros(3))
+    for _ in range(200):
+        exponents = family.path_exponents(x)
+        if not exponents.min() > 1e-6:  # ever fewer blocks, or narrower ones, save nothing more
+            break
+        change = target / exponents - x
+        if np.max(np.abs(change)) < 1e-12:
+            return x
+        x = x + 0.8 * change  # exponents grow with x, so the full step would swing around the end
+    rules = f"shares {shares.tolist()} reach" if shares.ndim == 1 else "some shares reach"
+    raise BudgetError(
+        f"{rules} no point at {math.exp(growth):.3g} times the base; "
+        "use a budget nearer to the base"
+    )
+
+
+def width_on_budget(v: Floats, *, like: Sizes[int], macs: float, start: float = 0.0) -> Floats:
+    """ln of the factor on all widths that meets the budget, by Newton's method on logs.
+
+    Shape: variables (..., n) to (...), within 5 of `start`.
+    """
+    width = np.zeros(v.shape[-1])
+    width[Groups.of(len(like.stages)).width] = 1
+    x = np.full(v.shape[:-1], start)
+    for _ in range(50):
+        grown = log_macs(v + (x[..., None] + 1j * _STEP) * width, like=like)
+        change = (grown.real - math.log(macs)) / (grown.imag / _STEP)
+        x = np.clip(x - change, start - 5, start + 5)
+        if np.max(np.abs(change)) < 1e-10:
+            break
+    return x

@@ -1,0 +1,171 @@
+"""Points that cover a space before anything is known of it: Sobol's, and those of a grid."""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmt_search.errors import ArchError, BudgetError, SpaceError
+from cmt_search.search.sampling.design import DesignPoint
+from cmt_search.search.types import Space
+from cmt_search.space.candidates import Candidate, Parameter
+
+MODELS = ("gp", "tpe", "nsga2", "nsga3", "cmaes")  # samplers that learn, and so begin with Sobol's
+_DRAWS = 16  # per network wanted, of a free search: enough to fill every stratum of MACs
+_OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
+_MOST_POINTS = 1_000_000  # of a grid
+T = TypeVar("T")
+
+
+def population_size(space: Space) -> int:
+    """How many Sobol points a free or shape search measures before its model asks."""
+    if space.kind not in ("shape", "pareto") or space.sampler.name not in MODELS:
+        return 0
+    if space.sampler.population is not None:
+        return space.sampler.population
+    parameters = space.parameters()
+    strata = [p.steps or 1 for p in parameters if p.stratum]
+    return _OF_EACH_BUDGET * strata[0] if strata else 2 * len(parameters) + 4
+
+
+def population(space: Space, *, count: int | None = None) -> tuple[DesignPoint, ...]:
+    """The first trials of a search whose sampler learns, or `count` such points.
+
+    All have their networks, as far as that is known without measuring. Shapes take turns at the
+    budgets; free networks come one from each of as many strata of MACs, in Sobol's order.
+    """
+    wanted = population_size(space) if count is None else count
+    if not wanted:
+        return ()
+    counted = space.counted()
+    stratum = next((p for p in space.parameters() if p.stratum), None)
+    if stratum is None:
+        return tuple(point for point, _ in _stratified(counted, count=wanted))
+    return _by_turns(counted, stratum, count=wanted)
+
+
+def sample_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
+    """Sobol points of a free search, one from each of `count` strata of MACs, by growing MACs."""
+    return tuple(sorted(_stratified(space, count=count), key=lambda one: one[1].rungs[-1].macs))
+
+
+def sobol_params(
+    parameters: Sequence[Parameter], *, index: int, seed: int
+) -> dict[str, float | int]:
+    """The parameters of one point of the sequence."""
+    row = _sobol(len(parameters), seed=seed, exponent=max(6, (index + 1).bit_length()))[index]
+    return {p.name: p.at(float(u)) for p, u in zip(parameters, row, strict=True)}
+
+
+def grid_params(
+    parameters: Sequence[Parameter], *, index: int, seed: int
+) -> dict[str, float | int] | None:
+    """The parameters of one point of the grid, in a shuffled order; None: there are no more."""
+    size = grid_size(parameters)
+    if index >= size:
+        return None
+    place, params = int(_shuffled(size, seed=seed)[index]), {}
+    for parameter in parameters:
+        place, step = divmod(place, parameter.steps or 1)
+        value = parameter.low + step * (parameter.step or 1)
+        params[parameter.name] = round(value) if parameter.integer else value
+    return params
+
+
+def grid_size(parameters: Sequence[Parameter]) -> int:
+    """Points of the grid.
+
+    Raises:
+        SpaceError: a parameter has no steps, or there are far too many points.
+    """
+    endless = [p.name for p in parameters if p.steps is None]
+    if endless:
+        raise SpaceError(
+            f"sampler.name: grid needs steps, and knobs {', '.join(endless)} have none; give them "
+            "a step and no log, or use sobol"
+        )
+    size = math.prod(p.steps or 1 for p in parameters)
+    if size > _MOST_POINTS:
+        raise SpaceError(f"sampler.name: the grid has {size:,} points; use coarser steps, or sobol")
+    return size
+
+
+def has_networks(space: Space, params: dict[str, float | int]) -> bool:
+    """Whether a point has its networks, as far as is known without measuring them."""
+    return _point(space.counted(), params, index=0) is not None
+
+
+def _by_turns(space: Space, stratum: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
+    """Feasible Sobol points of each stratum, a stratum after the other, until `count` are found."""
+    values = [int(stratum.low) + i for i in range(stratum.steps or 1)]
+    turns = [_feasible(space, stratum, value=value, most=count) for value in values]
+    found: list[DesignPoint] = []
+    while len(found) < count:
+        ready = [point for turn in turns if (point := next(turn, None)) is not None]
+        if not ready:
+            break
+        found += ready
+    return tuple(found[:count])
+
+
+def _feasible(space: Space, stratum: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
+    """The feasible Sobol points of one value of the stratum, not looking for them for ever."""
+    others = [p for p in space.parameters() if not p.stratum]
+    for i in range(_DRAWS * most):
+        params = {stratum.name: value, **sobol_params(others, index=i, seed=space.seed)}
+        if (point := _point(space, params, index=i)) is not None:
+            yield point[0]
+
+
+def _stratified(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidate]]:
+    parameters = space.parameters()
+    distinct: dict[str, tuple[DesignPoint, Candidate]] = {}
+    for i in range(2 ** math.ceil(math.log2(_DRAWS * count))):
+        params = sobol_params(parameters, index=i, seed=space.seed)
+        if (point := _point(space, params, index=i)) is not None:
+            distinct.setdefault(point[1].rungs[-1].arch.key, point)
+    found = list(distinct.values())
+    return _spread(found, sizes=[math.log(one.rungs[-1].macs) for _, one in found], count=count)
+
+
+def _point(
+    space: Space, params: dict[str, float | int], *, index: int
+) -> tuple[DesignPoint, Candidate] | None:
+    """A point of the sequence, if it has its networks."""
+    point = DesignPoint(name=f"sobol {index}", params=params)
+    try:
+        return point, space.candidate(params, point.name)
+    except (ArchError, BudgetError):
+        return None
+
+
+def _spread(found: Sequence[T], *, sizes: Sequence[float], count: int) -> list[T]:
+    """The first from each stratum between the smallest and the largest; empty ones give none."""
+    if not sizes:
+        return []
+    low, high = min(sizes), max(sizes)
+    strata: dict[int, T] = {}
+    for one, value in zip(found, sizes, strict=True):
+        place = int((value - low) / ((high - low) or 1) * count)
+        strata.setdefault(min(place, count - 1), one)
+    return list(strata.values())
+
+
+@lru_cache(maxsize=8)
+def _sobol(
+    dimensions: int, *, seed: int, exponent: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    from scipy.stats import qmc
+
+    points: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = qmc.Sobol(
+        dimensions, rng=seed
+    ).random_base2(exponent)
+    return points
+
+
+@lru_cache(maxsize=2)
+def _shuffled(size: int, *, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(size)

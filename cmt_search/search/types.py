@@ -1,0 +1,263 @@
+"""Values shared by the scheduler, the executors and readers of a study."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from cmt_search.arch import Arch
+from cmt_search.evaluation import Fidelity, Measurement
+from cmt_search.scaling.shares import Shares
+from cmt_search.space.candidates import Candidate, Parameter, Rung
+
+State = Literal["running", "interrupted", "complete", "pruned", "failed"]
+"""interrupted: the study says running, and no process drives it; a resume goes on with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungRecord:
+    """One rung of a trial and what was measured on it, a measurement per seed."""
+
+    rung: Rung
+    measurements: tuple[Measurement, ...]  # fewer than the space's seeds while it runs
+    reused: tuple[bool, ...]  # per measurement: answered from an earlier trial of this study
+    micro_batch: int | None = None  # images per pass, where memory asked for fewer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One candidate and all that the study knows of it."""
+
+    number: int
+    state: State
+    name: str  # the rule's name, or how the point came about
+    params: dict[str, float | int]
+    shares: tuple[float, float, float] | None  # asked for: depth, width, resolution
+    rungs: tuple[RungRecord, ...]  # the whole ladder, in order; measurements may be empty
+    replicate: int = 0  # shifts the training seeds; 0 is the first measurement of a candidate
+    values: tuple[float, ...] = ()  # as told to Optuna, one per objective
+    reason: str | None = None  # why it failed or was pruned
+    repeats: int | None = None  # number of the trial that this one takes the place of
+    seconds: float = 0.0  # training time of what was not reused
+    started: float | None = None  # seconds since 1970: when the study got it
+    ended: float | None = None  # likewise; None: it has not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One training to run: one rung of one trial with one seed."""
+
+    trial: int  # number of the trial that asked for it
+    rung: int  # index in the trial's ladder
+    seed: int
+    arch: Arch
+    fidelity: Fidelity
+    micro_batch: int | None = None  # images per pass, where memory asks for fewer than the recipe
+
+    @property
+    def identity(self) -> "Identity":
+        """What decides the measurement: jobs of equal identity are measured once."""
+        return (self.arch.key, self.fidelity, self.seed, self.micro_batch)
+
+    @property
+    def slug(self) -> str:
+        """The identity as the name of a folder, but for the length: a longer training of the same
+        network may go on from a shorter one. Begins with the network's key."""
+        any_length = replace(self.fidelity, epochs=1)
+        digest = hashlib.sha256(repr((any_length, self.seed, self.micro_batch)).encode())
+        return f"{self.arch.key}-{digest.hexdigest()[:16]}"
+
+
+Identity = tuple[str, Fidelity, int, int | None]  # see Job.identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A job that gave no measurement, and what that says of trying it again.
+
+    error: something was raised. died: its worker did. hung: its time was up. memory: too little of
+    it. verdict: the training came to its end, and would come to the same one again.
+    """
+
+    reason: str
+    kind: Literal["error", "died", "hung", "memory", "verdict"] = "error"
+    micro_batch: int | None = None  # of memory: the one to repeat the rung with, if there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is left to do; upper bounds, because networks coincide and trials stop early."""
+
+    trials: int  # not yet finished, asked for or not
+    jobs: int  # not yet measured; those running count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted:
+    """A job was handed out."""
+
+    job: Job
+    name: str  # of the candidate
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinished:
+    """A job came back with a measurement or with a reason."""
+
+    job: Job
+    name: str
+    measurement: Measurement | None
+    reason: str | None
+    plan: Plan
+    again: bool = False  # it failed, and will be handed out again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFinished:
+    """A trial reached its end."""
+
+    number: int
+    name: str
+    state: State
+    values: tuple[float, ...]  # one per objective when complete, else empty
+    reason: str | None
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungRepeated:
+    """Memory ran out: a rung is trained again, by all its members, with fewer images per pass."""
+
+    rung: int  # index in the ladder
+    micro_batch: int
+    reason: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """The search was told to end; the running jobs are finished first."""
+
+    why: Literal["interrupted", "time limit"]
+
+
+Event = JobStarted | JobFinished | TrialFinished | RungRepeated | Stopping
+Listener = Callable[[Event], None]
+
+
+Ending = Literal["finished", "interrupted", "time limit", "everything fails"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one call of `run_search` ended."""
+
+    stopped: Ending
+    complete: int  # trials of the study, from earlier calls too
+    pruned: int
+    failed: int  # without the infeasible ones
+    infeasible: int
+    reused: int  # measurements answered from the study instead of being trained again
+    jobs: int  # trainings handed out and brought back in this call
+    left: Plan
+    notes: tuple[str, ...] = ()  # what a user should know, in sentences
+    gave_up: str | None = None  # why it stopped, where everything fails
+
+
+class Sampler(Protocol):
+    """How candidates are chosen."""
+
+    @property
+    def name(self) -> str:
+        """One of "design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"."""
+        ...
+
+    @property
+    def lattice(self) -> int:
+        """Order m of the simplex lattice: shares are multiples of 1/m; 0 for no lattice."""
+        ...
+
+    @property
+    def augmented(self) -> bool:
+        """Whether the lattice keeps to the feasible part, and has blends inside."""
+        ...
+
+    @property
+    def replicates(self) -> int:
+        """Measurements in all of the centroid and of the paper's rule."""
+        ...
+
+    @property
+    def population(self) -> int | None:
+        """Sobol points of a free or shape search before its model asks; None: as many as fit."""
+        ...
+
+
+class Space(Protocol):
+    """A validated search space."""
+
+    @property
+    def kind(self) -> Literal["rule", "shape", "pareto", "list"]:
+        """What a candidate is: a rule, a shape at a budget, a network, or one of a list."""
+        ...
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Of "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib",
+        "seconds"."""
+        ...
+
+    @property
+    def trials(self) -> int | None:
+        """Trials in all; None: as many as the design holds."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """Trainings per rung."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler:
+        """How candidates are chosen."""
+        ...
+
+    @property
+    def halving(self) -> int | None:
+        """Factor of successive halving over the ladder; None: every trial climbs all of it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what a trial is."""
+        ...
+
+    def counted(self) -> "Space":
+        """The same space, of whose networks nothing is measured before training."""
+        ...
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The numbers that a sampler chooses."""
+        ...
+
+    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
+        """The ladder that a choice means.
+
+        Raises:
+            BudgetError: no network meets the limits, those measured before training among them.
+        """
+        ...
+
+    def params_of_shares(self, shares: Shares) -> dict[str, float]:
+        """The parameters that give these shares; rule searches."""
+        ...
+
+    def named_shares(self) -> Mapping[str, Shares]:
+        """The named rules that a rule search includes, "cmt-paper" among them."""
+        ...

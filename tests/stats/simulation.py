@@ -1,0 +1,70 @@
+"""Studies drawn from a known truth, as plain arrays."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmt_search.stats import Process, Surface, fit_process, fit_surface, simplex_grid
+
+Floats = NDArray[np.float64]
+Truth = Callable[[Floats, float], float]
+
+PAPER = np.array([0.17, 0.52, 0.31])
+LARGEST = float(np.log(12))
+
+
+def flat(shares: Floats, growth: float) -> float:
+    """No rule differs."""
+    return 0.6 + 0.05 * growth
+
+
+def peak(shares: Floats, growth: float) -> float:
+    """Best at (0.6, 0.2, 0.2)."""
+    bowl = float(np.sum((shares - np.array([0.6, 0.2, 0.2])) ** 2))
+    return flat(shares, growth) - 0.1 * (growth / LARGEST) ** 2 * bowl
+
+
+def slope(shares: Floats, growth: float) -> float:
+    """Only the first-order gain of width counts."""
+    return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
+
+
+def measurements(
+    truth: Truth,
+    *,
+    noise: float | Sequence[float],
+    lattice: float,
+    seed: int,
+    seeds: int = 2,
+    order: int = 3,
+    budgets: Sequence[float] = (3.0, 6.0, 12.0),
+) -> dict[str, Any]:
+    """Draw a study around `truth`, as keyword arguments of a fit; `noise` may differ by budget."""
+    rng = np.random.default_rng(seed)
+    asked = np.vstack([simplex_grid(order), PAPER])
+    rows: list[tuple[float, Floats, float, float, str]] = []
+    for budget, sd in zip(budgets, np.broadcast_to(noise, len(budgets)), strict=True):
+        for i, point in enumerate(asked):
+            real = point + rng.normal(0, 0.015, 3)
+            real /= real.sum()
+            level = truth(real, float(np.log(budget))) + rng.normal(0, lattice)
+            for value in level + rng.normal(0, sd, seeds):
+                rows.append((value, real, float(np.log(budget)), budget, f"{i} at {budget}"))
+    names = ("accuracy", "shares", "growth", "budget", "network")
+    return {**dict(zip(names, zip(*rows, strict=True), strict=True)), "seed": seed, "draws": 1500}
+
+
+def simulate(truth: Truth, *, noise: float, lattice: float, seed: int, **design: Any) -> Surface:
+    """Draw a study around `truth` and fit the quadratic."""
+    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
+    return fit_surface(study.pop("accuracy"), **study)
+
+
+def simulate_process(
+    truth: Truth, *, noise: float | Sequence[float], lattice: float, seed: int, **design: Any
+) -> Process:
+    """Draw a study around `truth` and fit the process."""
+    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
+    return fit_process(study.pop("accuracy"), **study)

@@ -1,0 +1,38 @@
+"""What a design could find out, predicted before anything is trained."""
+
+import numpy as np
+import pytest
+
+from cmt_search.stats import Power, planned_power, seeds_for, simplex_grid
+
+
+def plan(*, seeds: int, seed_sd: float = 0.01, steps: int = 3) -> Power:
+    shares = simplex_grid(steps)
+    growth = np.repeat([np.log(4.0), np.log(9.0)], len(shares))
+    return planned_power(
+        shares=np.vstack([shares, shares]),
+        growth=growth,
+        budget=np.exp(growth) * 1e6,
+        network=list(range(len(growth))),
+        paper=(0.2, 0.5, 0.3),
+        seed_sd=seed_sd,
+        seeds=seeds,
+        seed=0,
+    )
+
+
+def test_more_seeds_and_less_noise_find_smaller_differences() -> None:
+    one = plan(seeds=1)
+    assert plan(seeds=16).error < 0.6 * one.error
+    assert plan(seeds=1, seed_sd=0.002).error < 0.6 * one.error
+    assert one.detectable == pytest.approx(2.8 * one.error)
+
+
+def test_more_rules_find_smaller_differences() -> None:
+    assert plan(seeds=1, steps=6).error < plan(seeds=1, steps=3).error
+
+
+def test_the_fewest_seeds_that_suffice_are_named_or_none() -> None:
+    powers = [Power(seeds=1, error=0.01), Power(seeds=4, error=0.003), Power(seeds=8, error=0.002)]
+    assert seeds_for(powers, difference=0.01) == 4
+    assert seeds_for(powers, difference=0.001) is None
