@@ -17,10 +17,10 @@ else
 LOCKED := -r requirements.lock
 endif
 
-.PHONY: help setup demo test check format lock docs clean
+.PHONY: help setup demo test test-all check format lock docs clean
 
 help:  ## list the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv from requirements.lock
 
@@ -40,14 +40,17 @@ demo: setup  ## search, report, family and export on real images: about five min
 	$(BIN)/cmt-search export $(RUN)
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: setup  ## run the slow tests and the fault injection as well
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 check: setup  ## lint, format, types, import layers, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: setup  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
