@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, read_trials, run_search
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        whole = RunFolder.create(Path(place) / "whole", space_yaml="", fingerprint="f00d")
+        whole = RunDir.create(Path(place) / "whole", space_yaml="", fingerprint="f00d")
         run_search(whole, SPACE, LookupFactory(raises=3), executor="inline", retries=0)
         expected = compared(read_trials(whole.path))
         for seed in options.seeds.split(","):

@@ -27,7 +27,7 @@ from typing import Any
 from harness import RESULTS, machine, write
 
 from cmt_search.evaluation import Measurement
-from cmt_search.search import Event, JobFinished, RunFolder, run_search
+from cmt_search.search import Event, JobFinished, RunDir, run_search
 from cmt_search.search.driver import prepare_ray
 from cmt_search.search.sampling.generator import Asker
 from tests.search.lookup import FakeSampler, FakeSpace, measure
@@ -151,7 +151,7 @@ class Spent:
 def ours(folder: Path, *, sampler: str, jobs: int, seconds: float, slots: int) -> Spent:
     """A search of ours on the Ray that runs."""
     log = folder / "log"
-    run = RunFolder.create(folder / "run", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(folder / "run", space_yaml="", fingerprint="f00d")
     with timing(Asker, "ask") as clock:
         run_search(
             run, space(sampler, trials=jobs), Dummy(log=log, seconds=seconds),
@@ -276,7 +276,7 @@ def long_search(args: argparse.Namespace, executor: str, sampler: str) -> Row:
     slots, warm = (2 if executor == "ray" else 1), 50
     with tempfile.TemporaryDirectory() as folder, timing(Asker, "ask") as clock:
         watch = Watch(clock)
-        run = RunFolder.create(Path(folder) / "run", space_yaml="", fingerprint="f00d")
+        run = RunDir.create(Path(folder) / "run", space_yaml="", fingerprint="f00d")
         log = Path(folder) / "log"
         with cluster(slots=slots, nodes=1) if executor == "ray" else nothing():
             run_search(

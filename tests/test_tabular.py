@@ -10,7 +10,7 @@ import pytest
 from cmt_search.arch import Arch, Stage
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
-from cmt_search.search import RunFolder, TrialRecord, design, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, design, read_trials, run_search
 from cmt_search.search.scheduler import training_seed
 from cmt_search.tabular import COLUMNS, Table, TableEvaluator, TableFactory
 from tests.search.lookup import FakeSampler, FakeSpace, measure
@@ -147,7 +147,7 @@ def trained(space: FakeSpace) -> list[Row]:
 
 
 def searched(folder: Path, space: FakeSpace, factory: TableFactory) -> tuple[TrialRecord, ...]:
-    run = RunFolder.create(folder, space_yaml="", fingerprint=space.fingerprint)
+    run = RunDir.create(folder, space_yaml="", fingerprint=space.fingerprint)
     outcome = run_search(run, space, factory, executor="inline")
     assert (outcome.stopped, outcome.failed) == ("finished", 0)
     return read_trials(folder)

@@ -22,7 +22,7 @@ from cmt_search.io import write_whole
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Length
 from cmt_search.scaling import DIMENSIONS
-from cmt_search.search import RunFolder, RungRecord, TrialRecord, design, read_trials
+from cmt_search.search import RunDir, RungRecord, TrialRecord, design, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--to", type=Path, default=HERE / "fashion", help="path without .csv")
     args = parser.parse_args()
-    space = load_space(RunFolder.open(args.run).space)
+    space = load_space(RunDir.open(args.run).space)
     trials = tuple(trial for trial in read_trials(args.run) if trial.replicate == 0)
     whole = [trial for trial in trials if is_whole(trial, space=space)]
     rows = [row for trial in whole for row in rows_of(trial)]
@@ -123,7 +123,7 @@ def provenance(
     run: Path, *, space: SearchSpace, whole: list[TrialRecord], missing: dict[str, str]
 ) -> dict[str, Any]:
     """What made the table, and its networks."""
-    info = asdict(RunFolder.open(run).info())
+    info = asdict(RunDir.open(run).info())
     records = [record for trial in whole for record in trial.rungs]
     spent = {(r.rung.arch.key, m.seed): m.seconds for r in records for m in r.measurements}
     first = records[0]
@@ -143,7 +143,7 @@ def provenance(
         "validation_images": first.measurements[0].images,
         "lengths": lengths_text(space, last=len(first.measurements[0].curve)),
         "networks_held": len({record.rung.arch.key for record in records}),
-        "space": RunFolder.open(run).space.read_text(),
+        "space": RunDir.open(run).space.read_text(),
         "networks": {record.rung.arch.key: record.rung.arch.to_dict() for record in records},
     }
 

@@ -9,7 +9,7 @@ from cmt_search.cli.options import Launch
 from cmt_search.errors import RunError
 
 if TYPE_CHECKING:
-    from cmt_search.search import Event, Listener, Outcome, RunFolder, Space
+    from cmt_search.search import Event, Listener, Outcome, RunDir, Space
     from cmt_search.space import SearchSpace
 
 
@@ -21,7 +21,7 @@ def opened(
     storage: str | None,
     fingerprint: str | None = None,
     name: str | None = None,
-) -> "RunFolder":
+) -> "RunDir":
     """The run in a folder, which is made if it is not there.
 
     `fingerprint` is that of what is searched, where that is not the space itself; `name` that of
@@ -30,15 +30,15 @@ def opened(
     Raises:
         RunError: the folder holds a run of another space.
     """
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
     from cmt_search.search.run_dir import STORAGE_VARIABLE
 
     fingerprint = fingerprint or space.fingerprint
     if (path / "run.json").exists():
-        found = RunFolder.open(path)
+        found = RunDir.open(path)
         found.check(fingerprint)
         return found
-    return RunFolder.create(
+    return RunDir.create(
         path,
         space_yaml=space.to_yaml(),
         fingerprint=fingerprint,
@@ -49,7 +49,7 @@ def opened(
 
 
 def drive(
-    folder: "RunFolder",
+    folder: "RunDir",
     space: "SearchSpace",
     *,
     launch: Launch,
@@ -95,7 +95,7 @@ def drive(
     return outcome
 
 
-def _check(outcome: "Outcome", *, folder: "RunFolder", again: str) -> None:
+def _check(outcome: "Outcome", *, folder: "RunDir", again: str) -> None:
     """Refuse to call a search a success in which nothing completed, though nothing is left."""
     from cmt_search.cli.console import command
 
@@ -116,7 +116,7 @@ class Use:
     """A listener that notes in the run's folder how many trainings run at a time, and what each
     takes: `status` makes hours of it."""
 
-    def __init__(self, folder: "RunFolder", launch: Launch) -> None:
+    def __init__(self, folder: "RunDir", launch: Launch) -> None:
         self._folder = folder
         self._each = {"cpus": launch.cpus_per_trial, "gpus": launch.gpus}
         self._running = self._most = 0
@@ -131,7 +131,7 @@ class Use:
             self._running -= 1
         if self._running > self._most:
             self._most = self._running
-            self._folder.note_use(slots=self._most, **self._each)
+            self._folder.write_usage(slots=self._most, **self._each)
 
 
 def all_of(*listeners: "Listener | None") -> "Listener":
@@ -145,7 +145,7 @@ def all_of(*listeners: "Listener | None") -> "Listener":
     return tell
 
 
-def as_json(outcome: "Outcome", *, folder: "RunFolder") -> dict[str, Any]:
+def as_json(outcome: "Outcome", *, folder: "RunDir") -> dict[str, Any]:
     """How the call ended, as plain values."""
     states = ("complete", "pruned", "failed", "infeasible")
     return {
@@ -159,7 +159,7 @@ def as_json(outcome: "Outcome", *, folder: "RunFolder") -> dict[str, Any]:
     }
 
 
-def as_lines(outcome: "Outcome", *, folder: "RunFolder") -> list[str]:
+def as_lines(outcome: "Outcome", *, folder: "RunDir") -> list[str]:
     """How the call ended, for people."""
     from cmt_search.cli.console import command
 

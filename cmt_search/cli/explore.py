@@ -14,7 +14,7 @@ from cmt_search.errors import ExportError
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
     from cmt_search.space import Parameter
 
 
@@ -36,9 +36,9 @@ def report(
     from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
     from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
-    folder = RunFolder.open(run)
+    folder = RunDir.open(run)
     analysis, space = analysis_of(run, studies=STUDIES, laws=True), space_of(folder)
     parameters = space.parameters()
     path = write_report(
@@ -91,7 +91,7 @@ def _images(
     return [path for folder, kind in folders for path in write_images(drawn, folder, kind=kind)]
 
 
-def _family_rows(folder: "RunFolder") -> list[dict[str, object]]:
+def _family_rows(folder: "RunDir") -> list[dict[str, object]]:
     """The members that `family` wrote, if it was called before."""
     from cmt_search.cost import cost
     from cmt_search.export import read_family

@@ -24,7 +24,7 @@ def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
         ExportError: there is no variant of this name.
     """
     from cmt_search.export import read_family
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
     if str(run) in PRESETS and not run.exists():
         return _named((_preset(str(run)),), name=name)
@@ -32,7 +32,7 @@ def variants_of(run: Path, *, name: str) -> "tuple[Variant, ...]":
         raise _nothing(run)
     if run.is_file() or (run / "config.json").exists() or (run / "train.json").exists():
         return _named(_in_file(run), name=name)
-    folder = RunFolder.open(run)
+    folder = RunDir.open(run)
     if name in PRESETS:
         return (_preset(name),)
     if match := re.fullmatch(r"trial-(\d+)", name):
@@ -63,9 +63,9 @@ def with_weights(
     if weights != RETRAIN:
         return weights_of(variant, path=Path(weights))
     from cmt_search.cli.wiring import space_of
-    from cmt_search.search import RunFolder, read_trials
+    from cmt_search.search import RunDir, read_trials
 
-    folder = RunFolder.open(run)
+    folder = RunDir.open(run)
 
     def tell(training: "Training") -> None:
         last = training.curve[-1]
@@ -122,10 +122,10 @@ def _named(
 def _trial(run: Path, *, number: int) -> "Variant":
     """The network on the last rung of a trial."""
     from cmt_search.cli.trial_variant import trial_variant
-    from cmt_search.search import RunFolder, read_trials
+    from cmt_search.search import RunDir, read_trials
 
     records = {record.number: record for record in read_trials(run)}
     if number not in records:
         has = f"0 to {max(records)}" if records else "none yet"
         raise ExportError(f"trial {number} is not in {run}, which has {has}")
-    return trial_variant(records[number], run=RunFolder.open(run).info().name)
+    return trial_variant(records[number], run=RunDir.open(run).info().name)

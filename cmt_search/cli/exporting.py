@@ -189,9 +189,9 @@ def _package(sources: "Sequence[Source]", *, folder: Path, force: bool) -> dict[
 
 
 def _default_folder(run: Path) -> Path:
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
-    return RunFolder(run).exports if run.is_dir() else Path("exports")
+    return RunDir(run).exports if run.is_dir() else Path("exports")
 
 
 def _say_files(paths: Mapping[str, str]) -> None:

@@ -67,10 +67,10 @@ def family(
     from cmt_search.cli.family_page import family_rows, slug, write_family_page
     from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
     from cmt_search.export import write_family
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
     asked = _named(macs_of(budgets), names=names, text=budgets)
-    folder = RunFolder.open(run)
+    folder = RunDir.open(run)
     space = space_of(folder)
     analysis = analysis_of(run, studies=STUDIES, laws=True, storage=storage)
     known = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cmt_search.cli.trial_variant import commands, trial_variant
 from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
 from cmt_search.errors import ExportError, RunError
-from cmt_search.search import RunFolder, TrialRecord
+from cmt_search.search import RunDir, TrialRecord
 
 if TYPE_CHECKING:
     from cmt_search.explorer import Study
@@ -24,7 +24,7 @@ def studies_of(runs: Sequence[Path]) -> "tuple[Study, ...]":
     Raises:
         RunError: a folder holds no run, or one is given twice.
     """
-    folders = [RunFolder.open(path) for path in runs]
+    folders = [RunDir.open(path) for path in runs]
     if len({folder.path.resolve() for folder in folders}) < len(folders):
         raise RunError("a run is given twice; name each once")
     names = [folder.info().name for folder in folders]
@@ -34,7 +34,7 @@ def studies_of(runs: Sequence[Path]) -> "tuple[Study, ...]":
     )
 
 
-def _study(folder: RunFolder, *, name: str) -> "Study":
+def _study(folder: RunDir, *, name: str) -> "Study":
     from cmt_search.cost import cost
     from cmt_search.explorer import Study
 
@@ -53,7 +53,7 @@ def _study(folder: RunFolder, *, name: str) -> "Study":
     )
 
 
-def _stamp(folder: RunFolder) -> tuple[int, ...]:
+def _stamp(folder: RunDir) -> tuple[int, ...]:
     """Changes whenever the study does, and when its driver comes or goes."""
     files = (folder.study, folder.study.with_name(folder.study.name + "-wal"))
     changed = tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in files)
@@ -68,7 +68,7 @@ def _solver(space: "SearchSpace") -> "Callable[[Shares, float], Member]":
     return solve
 
 
-def _export(folder: RunFolder, record: TrialRecord) -> Path:
+def _export(folder: RunDir, record: TrialRecord) -> Path:
     """The same file as `cmt-search export RUN --variant trial-N --format yaml` writes."""
     from cmt_search.export import Source, export
 
@@ -79,7 +79,7 @@ def _export(folder: RunFolder, record: TrialRecord) -> Path:
     )
 
 
-def _is_of(variant: "Variant", folder: RunFolder) -> bool:
+def _is_of(variant: "Variant", folder: RunDir) -> bool:
     """Whether what was exported under this name before is of the same trial."""
     from cmt_search.export import load_variant
 

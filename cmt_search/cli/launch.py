@@ -20,7 +20,7 @@ from cmt_search.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
     from cmt_search.space import SearchSpace
 
 
@@ -66,9 +66,9 @@ def resume(
 ) -> None:
     """Continue a run that was interrupted or killed, or extend it with --trials."""
     from cmt_search.cli.wiring import space_of
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
-    found = RunFolder.open(run)
+    found = RunDir.open(run)
     space = space_of(found)
     _search(found, space, json=json, launch=launch, trials=trials, retry_failed=retry_failed)
 
@@ -136,7 +136,7 @@ def validate(
 
 
 def _search(
-    folder: "RunFolder",
+    folder: "RunDir",
     space: "SearchSpace",
     *,
     json: bool,

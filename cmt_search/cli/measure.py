@@ -13,7 +13,7 @@ from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.io import write_whole
 
 if TYPE_CHECKING:
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
     from cmt_search.space import SearchSpace
 
 
@@ -41,10 +41,10 @@ def confirm(
     from cmt_search.cli.confirming import compared, rules_in_question, show_compared
     from cmt_search.cli.console import print_json, say_paths
     from cmt_search.cli.wiring import analysis_of, space_of
-    from cmt_search.search import RunFolder, read_trials
+    from cmt_search.search import RunDir, read_trials
     from cmt_search.space import confirmation_space
 
-    folder = RunFolder.open(run)
+    folder = RunDir.open(run)
     served = launch.storage if folder.info().storage else None
     space, analysis = space_of(folder), analysis_of(run, storage=served)
     if analysis.surface is None:
@@ -90,9 +90,7 @@ def _check_reference(held_out: "SearchSpace") -> None:
         ) from None
 
 
-def _retrained(
-    folder: "RunFolder", held_out: "SearchSpace", *, launch: Launch, quiet: bool
-) -> Path:
+def _retrained(folder: "RunDir", held_out: "SearchSpace", *, launch: Launch, quiet: bool) -> Path:
     """The folder of the confirming run; each set of questions has its own."""
     place = f"confirm/{held_out.fingerprint}"
     confirming = opened(

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.cli.console import command
-from cmt_search.search import RunFolder, design, read_run
+from cmt_search.search import RunDir, design, read_run
 
 if TYPE_CHECKING:
     from cmt_search.search import Driver, RunRecord, TrialRecord
@@ -93,7 +93,7 @@ def overview(path: Path, *, storage: str | None = None, trials: int | None = Non
     """
     from cmt_search.cli.wiring import space_of
 
-    folder = RunFolder.open(path)
+    folder = RunDir.open(path)
     info, space, run = folder.info(), space_of(folder), read_run(path, storage=storage)
     run = replace(run, wanted=trials or run.wanted)
     listed = info.fingerprint != space.fingerprint  # a calibration's: the space is what it is of
@@ -215,7 +215,7 @@ def _held(records: "Sequence[TrialRecord]", *, last: "Driver | None") -> tuple[f
     return cores, gpus
 
 
-def _changed(folder: RunFolder, records: "Sequence[TrialRecord]") -> float | None:
+def _changed(folder: RunDir, records: "Sequence[TrialRecord]") -> float | None:
     """When something last happened in the study."""
     files = (folder.study, folder.study.with_name(folder.study.name + "-wal"))
     times = [file.stat().st_mtime for file in files if file.exists()]

@@ -62,7 +62,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take note of what happened."""
         if isinstance(event, Stopping):
-            self.say(_STOPPING[event.why])
+            self.say(_STOPPING[event.reason])
             return
         if isinstance(event, JobStarted | JobFinished):
             place = (event.job.trial, event.job.rung, event.job.seed)

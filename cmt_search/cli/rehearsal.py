@@ -16,7 +16,7 @@ from cmt_search.cli.planning import (
     power_plan,
 )
 from cmt_search.errors import BudgetError, RunError
-from cmt_search.search import RunFolder, foreseen, population
+from cmt_search.search import RunDir, foreseen, population
 from cmt_search.space import format_quantity
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def rehearse(
 
     began = (path / "run.json").exists()
     if began:
-        RunFolder.open(path).check(space.fingerprint)
+        RunDir.open(path).check(space.fingerprint)
     space = metered(space)
     space.check_smallest()
     first, known = _first(space, trials=trials)

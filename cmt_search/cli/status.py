@@ -138,14 +138,14 @@ def _watch(run: Path, *, storage: str | None, json: bool) -> None:
 def _looks(run: Path, *, storage: str | None) -> "Iterator[Overview]":
     """An overview every few seconds, the last one of a run that nobody drives any more."""
     from cmt_search.cli.overview import overview
-    from cmt_search.search import RunFolder
+    from cmt_search.search import RunDir
 
     while True:
         began = time.monotonic()
         try:
             found = overview(run, storage=storage)
         except RunError:
-            if RunFolder.open(run).driver() is None:
+            if RunDir.open(run).driver() is None:
                 raise
         else:  # a driver that has just begun has no study yet
             yield found

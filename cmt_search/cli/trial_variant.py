@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cmt_search.errors import ExportError
-from cmt_search.search import RunFolder, TrialRecord
+from cmt_search.search import RunDir, TrialRecord
 
 if TYPE_CHECKING:
     from cmt_search.export import Variant
@@ -36,7 +36,7 @@ def trial_variant(record: TrialRecord, *, run: str) -> "Variant":
     )
 
 
-def commands(folder: RunFolder, record: TrialRecord) -> tuple[str, ...]:
+def commands(folder: RunDir, record: TrialRecord) -> tuple[str, ...]:
     """Commands that export the trial's network and train it as the run did, once per seed."""
     from cmt_search.analysis.trials_table import last_measured
     from cmt_search.cli.console import command

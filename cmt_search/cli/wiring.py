@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import SpaceError
 from cmt_search.recipe import Recipe
-from cmt_search.search import RunFolder, read_trials
+from cmt_search.search import RunDir, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cmt_search.evaluation import Evaluator, EvaluatorFactory
 
 
-def space_of(run: RunFolder) -> SearchSpace:
+def space_of(run: RunDir) -> SearchSpace:
     """The space that a run searches."""
     return load_space(run.space)
 
@@ -73,7 +73,7 @@ def analysis_of(
     from cmt_search.analysis import analyse
     from cmt_search.cost import cost
 
-    space = space_of(RunFolder.open(path))
+    space = space_of(RunDir.open(path))
     records = read_trials(path, storage=storage)
     if space.kind == "shape":
         macs = cost(space.arch).macs if laws else None

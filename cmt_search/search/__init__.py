@@ -2,7 +2,7 @@
 
 from cmt_search.search.calibration import CalibrationSpace, Level, Specimen, specimens
 from cmt_search.search.driver import run_search
-from cmt_search.search.run_dir import Driver, RunFolder, RunInfo
+from cmt_search.search.run_dir import Driver, RunDir, RunInfo
 from cmt_search.search.sampling.design import DesignPoint, design
 from cmt_search.search.sampling.generator import foreseen
 from cmt_search.search.sampling.sobol import population
@@ -37,7 +37,7 @@ __all__ = [
     "Listener",
     "Outcome",
     "Plan",
-    "RunFolder",
+    "RunDir",
     "RunInfo",
     "RunRecord",
     "RungRecord",

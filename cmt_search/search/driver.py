@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.run_dir import Checkpoints, RunFolder
+from cmt_search.search.run_dir import Checkpoints, RunDir
 from cmt_search.search.types import Ending, Listener, Outcome, Space, Stopping
 
 if TYPE_CHECKING:
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 
 StopSignal = Callable[[], bool]
-Why = Literal["interrupted", "time limit"]
+StopReason = Literal["interrupted", "time limit"]
 
 
-class Stopper:
+class StopCondition:
     """Says when no more jobs may be handed out."""
 
     def __init__(
-        self, *, time_limit: float | None = None, on_stop: Callable[[Why], None] | None = None
+        self,
+        *,
+        time_limit: float | None = None,
+        on_stop: Callable[[StopReason], None] | None = None,
     ) -> None:
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._interrupted = False
@@ -36,12 +39,12 @@ class Stopper:
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        if self.why is not None:
-            self._tell(self.why)
-        return self.why is not None
+        if self.reason is not None:
+            self._notify(self.reason)
+        return self.reason is not None
 
     @property
-    def why(self) -> Why | None:
+    def reason(self) -> StopReason | None:
         """The reason to stop, if there is one."""
         if self._interrupted:
             return "interrupted"
@@ -51,7 +54,7 @@ class Stopper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the first SIGINT as a wish to stop after the running jobs; the second aborts.
+        """Take the first SIGINT as a request to stop after the running jobs; the second aborts.
 
         Other threads than the main one get no signals, and there this does nothing.
         """
@@ -68,13 +71,13 @@ class Stopper:
         if self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
-        self._tell("interrupted")
+        self._notify("interrupted")
 
-    def _tell(self, why: Why) -> None:
+    def _notify(self, reason: StopReason) -> None:
         """Say once that the end has begun, as running jobs may take a while."""
         if self._on_stop is not None:
-            tell, self._on_stop = self._on_stop, None
-            tell(why)
+            notify, self._on_stop = self._on_stop, None
+            notify(reason)
 
 
 _QUIET = {
@@ -103,7 +106,7 @@ ExecutorName = Literal["inline", "ray"]
 
 
 def run_search(
-    run: RunFolder,
+    run: RunDir,
     space: Space,
     factory: EvaluatorFactory,
     *,
@@ -138,7 +141,7 @@ def run_search(
     from optuna.logging import WARNING, set_verbosity
 
     from cmt_search.search.scheduler import Ledger
-    from cmt_search.search.storage import StudyStore, only_driver
+    from cmt_search.search.storage import StudyStore, exclusive_lock
 
     run.check(space.fingerprint)
     url = run.storage_url(storage)
@@ -153,7 +156,7 @@ def run_search(
         gpus_per_trial=gpus_per_trial,
     )
     set_verbosity(WARNING)
-    with run.driving(), only_driver(url, run_id=run.info().id):
+    with run.lock(), exclusive_lock(url, run_id=run.info().id):
         run.check_study()
         checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
@@ -162,10 +165,10 @@ def run_search(
             run_id=run.info().id,
             fingerprint=space.fingerprint,
             objectives=space.objectives,
-            begun=run.studied,
+            begun=run.study_created,
         )
         try:
-            run.note_study()
+            run.write_study_created()
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
             ledger = Ledger(
@@ -176,18 +179,18 @@ def run_search(
                 retry_failed=retry_failed,
                 on_event=on_event,
             )
-            stopper = Stopper(time_limit=time_limit, on_stop=_telling(on_event))
-            with stopper.listening():
-                choose(checkpoints, trial_time_limit).run(ledger, factory, stop=stopper)
+            condition = StopCondition(time_limit=time_limit, on_stop=_on_stop(on_event))
+            with condition.listening():
+                choose(checkpoints, trial_time_limit).run(ledger, factory, stop=condition)
             if ledger.finished:
                 checkpoints.clear()
-            return _outcome(ledger, stopper)
+            return _outcome(ledger, condition)
         finally:
             store.close()
 
 
 def _executor(
-    run: RunFolder,
+    run: RunDir,
     name: ExecutorName,
     *,
     slots: int | None,
@@ -206,21 +209,23 @@ def _executor(
         return lambda checkpoints, limit: InlineExecutor(checkpoints=checkpoints, limit=limit)
 
     prepare_ray(local=address is None)
-    from cmt_search.search.executors.ray_tune import RayExecutor, Wish
+    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
 
-    wish = Wish(slots=slots, address=address, cpus=cpus_per_trial, gpus=gpus_per_trial)
+    request = ResourceRequest(
+        slots=slots, address=address, cpus=cpus_per_trial, gpus=gpus_per_trial
+    )
     return lambda checkpoints, limit: RayExecutor(
-        folder=run.path, wish=wish, checkpoints=checkpoints, limit=limit
+        folder=run.path, request=request, checkpoints=checkpoints, limit=limit
     )
 
 
-def _telling(on_event: Listener | None) -> "Callable[[Why], None] | None":
-    return None if on_event is None else lambda why: on_event(Stopping(why=why))
+def _on_stop(on_event: Listener | None) -> "Callable[[StopReason], None] | None":
+    return None if on_event is None else lambda reason: on_event(Stopping(reason=reason))
 
 
-def _outcome(ledger: "Ledger", stopper: Stopper) -> Outcome:
+def _outcome(ledger: "Ledger", condition: StopCondition) -> Outcome:
     counts = ledger.counts
-    ending: Ending = stopper.why or "interrupted"
+    ending: Ending = condition.reason or "interrupted"
     if ledger.gave_up is not None:
         ending = "everything fails"
     return Outcome(

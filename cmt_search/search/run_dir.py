@@ -55,14 +55,16 @@ class Driver:
     slots: int | None = None  # most trainings at a time so far; None: none has begun
     cpus: float | None = None  # cores of each
     gpus: float | None = None  # GPUs of each
-    studied: bool = False  # whether the run's study was made, by this process or one before it
+    study_created: bool = (
+        False  # whether the run's study was made, by this process or one before it
+    )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunDir:
     """One folder per run; everything that a run leaves behind lies in it."""
 
     path: Path
@@ -83,7 +85,7 @@ class RunFolder:
         return self.path / "study.db"
 
     @property
-    def lock(self) -> Path:
+    def lock_file(self) -> Path:
         """Locked by the process that drives the run, for as long as it lives."""
         return self.path / "lock"
 
@@ -239,13 +241,13 @@ class RunFolder:
         return url or known
 
     @contextmanager
-    def driving(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Be the only driver of the run; the system ends it with the process, however it ends.
 
         Raises:
             RunError: another process drives it, or the folder cannot be written.
         """
-        lock = FileLock(self.lock, timeout=_PATIENCE)
+        lock = FileLock(self.lock_file, timeout=_PATIENCE)
         try:
             lock.acquire()
         except Timeout:
@@ -256,8 +258,8 @@ class RunFolder:
             ) from None
         except OSError as error:
             raise RunError(
-                f"{self.lock} cannot be locked ({error.strerror}); a run needs a folder that it "
-                "may write, on a disk that knows locks"
+                f"{self.lock_file} cannot be locked ({error.strerror}); a run needs a folder that "
+                "it may write, on a disk that knows locks"
             ) from error
         try:
             before = self.last_driver()
@@ -269,7 +271,7 @@ class RunFolder:
         finally:
             lock.release()
 
-    def note_use(self, *, slots: int, cpus: float, gpus: float) -> None:
+    def write_usage(self, *, slots: int, cpus: float, gpus: float) -> None:
         """Note what the trainings of this process take; for its driver alone.
 
         Raises:
@@ -277,19 +279,19 @@ class RunFolder:
         """
         self._note(slots=slots, cpus=cpus, gpus=gpus)
 
-    def note_study(self) -> None:
+    def write_study_created(self) -> None:
         """Note that the study was made; for the run's driver alone.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        self._note(studied=True)
+        self._note(study_created=True)
 
     @property
-    def studied(self) -> bool:
+    def study_created(self) -> bool:
         """Whether a driver has made the run's study."""
         last = self.last_driver()
-        return last is not None and last.studied
+        return last is not None and last.study_created
 
     def check_study(self) -> None:
         """Refuse to begin afresh where a study was: a file of no bytes is a new one to SQLite.
@@ -298,7 +300,7 @@ class RunFolder:
             RunError: the study is gone.
         """
         there = self.study.exists() and self.study.stat().st_size > 0
-        if self.studied and not there and self.info().storage is None:
+        if self.study_created and not there and self.info().storage is None:
             state = "empty" if self.study.exists() else "gone"
             raise RunError(
                 f"{self.study} is {state}, and the run's trials with it; restore it from a copy, "
@@ -322,7 +324,7 @@ class RunFolder:
     def driver(self) -> Driver | None:
         """The process that drives the run now, if one does."""
         try:
-            handle = os.open(self.lock, os.O_RDONLY)  # who may only read may ask, too
+            handle = os.open(self.lock_file, os.O_RDONLY)  # who may only read may ask, too
         except OSError:
             return None
         try:
@@ -440,7 +442,7 @@ class Checkpoints:
             ) from error
         return cls(folder=folder, mark=mark)
 
-    def of(self, job: Job) -> Path | None:
+    def path_for(self, job: Job) -> Path | None:
         """The folder of a job, which its training makes; None: this process cannot reach it."""
         try:
             here = (self.folder / _MARK).read_text() == self.mark
@@ -448,11 +450,11 @@ class Checkpoints:
             return None
         return self.folder / job.slug if here and os.access(self.folder, os.W_OK) else None
 
-    def drop(self, job: Job) -> None:
+    def delete(self, job: Job) -> None:
         """Forget a job's state, in the driver: it is not tried again, or not from there."""
         shutil.rmtree(self.folder / job.slug, ignore_errors=True)
 
-    def keep(self, keys: Container[str]) -> None:
+    def retain(self, keys: Container[str]) -> None:
         """Forget the states of all networks but these, in the driver."""
         for folder in self.folder.glob("*/"):
             if folder.name.split("-")[0] not in keys:

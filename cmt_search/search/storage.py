@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from cmt_search.errors import RunError
-from cmt_search.search.run_dir import RunFolder, mask_passwords
+from cmt_search.search.run_dir import RunDir, mask_passwords
 from cmt_search.search.serialization import TRIALS, read_micro_batches, superseded, trial_record
 from cmt_search.search.types import TrialRecord
 
@@ -172,7 +172,7 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 @contextmanager
-def only_driver(url: str, *, run_id: str) -> Iterator[None]:
+def exclusive_lock(url: str, *, run_id: str) -> Iterator[None]:
     """Be the run's only driver on its server, from whichever machine; it ends with the process.
 
     The lock of a run's folder knows one machine's disk; a copy of the folder has a lock of its own.
@@ -639,7 +639,7 @@ def read_run(run_dir: Path, *, storage: str | None = None, superseded: bool = Fa
     """
     from cmt_search.search.serialization import superseded as superseded_trials
 
-    run = RunFolder.open(run_dir)
+    run = RunDir.open(run_dir)
     url = run.storage_url(storage)
     if run.info().storage is None and not run.study.exists():
         raise RunError(
@@ -673,7 +673,7 @@ def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
     Raises:
         RunError: there is no run, or it has no study yet.
     """
-    run = RunFolder.open(run_dir)
+    run = RunDir.open(run_dir)
     url, name = run.storage_url(storage), run.info().name
     read_study(url, name=name)  # says it well where there is none
     with (

@@ -17,7 +17,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import CmtSearchError, RunError
 from cmt_search.io import write_whole
 from cmt_search.scaling.shares import DIMENSIONS
-from cmt_search.search.run_dir import RunFolder, mask_passwords
+from cmt_search.search.run_dir import RunDir, mask_passwords
 from cmt_search.search.storage import read_trials
 from cmt_search.search.types import Event, RungRecord, TrialFinished, TrialRecord
 
@@ -34,7 +34,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
+class TrialLog:
     """One trial, to be logged whole."""
 
     run: str  # name of the search
@@ -57,15 +57,15 @@ class Logged:
 class Tracker(Protocol):
     """Where trials are logged to."""
 
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         """Log a trial, whole."""
         ...
 
 
-def logged(record: TrialRecord, *, run: str) -> Logged:
+def logged(record: TrialRecord, *, run: str) -> TrialLog:
     """What is logged of a trial that has ended."""
     measured = [rung for rung in record.rungs if rung.measurements]
-    return Logged(
+    return TrialLog(
         run=run,
         number=record.number,
         name=record.name,
@@ -160,7 +160,7 @@ class Mlflow:
         )
         self._run_id = run_id
 
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         """Log the trial, in the place of what a killed driver left of it."""
         from mlflow.entities import Metric, Param, RunTag
 
@@ -194,7 +194,7 @@ class TensorBoard:
         # Runs of one name may share a place, and must not remove each other's trials.
         self._folder = Path(where) / f"{run}-{run_id[:8]}" if where else folder / "tensorboard"
 
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         """Write the trial's folder anew."""
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
@@ -225,7 +225,7 @@ class Wandb:
         self._folder = folder.resolve()
         self._run, self._run_id = run, run_id
 
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         """Log the trial; its id is its own, so that it is one run however often it is logged."""
         import wandb
 
@@ -251,7 +251,7 @@ class Wandb:
             run.finish(exit_code=0 if trial.state in ("complete", "pruned") else 1)
 
 
-def rows(trial: Logged) -> list[dict[str, Any]]:
+def rows(trial: TrialLog) -> list[dict[str, Any]]:
     """The points of one step of a series together, with the step as a number of its own."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for point in trial.series:
@@ -328,7 +328,7 @@ _PATIENCE = 60.0  # seconds to wait for the last trials when a search ends
 _ENDED = ("complete", "pruned", "failed")
 
 
-class Follower:
+class TrackingCallback:
     """A listener that has ended trials logged, those of earlier sessions first.
 
     A trial is logged once it has ended, whole, and the run's folder notes that it was: a resume
@@ -337,7 +337,7 @@ class Follower:
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: RunDir,
         targets: Sequence[Target],
         *,
         storage: str | None,
@@ -424,17 +424,17 @@ class Follower:
 
 @contextmanager
 def tracking(
-    folder: RunFolder,
+    folder: RunDir,
     targets: Sequence[Target],
     *,
     storage: str | None = None,
     say: Callable[[str], None] = print,
-) -> Iterator[Follower | None]:
+) -> Iterator[TrackingCallback | None]:
     """A listener that logs ended trials, for as long as a search is driven; None: no targets."""
     if not targets:
         yield None
         return
-    follower = Follower(folder, targets, storage=storage, say=say)
+    follower = TrackingCallback(folder, targets, storage=storage, say=say)
     follower.start()
     try:
         yield follower
@@ -442,7 +442,7 @@ def tracking(
         follower.end()
 
 
-def _read_marks(folder: RunFolder) -> dict[str, set[int]]:
+def _read_marks(folder: RunDir) -> dict[str, set[int]]:
     try:
         marks = json.loads(folder.logged.read_text())
         return {target: set(numbers) for target, numbers in marks.items()}
@@ -450,6 +450,6 @@ def _read_marks(folder: RunFolder) -> dict[str, set[int]]:
         return {}
 
 
-def _write_marks(folder: RunFolder, done: dict[str, set[int]]) -> None:
+def _write_marks(folder: RunDir, done: dict[str, set[int]]) -> None:
     marks = {target: sorted(numbers) for target, numbers in done.items()}
     write_whole(folder.logged, json.dumps(marks) + "\n")

@@ -139,7 +139,7 @@ class RungRepeated:
 class Stopping:
     """The search was told to end; the running jobs are finished first."""
 
-    why: Literal["interrupted", "time limit"]
+    reason: Literal["interrupted", "time limit"]
 
 
 Event = JobStarted | JobFinished | TrialFinished | RungRepeated | Stopping

@@ -18,7 +18,7 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.evaluation import Measurement
 from cmt_search.scaling import DIMENSIONS, Shares
-from cmt_search.search import RunFolder
+from cmt_search.search import RunDir
 from tests.cli.test_cli import SPACE, Table, said
 
 STUDIES = 10
@@ -80,7 +80,7 @@ def test_the_cheapest_of_the_equals_is_chosen(
     some = equal_rules(cached_analysis(run, studies=STUDIES))[::6]  # solving all takes seconds
     monkeypatch.setattr("cmt_search.analysis.equal_rules", lambda analysis: some)
     chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
-    space = space_of(RunFolder.open(run))
+    space = space_of(RunDir.open(run))
     costs = {}
     for values in some.tolist():
         rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="x")
@@ -174,7 +174,7 @@ def test_the_figures_show_every_family_and_the_triangle(
 def test_caps_of_the_space_hold_around_its_own_base(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = space_of(RunFolder.open(run))
+    space = space_of(RunDir.open(run))
     tight = space.model_copy(update={"caps": space.caps.model_copy(update={"params": 100_000})})
     monkeypatch.setattr("cmt_search.cli.wiring.space_of", lambda folder: tight)
     arguments = ["--base", "run", "--budgets", "2M", "--rule", "width-only", "--beside", "none"]

@@ -13,7 +13,7 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
 from cmt_search.evaluation import Measurement, OutOfMemory
-from cmt_search.search import RunFolder, read_trials
+from cmt_search.search import RunDir, read_trials
 from tests.cli.test_mistakes import grows
 
 SPACE = """
@@ -92,7 +92,7 @@ def test_report_and_explorer_say_so_too(killed: Path) -> None:
 def test_a_run_that_is_driven_is_not_interrupted(
     killed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with RunFolder.open(killed).driving():
+    with RunDir.open(killed).lock():
         assert invoke(["status", str(killed), "--json"]) == 0
         state = json.loads(capsys.readouterr().out)
         assert state["trials"] == {"complete": 3, "running": 1}

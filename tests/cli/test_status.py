@@ -9,7 +9,7 @@ import pytest
 
 from cmt_search.cli import invoke, status
 from cmt_search.evaluation import Measurement
-from cmt_search.search import RunFolder
+from cmt_search.search import RunDir
 from tests.cli.test_interrupted import SPACE, Killed, Start, killed, killed_after, start
 from tests.cli.test_mistakes import grows
 
@@ -80,7 +80,7 @@ def test_watching_a_run_that_nobody_drives_shows_it_once(
 def test_watching_ends_with_the_run(
     killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    driving = RunFolder.open(killed).driving()
+    driving = RunDir.open(killed).lock()
     driving.__enter__()
 
     def wait(seconds: float) -> None:
@@ -98,7 +98,7 @@ def test_watching_ends_on_an_interrupt(killed: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     monkeypatch.setattr(status.time, "sleep", interrupt)
-    with RunFolder.open(killed).driving():
+    with RunDir.open(killed).lock():
         assert invoke(["status", str(killed), "--watch"]) == 0
 
 

@@ -10,13 +10,13 @@ from cmt_search.cli import invoke
 from cmt_search.cli.inspecting import studies_of
 from cmt_search.cli.trial_variant import commands, trial_variant
 from cmt_search.errors import ExportError
-from cmt_search.search import RunFolder
+from cmt_search.search import RunDir
 from tests.analysis.studies import measurement, record, rung
 from tests.cli.test_mistakes import RULE, evaluator, grows
 
 
-def folder(path: Path) -> RunFolder:
-    return RunFolder.create(path / "a run", space_yaml="", fingerprint="f00d")
+def folder(path: Path) -> RunDir:
+    return RunDir.create(path / "a run", space_yaml="", fingerprint="f00d")
 
 
 def test_a_stopped_trial_is_that_of_the_last_rung_that_was_measured(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cmt_search.export import Source, Variant
 from cmt_search.export import export as export_variant
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Member, ScalingRule, Shares
-from cmt_search.search import RunFolder, read_trials, run_search
+from cmt_search.search import RunDir, read_trials, run_search
 from tests.analysis.studies import free_study
 from tests.explorer.conftest import analysed
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
@@ -215,7 +215,7 @@ def luminance(colour: str) -> float:
 
 
 def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint="f00d")
+    folder = RunDir.create(tmp_path / "run", space_yaml="", fingerprint="f00d")
     space = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=2, replicates=1))
     seen: list[str] = []
 

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from cmt_search.search import RunFolder, read_trials, run_search
+from cmt_search.search import RunDir, read_trials, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(trials=5, halving=2, sampler=FakeSampler(lattice=2, replicates=1))
@@ -36,7 +36,7 @@ def test_the_dashboard_shows_our_trials(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard")
     program = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent))
     assert program is not None
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(run, SPACE, LookupFactory(), executor="inline")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

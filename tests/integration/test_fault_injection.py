@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cmt_search.search import RunFolder, read_trials
+from cmt_search.search import RunDir, read_trials
 from tests.search.lookup import read_log, trained
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def check(folder: Path, told: dict[str, Any]) -> None:
     assert ended.keys() == counted.keys()
     lost = ended.total() - len(counted)  # trainings that nobody was there to take in any more
     assert lost <= 3 * told["injected"]["d"] + told["injected"]["n"]
-    run = RunFolder.open(folder)
+    run = RunDir.open(folder)
     assert run.driver() is None
     assert not run.checkpoints.exists()
     assert not list(folder.glob(".tune-*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, read_trials, run_search
 from tests.search.drive import SPACE
 from tests.search.lookup import FakeSpace, Line, LookupFactory, read_log
 
@@ -67,7 +67,7 @@ def begun(lines: list[Line]) -> list[tuple[str, int, int]]:
 
 
 def uninterrupted(folder: Path, space: FakeSpace) -> list[tuple[object, ...]]:
-    run = RunFolder.create(folder, space_yaml="", fingerprint=space.fingerprint)
+    run = RunDir.create(folder, space_yaml="", fingerprint=space.fingerprint)
     run_search(run, space, LookupFactory(), executor="inline")
     return [(t.params, t.state, t.values) for t in read_trials(folder)]
 
@@ -100,7 +100,7 @@ def test_a_killed_search_on_ray_loses_the_running_jobs_only(tmp_path: Path) -> N
     wait_for_jobs(driver, log, jobs=9)
     kill(driver)
     before = read_trials(folder)
-    run = RunFolder.open(folder)
+    run = RunDir.open(folder)
     assert run.driver() is None  # no orphan holds the lock
     assert len(trainings(before)) >= 9 - 2
     mine = tmp_path / "mine"
@@ -159,5 +159,5 @@ def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(
     _, err = driver.communicate(timeout=60)
     assert driver.returncode != 0
     assert err.rstrip().endswith("KeyboardInterrupt")
-    outcome = run_search(RunFolder.open(folder), SPACE, LookupFactory(), executor="inline")
+    outcome = run_search(RunDir.open(folder), SPACE, LookupFactory(), executor="inline")
     assert (outcome.stopped, outcome.complete) == ("finished", SPACE.trials)

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, read_trials, run_search
 from tests.search.killing import SPACE
 from tests.search.lookup import LookupFactory, read_log, trained
 
@@ -42,7 +42,7 @@ def test_a_search_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: 
     assert told["killed"] >= min(KILLS, 5)
     trials = read_trials(folder)
 
-    whole = RunFolder.create(tmp_path / "whole", space_yaml="", fingerprint=SPACE.fingerprint)
+    whole = RunDir.create(tmp_path / "whole", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(whole, SPACE, LookupFactory(raises=3), executor="inline", retries=0)
     assert asked(trials) == asked(read_trials(whole.path))
 

@@ -10,7 +10,7 @@ import pytest
 
 from cmt_search.arch import Arch
 from cmt_search.errors import RunError
-from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
+from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
 from tests.search.clusters import NODES, cluster_here
 from tests.search.lookup import FakeSampler, FakeSpace, LookupEvaluator, read_log
 
@@ -53,7 +53,7 @@ def nodes(log: Path) -> set[str]:
     return set(file.read_text().split()) if file.exists() else set()
 
 
-def measured(run: RunFolder) -> Done:
+def measured(run: RunDir) -> Done:
     return {
         (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed): m
         for trial in read_trials(run.path)
@@ -65,7 +65,7 @@ def measured(run: RunFolder) -> Done:
 def test_a_lost_node_costs_no_measurement_and_the_run_completes(
     tmp_path: Path, cluster: Any
 ) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     log = tmp_path / "log"
     before: Done = {}
 
@@ -93,7 +93,7 @@ def test_a_lost_node_costs_no_measurement_and_the_run_completes(
 
 
 def test_more_slots_than_the_cluster_has_are_refused(tmp_path: Path, cluster: Any) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     with pytest.raises(RunError) as error:
         run_search(run, SPACE, OnNode(), executor="ray", slots=8, cpus_per_trial=0.5)
     assert "8 trials at a time ask for 0.5 CPU each, and this machine has room for " in str(

@@ -18,7 +18,7 @@ import sqlalchemy
 
 from cmt_search.cli import invoke
 from cmt_search.errors import RunError
-from cmt_search.search import RunFolder, read_trials, run_search
+from cmt_search.search import RunDir, read_trials, run_search
 from cmt_search.search.run_dir import STORAGE_VARIABLE
 from tests.cli.test_interrupted import SPACE as FREE
 from tests.cli.test_mistakes import grows
@@ -142,7 +142,7 @@ def test_a_killed_driver_is_gone_on_with_and_a_second_one_is_refused(
 
     monkeypatch.setenv(STORAGE_VARIABLE, server.url)
     folder, copy, log = tmp_path / "killed", tmp_path / "copy" / "killed", tmp_path / "log"
-    run = RunFolder.create(folder, space_yaml="", fingerprint=SPACE.fingerprint, storage=server.url)
+    run = RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint, storage=server.url)
     driver = start(folder, "inline", log, wait=1.0)
     try:
         wait_for_jobs(driver, log, jobs=2)
@@ -150,7 +150,7 @@ def test_a_killed_driver_is_gone_on_with_and_a_second_one_is_refused(
             run_search(run, SPACE, LookupFactory(), executor="inline")
         shutil.copytree(folder, copy)  # whose lock nobody holds
         with pytest.raises(RunError, match="driven by another process, perhaps from a copy"):
-            run_search(RunFolder.open(copy), SPACE, LookupFactory(), executor="inline")
+            run_search(RunDir.open(copy), SPACE, LookupFactory(), executor="inline")
     finally:
         kill(driver)
     before = read_trials(folder)
@@ -195,7 +195,7 @@ def test_what_a_server_refuses_is_said_without_the_password(server: Server, tmp_
         server.url.replace(address, "127.0.0.1:1/postgres"): "no server answers there",
     }
     for i, (url, told) in enumerate(known.items()):
-        run = RunFolder.create(
+        run = RunDir.create(
             tmp_path / str(i), space_yaml="", fingerprint=SPACE.fingerprint, storage=url
         )
         for action in (drive_with, read_with):
@@ -204,11 +204,11 @@ def test_what_a_server_refuses_is_said_without_the_password(server: Server, tmp_
             assert not any(word in str(refused.value) for word in (PASSWORD, _QUOTED, "wr0ng"))
 
 
-def drive_with(run: RunFolder, url: str) -> None:
+def drive_with(run: RunDir, url: str) -> None:
     run_search(run, SPACE, LookupFactory(), executor="inline", storage=url)
 
 
-def read_with(run: RunFolder, url: str) -> None:
+def read_with(run: RunDir, url: str) -> None:
     read_trials(run.path, storage=url)
 
 
@@ -227,8 +227,6 @@ def test_a_missing_package_and_a_wrong_url_say_what_to_do(
 ) -> None:
     for name in ("psycopg", "pymysql"):
         monkeypatch.setitem(sys.modules, name, None)
-    run = RunFolder.create(
-        tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint, storage=url
-    )
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint, storage=url)
     with pytest.raises(RunError, match=told):
         action(run, url)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cmt_search.search import RunFolder, run_search
+from cmt_search.search import RunDir, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(seeds=2, trials=12, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
@@ -18,9 +18,9 @@ def main(
     """Begin the run, or go on with it."""
     path = Path(folder)
     run = (
-        RunFolder.open(path)
+        RunDir.open(path)
         if (path / "run.json").exists()
-        else RunFolder.create(path, space_yaml="", fingerprint=SPACE.fingerprint)
+        else RunDir.create(path, space_yaml="", fingerprint=SPACE.fingerprint)
     )
     factory = LookupFactory(log=Path(log), wait=float(wait), keeps=address is not None)
     slots = None if address else 2 if executor == "ray" else 1

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmt_search.search import RunFolder
+from cmt_search.search import RunDir
 from tests.search.clusters import NODES, ROOT, add_node, cluster_here
 from tests.search.lookup import read_log
 
@@ -75,7 +75,7 @@ class Faults:
         self.driver.send_signal(signal.SIGKILL)
         self.driver.communicate()
         self.driver = None
-        assert RunFolder.open(self.folder).driver() is None, "a dead driver holds the lock"
+        assert RunDir.open(self.folder).driver() is None, "a dead driver holds the lock"
 
     def _worker(self) -> None:
         begun = [line[4] for line in read_log(self.log) if line[0] == "begin"]

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from cmt_search.search import RunFolder, run_search
+from cmt_search.search import RunDir, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(
@@ -30,9 +30,9 @@ LONGEST = 0.3  # seconds that a driver lives
 def session(folder: Path, log: Path | None) -> str:
     """Begin the run, or go on with it."""
     if (folder / "run.json").exists():
-        run = RunFolder.open(folder)
+        run = RunDir.open(folder)
     else:
-        run = RunFolder.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
+        run = RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
     factory = LookupFactory(log=log, wait=0.001, raises=3)
     return run_search(run, SPACE, factory, executor="inline", retries=0).stopped
 

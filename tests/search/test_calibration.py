@@ -11,7 +11,7 @@ from cmt_search.errors import SpaceError
 from cmt_search.search import (
     CalibrationSpace,
     Level,
-    RunFolder,
+    RunDir,
     design,
     read_trials,
     run_search,
@@ -105,7 +105,7 @@ def test_the_fingerprint_hangs_on_all_that_decides_a_trial() -> None:
 
 def test_a_list_is_run_as_any_search_is(tmp_path: Path) -> None:
     space = listed()
-    run = RunFolder.create(tmp_path / "run", space_yaml=RULES, fingerprint=space.fingerprint)
+    run = RunDir.create(tmp_path / "run", space_yaml=RULES, fingerprint=space.fingerprint)
     outcome = run_search(run, space, LookupFactory(), executor="inline")
     assert (outcome.complete, outcome.jobs) == (6, 6 * 4 * 2)
     records = read_trials(run.path)

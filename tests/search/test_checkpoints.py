@@ -9,7 +9,7 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
-from cmt_search.search import RunFolder, read_trials, run_search
+from cmt_search.search import RunDir, read_trials, run_search
 from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.types import Job
 from tests.search.lookup import FakeSpace, LookupFactory, measure
@@ -45,8 +45,8 @@ class Epochs:
         return measure(arch, fidelity=fidelity, seed=seed)
 
 
-def new(path: Path) -> RunFolder:
-    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+def new(path: Path) -> RunDir:
+    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
 def job(**changes: Any) -> Job:
@@ -92,10 +92,14 @@ def test_every_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
     checkpoints = Checkpoints.open(tmp_path)
     less = Fidelity(epochs=1, data_fraction=0.5)
     others = (job(seed=2), job(fidelity=less), job(micro_batch=8))
-    folders = {checkpoints.of(one) for one in (job(), *others)}
+    folders = {checkpoints.path_for(one) for one in (job(), *others)}
     assert len(folders) == 4
-    assert checkpoints.of(job(trial=5, rung=3)) == checkpoints.of(job())  # the same training
-    assert checkpoints.of(job(fidelity=Fidelity(epochs=9))) == checkpoints.of(job())  # goes on
+    assert checkpoints.path_for(job(trial=5, rung=3)) == checkpoints.path_for(
+        job()
+    )  # the same training
+    assert checkpoints.path_for(job(fidelity=Fidelity(epochs=9))) == checkpoints.path_for(
+        job()
+    )  # goes on
 
 
 def test_a_rung_goes_on_from_the_one_before_it(tmp_path: Path) -> None:
@@ -129,12 +133,12 @@ def test_what_a_stopped_trial_has_left_is_swept_away(tmp_path: Path) -> None:
 def test_a_worker_uses_the_folder_only_where_it_is_the_drivers(tmp_path: Path) -> None:
     driver = Checkpoints.open(tmp_path / "here")
     elsewhere = Checkpoints(folder=tmp_path / "there", mark=driver.mark)
-    assert driver.of(job()) == tmp_path / "here" / job().slug
-    assert elsewhere.of(job()) is None  # no such folder
+    assert driver.path_for(job()) == tmp_path / "here" / job().slug
+    assert elsewhere.path_for(job()) is None  # no such folder
     elsewhere.folder.mkdir()
-    assert elsewhere.of(job()) is None  # a folder of that name on another disk
+    assert elsewhere.path_for(job()) is None  # a folder of that name on another disk
     (elsewhere.folder / "driver").write_text("another driver's")
-    assert elsewhere.of(job()) is None
+    assert elsewhere.path_for(job()) is None
 
 
 def test_a_folder_that_may_not_be_written_is_not_used(
@@ -142,7 +146,7 @@ def test_a_folder_that_may_not_be_written_is_not_used(
 ) -> None:
     checkpoints = Checkpoints.open(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    assert checkpoints.of(job()) is None
+    assert checkpoints.path_for(job()) is None
 
 
 def test_a_full_disk_ends_the_search_and_spoils_no_trial(

@@ -17,7 +17,7 @@ from cmt_search.errors import DataError, RunError
 from cmt_search.search import (
     Event,
     JobFinished,
-    RunFolder,
+    RunDir,
     TrialRecord,
     read_trials,
     run_search,
@@ -35,12 +35,12 @@ DEPTH_ONLY, CENTROID, PAPER = 9, 4, 2  # blocks of their networks
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     prepare_ray(local=True)
-    from cmt_search.search.executors.ray_tune import Wish, connected
+    from cmt_search.search.executors.ray import ResourceRequest, connected
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # workers must find the evaluator
     try:
-        with connected(Wish(slots=2)):
+        with connected(ResourceRequest(slots=2)):
             yield
     finally:
         del os.environ["PYTHONPATH"]
@@ -48,8 +48,8 @@ def ray_here() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def new(path: Path) -> RunFolder:
-    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+def new(path: Path) -> RunDir:
+    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
 def what(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
@@ -85,16 +85,16 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
 def test_slots_share_the_work_and_keep_their_evaluators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmt_search.search.executors import ray_tune
+    from cmt_search.search.executors import ray as ray_executor
 
-    monkeypatch.setattr(ray_tune, "_REMEMBERED", 2)
-    forget, held = ray_tune._Return.on_step_end, []
+    monkeypatch.setattr(ray_executor, "_REMEMBERED", 2)
+    forget, held = ray_executor.ResultCallback.on_step_end, []
 
     def note(self: object, iteration: int, trials: list, **others: object) -> None:
         held.append(len(trials))
         forget(self, iteration, trials, **others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ray_tune._Return, "on_step_end", note)
+    monkeypatch.setattr(ray_executor.ResultCallback, "on_step_end", note)
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     outcome = run_search(run, space, LookupFactory(log=log, wait=0.2), executor="ray", slots=2)
@@ -113,7 +113,7 @@ def test_slots_share_the_work_and_keep_their_evaluators(
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> None:
-    from cmt_search.search.executors.ray_tune import RayExecutor, Wish
+    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
 
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
@@ -121,7 +121,7 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
     factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=PAPER)
-    executor = RayExecutor(folder=run.path, wish=Wish(slots=1))
+    executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
     executor.run(Ledger(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
@@ -170,14 +170,14 @@ def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) 
 def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    from cmt_search.search.executors.ray_tune import RayExecutor, Wish
+    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
 
     run = new(tmp_path / "r")
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
-    executor = RayExecutor(folder=run.path, wish=Wish(slots=1), limit=1.0)
+    executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1), limit=1.0)
     factory = LookupFactory(hangs=DEPTH_ONLY, deaf=deaf)
     executor.run(Ledger(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
@@ -187,7 +187,9 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     if deaf:  # to signals, as a call that never returns from C is
         assert re.match(r"hung: its process was ended \d+ s after it began, past .* of 1 s", reason)
     else:
-        assert reason.startswith("Overdue: stopped after 1 s, the limit for a trial's training, in")
+        assert reason.startswith(
+            "JobTimeout: stopped after 1 s, the limit for a trial's training, in"
+        )
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -280,15 +282,15 @@ def test_ray_on_this_machine_listens_to_this_machine_only() -> None:
 
 def test_slots_follow_from_what_the_nodes_have() -> None:
     prepare_ray(local=True)
-    from cmt_search.search.executors.ray_tune import Wish, slots
+    from cmt_search.search.executors.ray import ResourceRequest, slots
 
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
-    assert slots(Wish(), nodes=nodes) == 11
-    assert slots(Wish(slots=4), nodes=nodes) == 4
-    assert slots(Wish(cpus=2), nodes=nodes) == 5
-    assert slots(Wish(cpus=1, gpus=0.25), nodes=nodes) == 8
+    assert slots(ResourceRequest(), nodes=nodes) == 11
+    assert slots(ResourceRequest(slots=4), nodes=nodes) == 4
+    assert slots(ResourceRequest(cpus=2), nodes=nodes) == 5
+    assert slots(ResourceRequest(cpus=1, gpus=0.25), nodes=nodes) == 8
     with pytest.raises(RunError) as error:
-        slots(Wish(address="auto", cpus=4, gpus=3), nodes=nodes)
+        slots(ResourceRequest(address="auto", cpus=4, gpus=3), nodes=nodes)
     assert str(error.value) == (
         "a trial asks for 4 CPU and 3 GPU, and no node of the cluster at 'auto' has that "
         "(by node: 8 CPU and 2 GPU; 3 CPU and 0 GPU); lower --cpus-per-trial or --gpus-per-trial, "
@@ -315,7 +317,7 @@ def test_what_an_executor_cannot_do_is_refused(
 
 
 def test_a_run_of_another_space_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="beef")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="beef")
     with pytest.raises(RunError, match="was begun with another search space"):
         run_search(run, SMALL, LookupFactory(), executor="inline")
     assert not run.study.exists()

@@ -9,8 +9,8 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError, RunError, SpaceError
 from cmt_search.evaluation import TrainingFailed
-from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
-from cmt_search.search.executors.worker import attempt
+from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
+from cmt_search.search.executors.worker import run_job
 from cmt_search.search.scheduler import Ledger
 from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure
@@ -130,7 +130,7 @@ def test_one_measurement_and_a_search_does_not_give_up(tmp_path: Path) -> None:
 
 
 def test_failed_trials_are_tried_again_when_asked_and_only_then(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     space = FakeSpace(trials=12, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
     first = run_search(run, space, LookupFactory(raises=2), executor="inline", retries=0)
     before = read_trials(run.path)
@@ -177,13 +177,15 @@ def measure_at(arch: Arch, *, folder: Path | None = None, **known: Any) -> Any:
 
 
 def test_a_training_that_hangs_is_stopped_after_its_limit(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     one = FakeSpace(trials=1, epochs=(1,))
     factory = LookupFactory(wait=60, log=tmp_path / "log")
     outcome = run_search(run, one, factory, executor="inline", trial_time_limit=0.2, retries=1)
     assert (outcome.failed, outcome.jobs) == (1, 2)
     reason = str(read_trials(run.path)[0].reason)
-    assert reason.startswith("Overdue: stopped after 0.2 s, the limit for a trial's training, in ")
+    assert reason.startswith(
+        "JobTimeout: stopped after 0.2 s, the limit for a trial's training, in "
+    )
     assert "__call__ (lookup.py:" in reason  # where it hung
     assert reason.endswith("(tried 2 times)")
 
@@ -194,12 +196,12 @@ def test_a_limit_is_for_one_job_and_leaves_nothing_armed(tmp_path: Path) -> None
     before = signal.getsignal(signal.SIGALRM)
     job = SPACE.candidate({"depth": 0.5, "width": 0.2}).rungs[0]
     given = Job(trial=0, rung=0, seed=1, arch=job.arch, fidelity=job.fidelity)
-    assert not isinstance(attempt(measure_at, given, limit=30), Failure)
+    assert not isinstance(run_job(measure_at, given, limit=30), Failure)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) == before
 
 
 def test_retries_below_none_are_refused(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     with pytest.raises(RunError, match="retries=-1 is no number of retries; use 0 for none"):
         run_search(run, SPACE, LookupFactory(), executor="inline", retries=-1)

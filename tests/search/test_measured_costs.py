@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cmt_search.analysis import analyse
-from cmt_search.search import RunFolder, read_trials, run_search
+from cmt_search.search import RunDir, read_trials, run_search
 from cmt_search.search.driver import MEASURED_ON
 from cmt_search.search.scheduler import Climb
 from cmt_search.search.serialization import candidate_attributes, read_candidate
@@ -55,7 +55,7 @@ def test_a_candidate_keeps_what_was_measured_of_it() -> None:
 
 
 def test_a_study_minimises_them_and_holds_setting_and_machine(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint=SPACE.fingerprint)
+    run = RunDir.create(tmp_path / "run", space_yaml="", fingerprint=SPACE.fingerprint)
     on = {"setting": {"threads": 1}, "machine": {"hardware": "abacus"}}
     run_search(run, SPACE, LookupFactory(), executor="inline", measured_on=on)
     records = read_trials(run.path)
@@ -77,7 +77,7 @@ def test_a_study_minimises_them_and_holds_setting_and_machine(tmp_path: Path) ->
 
 
 def test_the_front_is_that_of_the_measured_cost(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint=SPACE.fingerprint)
+    run = RunDir.create(tmp_path / "run", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(run, SPACE, LookupFactory(), executor="inline")
     found = analyse(read_trials(run.path), metrics=("latency_ms", "top1"))
     members = found.front.members
@@ -89,7 +89,7 @@ def test_the_front_is_that_of_the_measured_cost(tmp_path: Path) -> None:
 def test_networks_without_a_figure_stand_on_no_front_of_it(tmp_path: Path) -> None:
     space = replace(SPACE, objectives=("top1",))
     plain = FakeSpace(kind="pareto", trials=3, sampler=FakeSampler(name="random"))
-    run = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint=space.fingerprint)
+    run = RunDir.create(tmp_path / "run", space_yaml="", fingerprint=space.fingerprint)
     run_search(run, plain, LookupFactory(), executor="inline")
     front = analyse(read_trials(run.path), metrics=("latency_ms", "top1")).front
     assert front.members.empty

@@ -13,21 +13,21 @@ from filelock import FileLock
 from sqlalchemy.engine import Engine
 
 from cmt_search.errors import RunError
-from cmt_search.search import Event, JobFinished, RunFolder, read_trials, run_search
+from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(trials=6, sampler=FakeSampler(name="random"))
 
 
-def new(path: Path) -> RunFolder:
-    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+def new(path: Path) -> RunDir:
+    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
-def search(run: RunFolder, **known: Any) -> Any:
+def search(run: RunDir, **known: Any) -> Any:
     return run_search(run, SPACE, LookupFactory(), executor="inline", **known)
 
 
-def begun(path: Path, *, jobs: int = 5) -> RunFolder:
+def begun(path: Path, *, jobs: int = 5) -> RunDir:
     """A run that was stopped after so many jobs."""
     run, done = new(path), []
 
@@ -41,7 +41,7 @@ def begun(path: Path, *, jobs: int = 5) -> RunFolder:
     return run
 
 
-def goes_on(run: RunFolder, before: object) -> None:
+def goes_on(run: RunDir, before: object) -> None:
     """The run holds what it held, and goes on to its end."""
     assert read_trials(run.path) == before
     outcome = search(run)
@@ -165,7 +165,7 @@ def test_a_cut_database_beside_its_log_is_named(tmp_path: Path) -> None:
     cut = whole[: len(whole) // 2]
     (copy / "study.db").write_bytes(cut)
     with pytest.raises(RunError, match="it is damaged, and was left as it is"):
-        search(RunFolder.open(copy))
+        search(RunDir.open(copy))
     assert (copy / "study.db").read_bytes() == cut
 
 
@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 def test_who_may_only_read_is_told_whether_a_run_is_driven(tmp_path: Path) -> None:
     run = begun(tmp_path / "r")
-    with run.driving():
+    with run.lock():
         assert {t.state for t in read_trials(run.path)} == {"complete", "running"}
         assert run.driver() is not None
     assert {t.state for t in read_trials(run.path)} == {"complete", "interrupted"}
@@ -210,5 +210,5 @@ def test_asking_who_drives_a_run_keeps_nobody_from_driving_it(tmp_path: Path) ->
     with run.lock.open() as asked:
         fcntl.flock(asked, fcntl.LOCK_SH)
         threading.Timer(0.1, lambda: fcntl.flock(asked, fcntl.LOCK_UN)).start()
-        with run.driving():
+        with run.lock():
             assert run.driver() is not None

@@ -15,7 +15,7 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
 from cmt_search.scaling import realised_shares
-from cmt_search.search import RunFolder, TrialRecord, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, read_trials, run_search
 from cmt_search.space import SearchSpace, parse_space
 from cmt_search.stats import PowerLaws
 
@@ -63,7 +63,7 @@ class Formula:
 
 
 def searched(space: SearchSpace, folder: Path) -> tuple[TrialRecord, ...]:
-    run = RunFolder.create(folder, space_yaml=space.to_yaml(), fingerprint=space.fingerprint)
+    run = RunDir.create(folder, space_yaml=space.to_yaml(), fingerprint=space.fingerprint)
     outcome = run_search(run, space, partial(Formula, space.arch), executor="inline")
     assert outcome.failed == outcome.infeasible == 0
     return read_trials(run.path)
@@ -140,7 +140,7 @@ trials: 14
 """
     budgets = "budgets: {times_base: [2]}" if kind == "shape" else ""
     space = parse_space(text % (kind, budgets), source="x")
-    run = RunFolder.create(tmp_path / "run", space_yaml="", fingerprint=space.fingerprint)
+    run = RunDir.create(tmp_path / "run", space_yaml="", fingerprint=space.fingerprint)
     outcome = run_search(run, space, partial(Formula, space.arch), executor="inline")
     keys = {record.rungs[0].rung.arch.key for record in read_trials(run.path)}
     assert outcome.complete == 14

@@ -5,18 +5,18 @@ import pytest
 from optuna.storages import RDBStorage
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunFolder, read_trials
+from cmt_search.search import RunDir, read_trials
 from cmt_search.search.scheduler import Ledger
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSpace, measure
 
 
-def new(path: Path) -> RunFolder:
-    return RunFolder.create(path, space_yaml="", fingerprint="f00d")
+def new(path: Path) -> RunDir:
+    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
-def open_store(run: RunFolder, **changes: object) -> StudyStore:
+def open_store(run: RunDir, **changes: object) -> StudyStore:
     known = {
         "name": run.info().name,
         "run_id": run.info().id,
@@ -107,7 +107,7 @@ def test_trials_are_read_while_a_driver_writes(tmp_path: Path) -> None:
     ledger = Ledger(space, store)
     for done in range(5):
         step(ledger)
-        with run.driving():
+        with run.lock():
             found = read_trials(run.path)
         assert sum(len(r.measurements) for t in found for r in t.rungs) == done + 1
     assert [t.state for t in found] == ["complete", "complete", "running"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cmt_search.errors import CmtSearchError
-from cmt_search.search import Outcome, RunFolder, read_trials, run_search
-from cmt_search.search.tracking import Logged, Target, logged, targets, tracking
+from cmt_search.search import Outcome, RunDir, read_trials, run_search
+from cmt_search.search.tracking import Target, TrialLog, logged, targets, tracking
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(
@@ -22,9 +22,9 @@ SPACE = FakeSpace(
 def search(folder: Path, *asked: str, say: Callable[[str], None] = print, **known: Any) -> Outcome:
     """Begin a search that is logged, or go on with it."""
     run = (
-        RunFolder.open(folder)
+        RunDir.open(folder)
         if (folder / "run.json").exists()
-        else RunFolder.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
+        else RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
     )
     with tracking(run, targets(asked), say=say) as follower:
         return run_search(
@@ -166,7 +166,7 @@ def test_wandb_gets_a_run_for_every_trial_and_stays_offline(
 
 def test_a_trial_without_networks_is_logged_with_its_reason(tmp_path: Path) -> None:
     infeasible = FakeSpace(trials=3, infeasible_above=0.5, sampler=FakeSampler(lattice=1))
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(run, infeasible, LookupFactory(), executor="inline")
     left_out = next(t for t in read_trials(run.path) if t.state == "failed")
     found = logged(left_out, run="r")
@@ -181,12 +181,12 @@ class Noting:
     def __init__(self, seen: list[int]) -> None:
         self._seen = seen
 
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         self._seen.append(trial.number)
 
 
 class Failing:
-    def log(self, trial: Logged) -> None:
+    def log(self, trial: TrialLog) -> None:
         raise OSError(28, "No space left on device")
 
 

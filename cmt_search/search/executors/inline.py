@@ -5,7 +5,7 @@ from typing import Protocol
 
 from cmt_search.evaluation import EvaluatorFactory, Measurement
 from cmt_search.search.driver import StopSignal
-from cmt_search.search.executors.worker import attempt
+from cmt_search.search.executors.worker import run_job
 from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Ledger
 from cmt_search.search.types import Failure, Job
@@ -19,7 +19,7 @@ class Executor(Protocol):
         ...
 
 
-def settle(
+def handle_result(
     ledger: Ledger, job: Job, answer: Measurement | Failure, *, checkpoints: Checkpoints | None
 ) -> None:
     """Give a job's answer to the ledger, and drop the state that nobody will go on from."""
@@ -29,9 +29,9 @@ def settle(
         ledger.fail(job, answer)
         # What raised may raise again on the state that it left; who was killed did nothing wrong.
         if checkpoints is not None and answer.kind not in ("died", "hung"):
-            checkpoints.drop(job)
+            checkpoints.delete(job)
     if checkpoints is not None:
-        checkpoints.keep(ledger.networks_ahead())
+        checkpoints.retain(ledger.networks_ahead())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,6 @@ class InlineExecutor:
         evaluator = None
         while not stop() and (job := ledger.next_job()) is not None:
             evaluator = evaluator or factory()  # not made when nothing is left to do
-            folder = None if self.checkpoints is None else self.checkpoints.of(job)
-            answer = attempt(evaluator, job, folder=folder, limit=self.limit)
-            settle(ledger, job, answer, checkpoints=self.checkpoints)
+            folder = None if self.checkpoints is None else self.checkpoints.path_for(job)
+            answer = run_job(evaluator, job, folder=folder, limit=self.limit)
+            handle_result(ledger, job, answer, checkpoints=self.checkpoints)

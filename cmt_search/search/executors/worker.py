@@ -21,16 +21,16 @@ from cmt_search.search.types import Failure, Job
 _GRACE = 5.0  # seconds that a hanging process has to leave by itself
 
 
-class Overdue(Exception):
+class JobTimeout(Exception):
     """A job took longer than it may."""
 
 
 @contextmanager
-def at_most(limit: float | None) -> Iterator[None]:
-    """Raise `Overdue` in this thread once `limit` seconds are over.
+def time_limit(limit: float | None) -> Iterator[None]:
+    """Raise `JobTimeout` in this thread once `limit` seconds are over.
 
     It ends whatever comes back to Python now and then: loops, sleeps, a loader that waits. A call
-    that never returns from C goes on; `or_die` ends that with its process. Only the main thread
+    that never returns from C goes on; `kill_after` ends that with its process. Only the main thread
     gets signals: in others this does nothing.
     """
     if limit is None or threading.current_thread() is not threading.main_thread():
@@ -38,7 +38,7 @@ def at_most(limit: float | None) -> Iterator[None]:
         return
 
     def ring(_number: int, _frame: FrameType | None) -> None:
-        raise Overdue(f"stopped after {limit:g} s, the limit for a trial's training")
+        raise JobTimeout(f"stopped after {limit:g} s, the limit for a trial's training")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, limit)
@@ -50,8 +50,8 @@ def at_most(limit: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def or_die(limit: float | None) -> Iterator[None]:
-    """End this process, with its stack on standard error, where `at_most` could not.
+def kill_after(limit: float | None) -> Iterator[None]:
+    """End this process, with its stack on standard error, where `time_limit` could not.
 
     For a worker: its driver sees it die, and gives the job to another.
     """
@@ -70,13 +70,13 @@ _PROBE = 2**20  # bytes that a disk with room takes
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def attempt(
+def run_job(
     evaluator: Evaluator, job: Job, *, folder: Path | None = None, limit: float | None = None
 ) -> Measurement | Failure:
     """Run one job; what goes wrong in it is a result.
 
     It may keep its state in `folder` between epochs, and takes at most `limit` seconds; see
-    `at_most` for what can be stopped.
+    `time_limit` for what can be stopped.
 
     Raises:
         DataError: the data do not fit, which no other candidate would change.
@@ -87,7 +87,7 @@ def attempt(
     more = {} if job.micro_batch is None else {"micro_batch": job.micro_batch}
     began = time.time()
     try:
-        with at_most(limit):
+        with time_limit(limit):
             measured = evaluator(
                 job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder, **more
             )
@@ -98,7 +98,7 @@ def attempt(
         return Failure(reason=str(failure), kind="verdict")
     except (DataError, SpaceError):
         raise
-    except Overdue as overdue:
+    except JobTimeout as overdue:
         return Failure(reason=describe(overdue), kind="hung")
     except Exception as error:  # noqa: BLE001  # a row with its reason, not a crash
         if folder is not None:

@@ -19,8 +19,8 @@ from ray.tune.search import Searcher
 from cmt_search.errors import CmtSearchError, RunError
 from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
 from cmt_search.search.driver import StopSignal
-from cmt_search.search.executors.inline import settle
-from cmt_search.search.executors.worker import attempt, describe, or_die
+from cmt_search.search.executors.inline import handle_result
+from cmt_search.search.executors.worker import describe, kill_after, run_job
 from cmt_search.search.run_dir import Checkpoints, usable_cores
 from cmt_search.search.scheduler import Ledger
 from cmt_search.search.types import Failure, Job
@@ -31,7 +31,7 @@ _ROUNDING = 1e-9  # so that three times a third is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ResourceRequest:
     """What a search asks of a cluster.
 
     Raises:
@@ -68,7 +68,7 @@ class Wish:
 
 
 @contextmanager
-def connected(wish: Wish) -> Iterator[int]:
+def connected(request: ResourceRequest) -> Iterator[int]:
     """Ray, for as long as it is needed, and how many jobs run at a time.
 
     A Ray that already runs in this process is used, and left alone.
@@ -78,42 +78,42 @@ def connected(wish: Wish) -> Iterator[int]:
     """
     ours = not ray.is_initialized()
     if ours:
-        _start(wish)
+        _start(request)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield slots(wish, nodes=nodes)
+        yield slots(request, nodes=nodes)
     finally:
         if ours:
             ray.shutdown()
 
 
-def slots(wish: Wish, *, nodes: Sequence[Mapping[str, float]]) -> int:
+def slots(request: ResourceRequest, *, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many jobs run at a time on nodes with these resources.
 
     Raises:
         RunError: no node has room for one, or all have room for fewer than are wished for; Ray
             would wait for ever.
     """
-    needed = {name: amount for name, amount in wish.resources.items() if amount > 0}
+    needed = {name: amount for name, amount in request.resources.items() if amount > 0}
     room = sum(
         min(_times(amount, of=node.get(name, 0), name=name) for name, amount in needed.items())
         for node in nodes
     )
-    if room >= (wish.slots or 1):
-        return wish.slots or room
+    if room >= (request.slots or 1):
+        return request.slots or room
     asked = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
     there = "; ".join(
         " and ".join(f"{node.get(name, 0):g} {name}" for name in needed) for node in nodes
     )
-    where = "this machine" if wish.address is None else f"the cluster at {wish.address!r}"
+    where = "this machine" if request.address is None else f"the cluster at {request.address!r}"
     if not room:
         raise RunError(
             f"a trial asks for {asked}, and no node of {where} has that (by node: {there}); lower "
             "--cpus-per-trial or --gpus-per-trial, or give the --address of a larger cluster"
         )
     raise RunError(
-        f"{wish.slots} trials at a time ask for {asked} each, and {where} has room for {room} (by "
-        f"node: {there}); use --slots {room}, ask for less per trial, or add nodes first"
+        f"{request.slots} trials at a time ask for {asked} each, and {where} has room for {room} "
+        f"(by node: {there}); use --slots {room}, ask for less per trial, or add nodes first"
     )
 
 
@@ -124,12 +124,12 @@ def _times(amount: float, *, of: float, name: str) -> int:
     return int(of / amount + _ROUNDING)
 
 
-def _start(wish: Wish) -> None:
+def _start(request: ResourceRequest) -> None:
     """Connect, or start Ray here. Ray itself gives a worker as many threads as the job has CPUs."""
-    if wish.address is None:
+    if request.address is None:
         ray.init(
             address="local",
-            num_cpus=max(usable_cores(), wish.slots or 0),
+            num_cpus=max(usable_cores(), request.slots or 0),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE,
             log_to_driver=False,
@@ -137,10 +137,10 @@ def _start(wish: Wish) -> None:
         )
         return
     try:
-        ray.init(address=wish.address, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray.init(address=request.address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
         ray.shutdown()  # of what a failed start left
-        raise RunError(_unreachable(wish.address, error)) from error
+        raise RunError(_unreachable(request.address, error)) from error
 
 
 def _unreachable(address: str, error: Exception) -> str:
@@ -165,7 +165,7 @@ def _unreachable(address: str, error: Exception) -> str:
 _REASON_LINES = 3  # of Tune's error file that a study keeps
 
 
-class Desk:
+class JobQueue:
     """Hands out jobs by Tune's ids, and takes in what they gave."""
 
     def __init__(
@@ -190,7 +190,7 @@ class Desk:
         over = self._ledger.finished or self._ledger.gave_up is not None
         return self.error is not None or self._stop() or over
 
-    def hand_out(self, trial_id: str) -> Job | None:
+    def next_job(self, trial_id: str) -> Job | None:
         """The job of the next Tune trial, if there is one now."""
         try:
             job = self._ledger.next_job()
@@ -201,11 +201,11 @@ class Desk:
             self._running[trial_id] = job
         return job
 
-    def began(self, trial_id: str) -> None:
+    def on_start(self, trial_id: str) -> None:
         """A worker took the job."""
         self._began[trial_id] = time.monotonic()
 
-    def bring_back(self, trial_id: str, answer: Measurement | Failure | Exception) -> None:
+    def complete(self, trial_id: str, answer: Measurement | Failure | Exception) -> None:
         """Give a job's answer to the ledger; an exception ends the search."""
         job = self._running.pop(trial_id)
         self._began.pop(trial_id, None)
@@ -213,11 +213,11 @@ class Desk:
             self.error = self.error or answer
             return
         try:
-            settle(self._ledger, job, answer, checkpoints=self._checkpoints)
+            handle_result(self._ledger, job, answer, checkpoints=self._checkpoints)
         except Exception as error:  # noqa: BLE001  # raised again after the run
             self.error = self.error or error
 
-    def mourn(self, trial_id: str, *, error_file: str | None) -> None:
+    def on_worker_died(self, trial_id: str, *, error_file: str | None) -> None:
         """Take in that a worker died, by the limit on its job or by something else."""
         spent = time.monotonic() - self._began.get(trial_id, float("inf"))
         if self._limit is not None and spent >= self._limit:
@@ -225,7 +225,7 @@ class Desk:
             answer = Failure(reason=f"{reason}{self._limit:g} s", kind="hung")
         else:
             answer = Failure(reason=f"the worker died: {_last_error(error_file)}", kind="died")
-        self.bring_back(trial_id, answer)
+        self.complete(trial_id, answer)
 
 
 def _last_error(file: str | None) -> str:
@@ -239,7 +239,7 @@ def _last_error(file: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fatal:
+class AbortSearch:
     """What ends the whole search: no evaluator, or data that fit no candidate."""
 
     error: Exception
@@ -271,42 +271,42 @@ class JobRunner(tune.Trainable):
         """The whole job."""
         return {"answer": self._answer(), "done": True}
 
-    def _answer(self) -> Measurement | Failure | Fatal:
+    def _answer(self) -> Measurement | Failure | AbortSearch:
         try:
             if self._evaluator is None:
                 assert self._factory is not None
                 self._evaluator = self._factory()
-            folder = None if self._checkpoints is None else self._checkpoints.of(self._job)
-            with or_die(self._limit):
-                return attempt(self._evaluator, self._job, folder=folder, limit=self._limit)
+            folder = None if self._checkpoints is None else self._checkpoints.path_for(self._job)
+            with kill_after(self._limit):
+                return run_job(self._evaluator, self._job, folder=folder, limit=self._limit)
         except CmtSearchError as error:
-            return Fatal(error=error)
+            return AbortSearch(error=error)
         except Exception as error:  # noqa: BLE001  # raised in the driver
-            return Fatal(error=RuntimeError(f"no evaluator could be made: {describe(error)}"))
+            return AbortSearch(error=RuntimeError(f"no evaluator could be made: {describe(error)}"))
 
 
 _CACHE = ".tune-"
 _REMEMBERED = 100  # trials of Tune's, beside those that run
 
 
-class _Feed(Searcher):
+class JobSearcher(Searcher):
     """Gives Tune its trials."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, jobs: JobQueue) -> None:
         super().__init__()
-        self._desk = desk
+        self._jobs = jobs
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next Tune trial; None: ask again."""
-        job = None if self._desk.closed else self._desk.hand_out(trial_id)
-        if self._desk.closed and job is None:
+        job = None if self._jobs.closed else self._jobs.next_job(trial_id)
+        if self._jobs.closed and job is None:
             return Searcher.FINISHED
         return None if job is None else {"job": job}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: of a dead worker this hook does not learn the reason; `_Return` does."""
+        """Nothing: of a dead worker this hook does not learn the reason; `ResultCallback` does."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
@@ -318,7 +318,7 @@ class _Feed(Searcher):
         return {}  # Tune pickles it for a restore that is never asked for
 
 
-class _Patient(FIFOScheduler):
+class LazyFIFOScheduler(FIFOScheduler):
     """Lets workers come up.
 
     Tune's own choice would be the oldest job that does not run yet, and a worker that comes free
@@ -332,11 +332,11 @@ class _Patient(FIFOScheduler):
         return
 
 
-class _Return(tune.Callback):
+class ResultCallback(tune.Callback):
     """Takes from Tune what its trials gave."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, jobs: JobQueue) -> None:
+        self._jobs = jobs
 
     def on_step_end(self, iteration: int, trials: list[Any], **_others: Any) -> None:  # noqa: ARG002
         """Let Tune forget what is over: it goes through its list more than once per job."""
@@ -344,14 +344,16 @@ class _Return(tune.Callback):
             trials[:] = [trial for trial in trials if not trial.is_finished()]
 
     def on_trial_start(self, trial: Any, **_others: Any) -> None:
-        self._desk.began(trial.trial_id)
+        self._jobs.on_start(trial.trial_id)
 
     def on_trial_complete(self, trial: Any, **_others: Any) -> None:
         answer = trial.last_result["answer"]
-        self._desk.bring_back(trial.trial_id, answer.error if isinstance(answer, Fatal) else answer)
+        self._jobs.complete(
+            trial.trial_id, answer.error if isinstance(answer, AbortSearch) else answer
+        )
 
     def on_trial_error(self, trial: Any, **_others: Any) -> None:
-        self._desk.mourn(trial.trial_id, error_file=trial.error_file)
+        self._jobs.on_worker_died(trial.trial_id, error_file=trial.error_file)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -362,7 +364,7 @@ class RayExecutor:
     """Ray Tune, started on this machine, or found at an address."""
 
     folder: Path  # for Tune's cache
-    wish: Wish
+    request: ResourceRequest
     checkpoints: Checkpoints | None = None
     limit: float | None = None  # seconds of a job
 
@@ -374,19 +376,19 @@ class RayExecutor:
         """
         if ledger.finished:  # ten seconds saved
             return
-        with connected(wish=self.wish) as room, self._cache() as cache:
-            desk = Desk(ledger, stop=stop, checkpoints=self.checkpoints, limit=self.limit)
+        with connected(request=self.request) as room, self._cache() as cache:
+            jobs = JobQueue(ledger, stop=stop, checkpoints=self.checkpoints, limit=self.limit)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     JobRunner, factory=factory, checkpoints=self.checkpoints, limit=self.limit
                 ),
-                {"cpu": self.wish.cpus, "gpu": self.wish.gpus},
+                {"cpu": self.request.cpus, "gpu": self.request.gpus},
             )
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=_Feed(desk),
-                    scheduler=_Patient(),
+                    search_alg=JobSearcher(jobs),
+                    scheduler=LazyFIFOScheduler(),
                     num_samples=-1,
                     max_concurrent_trials=room,
                     reuse_actors=True,
@@ -398,12 +400,12 @@ class RayExecutor:
                     storage_path=str(cache),
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    callbacks=[_Return(desk)],
+                    callbacks=[ResultCallback(jobs)],
                     verbose=0,
                 ),
             ).fit()
-            if desk.error is not None:
-                raise desk.error
+            if jobs.error is not None:
+                raise jobs.error
 
     @contextmanager
     def _cache(self) -> Iterator[Path]:

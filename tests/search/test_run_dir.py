@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunFolder
+from cmt_search.search import RunDir
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from cmt_search.search import RunFolder
-with RunFolder.open(Path(sys.argv[1])).driving():
+from cmt_search.search import RunDir
+with RunDir.open(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def new(path: Path, storage: str | None = None) -> RunFolder:
-    return RunFolder.create(
+def new(path: Path, storage: str | None = None) -> RunDir:
+    return RunDir.create(
         path,
         space_yaml="kind: rule  # mine\n",
         fingerprint="f00d",
@@ -32,7 +32,7 @@ def new(path: Path, storage: str | None = None) -> RunFolder:
 
 
 @contextmanager
-def held(run: RunFolder) -> Iterator[int]:
+def held(run: RunDir) -> Iterator[int]:
     """Another process that drives the run, until it is killed."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(run.path)], stdout=subprocess.PIPE, text=True
@@ -46,7 +46,7 @@ def held(run: RunFolder) -> Iterator[int]:
 def test_a_run_keeps_its_space_and_what_made_it(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     assert run.space.read_text() == "kind: rule  # mine\n"
-    info = RunFolder.open(run.path).info()
+    info = RunDir.open(run.path).info()
     assert info.name == "r"
     assert info.fingerprint == "f00d"
     assert {"python", "optuna", "ray", "torch"} <= set(info.versions)
@@ -78,7 +78,7 @@ def test_a_folder_that_was_left_half_made_can_be_used(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no run \(no run.json\); start one with"):
-        RunFolder.open(tmp_path)
+        RunDir.open(tmp_path)
 
 
 def test_a_run_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_second_driver_is_refused_by_name(tmp_path: Path) -> None:
         driver = run.driver()
         assert driver is not None
         assert driver.pid == pid
-        with pytest.raises(RunError) as error, run.driving():
+        with pytest.raises(RunError) as error, run.lock():
             pytest.fail("two drivers")
     message = str(error.value)
     assert message.startswith(f"{run.path} is driven by process {pid} on {driver.host} since 20")
@@ -127,7 +127,7 @@ def test_a_killed_driver_leaves_no_lock(tmp_path: Path) -> None:
     with held(run):
         assert run.driver() is not None
     assert run.driver() is None
-    with run.driving():
+    with run.lock():
         driver = run.driver()
         assert driver is not None
         assert driver.pid == os.getpid()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunFolder, run_search
+from cmt_search.search import RunDir, run_search
 from cmt_search.search.driver import prepare_ray
 from tests.search.lookup import FakeSpace, LookupFactory
 
@@ -16,8 +16,8 @@ prepare_ray(local=True)
 
 from ray.exceptions import AuthenticationError  # noqa: E402
 
-from cmt_search.search.executors import ray_tune as ray_cluster  # noqa: E402  # ray reads settings on import
-from cmt_search.search.executors.ray_tune import Wish, connected, slots  # noqa: E402
+from cmt_search.search.executors import ray as ray_executor  # noqa: E402  # ray reads settings on import
+from cmt_search.search.executors.ray import ResourceRequest, connected, slots  # noqa: E402
 
 Nodes = list[Mapping[str, float]]
 GPUS: Nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]
@@ -27,35 +27,35 @@ GPUS: Nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}
     ("gpus", "room"), [(1, 3), (0.5, 6), (1 / 3, 9), (0.25, 12), (0.4, 6), (0.6, 3), (2, 1)]
 )
 def test_a_part_of_a_gpu_lies_on_one_gpu(gpus: float, room: int) -> None:
-    assert slots(Wish(gpus=gpus, cpus=0), nodes=GPUS) == room
+    assert slots(ResourceRequest(gpus=gpus, cpus=0), nodes=GPUS) == room
 
 
 def test_the_scarcer_resource_of_each_node_counts() -> None:
-    assert slots(Wish(gpus=0.25, cpus=4), nodes=GPUS) == 4 + 2
-    assert slots(Wish(gpus=0.25, cpus=4, slots=5), nodes=GPUS) == 5
-    assert slots(Wish(cpus=3), nodes=GPUS) == 5 + 2 + 1
+    assert slots(ResourceRequest(gpus=0.25, cpus=4), nodes=GPUS) == 4 + 2
+    assert slots(ResourceRequest(gpus=0.25, cpus=4, slots=5), nodes=GPUS) == 5
+    assert slots(ResourceRequest(cpus=3), nodes=GPUS) == 5 + 2 + 1
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("asked", "message"),
     [
         (
-            Wish(address="auto", cpus=4, gpus=0.5, slots=16),
+            ResourceRequest(address="auto", cpus=4, gpus=0.5, slots=16),
             "16 trials at a time ask for 4 CPU and 0.5 GPU each, and the cluster at 'auto' has "
             "room for 6 (by node: 16 CPU and 2 GPU; 8 CPU and 1 GPU; 4 CPU and 0 GPU); use "
             "--slots 6, ask for less per trial, or add nodes first",
         ),
         (
-            Wish(cpus=1, gpus=4, slots=2),
+            ResourceRequest(cpus=1, gpus=4, slots=2),
             "a trial asks for 1 CPU and 4 GPU, and no node of this machine has that (by node: "
             "16 CPU and 2 GPU; 8 CPU and 1 GPU; 4 CPU and 0 GPU); lower --cpus-per-trial or "
             "--gpus-per-trial, or give the --address of a larger cluster",
         ),
     ],
 )
-def test_what_is_missing_is_named(wish: Wish, message: str) -> None:
+def test_what_is_missing_is_named(asked: ResourceRequest, message: str) -> None:
     with pytest.raises(RunError) as error:
-        slots(wish, nodes=GPUS)
+        slots(asked, nodes=GPUS)
     assert str(error.value) == message
 
 
@@ -88,8 +88,8 @@ def test_what_is_missing_is_named(wish: Wish, message: str) -> None:
 def test_what_no_cluster_grants_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr(ray_cluster.ray, "init", lambda *a, **k: pytest.fail("ray was started"))
-    run = RunFolder.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    monkeypatch.setattr(ray_executor.ray, "init", lambda *a, **k: pytest.fail("ray was started"))
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     with pytest.raises(RunError) as error:
         run_search(run, FakeSpace(), LookupFactory(), executor="ray", **asked)
     assert str(error.value) == message
@@ -125,7 +125,7 @@ def test_a_cluster_that_cannot_be_joined_says_how_to(
         raise raised
 
     off = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
-    monkeypatch.setattr(ray_cluster, "ray", off)
-    with pytest.raises(RunError) as error, connected(Wish(address="10.0.0.1:6379")):
+    monkeypatch.setattr(ray_executor, "ray", off)
+    with pytest.raises(RunError) as error, connected(ResourceRequest(address="10.0.0.1:6379")):
         pytest.fail("it was joined")
     assert str(error.value) == message
