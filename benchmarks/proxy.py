@@ -37,7 +37,7 @@ from cmt_search.builder import build
 from cmt_search.cost import cost
 from cmt_search.evaluation import Fidelity
 from cmt_search.presets import PRESETS
-from cmt_search.proxy import Dataset, DatasetSpec, Labelled, Recipe
+from cmt_search.proxy import Dataset, DatasetSpec, ImageSet, Recipe
 from cmt_search.proxy import trainer as training_module
 from cmt_search.proxy.trainer import Training
 
@@ -69,7 +69,7 @@ class Setting:
 class Pictures(TorchDataset[Any]):
     """Images as a tutorial has them: PIL, one at a time."""
 
-    def __init__(self, data: Labelled, transform: Callable[[Image.Image], Any] | None) -> None:
+    def __init__(self, data: ImageSet, transform: Callable[[Image.Image], Any] | None) -> None:
         self.images = [transforms.functional.to_pil_image(image) for image in data.images]
         self.labels = data.labels.tolist()
         self.transform = transform
@@ -131,11 +131,11 @@ def random_images(setting: Setting) -> Dataset:
     """As many images as an epoch has, and a few to validate on."""
     draws = torch.Generator().manual_seed(0)
 
-    def part(count: int) -> Labelled:
+    def part(count: int) -> ImageSet:
         shape = (count, setting.arch.in_chans, *[setting.arch.resolution] * 2)
         images = torch.randint(256, shape, generator=draws, dtype=torch.uint8)
         labels = torch.randint(CLASSES, (count,), generator=draws)
-        return Labelled(images=images, labels=labels)
+        return ImageSet(images=images, labels=labels)
 
     middle = torch.full((setting.arch.in_chans,), 127.5)
     return Dataset(

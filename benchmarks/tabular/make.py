@@ -20,7 +20,7 @@ from typing import Any
 
 from cmt_search.io import write_whole
 from cmt_search.proxy.sources import load_dataset
-from cmt_search.proxy.trainer import Length
+from cmt_search.proxy.trainer import TrainingLength
 from cmt_search.scaling import DIMENSIONS
 from cmt_search.search import RunDir, RungRecord, TrialRecord, design, read_trials
 from cmt_search.space import SearchSpace, load_space
@@ -164,7 +164,7 @@ def images_per_epoch(space: SearchSpace, *, record: RungRecord) -> int:
     """Images that an epoch passes through the network."""
     fidelity = record.rung.fidelity
     images = len(load_dataset(space.proxy.dataset).subset(fidelity.data_fraction).train)
-    length = Length.of(fidelity, images=images, batch=space.proxy.recipe.batch)
+    length = TrainingLength.of(fidelity, images=images, batch=space.proxy.recipe.batch)
     return length.steps_per_epoch * length.batch
 
 

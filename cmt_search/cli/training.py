@@ -140,14 +140,14 @@ def _section(recipe: Path, *, epochs: int | None, root: str | None) -> "Proxy":
 def _run(asked: _Asked, *, to: Path | None, name: str, quiet: bool) -> dict[str, Any]:
     """Train in the folder, or take what lies complete in it."""
     from cmt_search.proxy import load_dataset
-    from cmt_search.proxy.evaluator import device_named
-    from cmt_search.proxy.run_dir import TrainingFolder
+    from cmt_search.proxy.evaluator import resolve_device
+    from cmt_search.proxy.run_dir import TrainingDir
 
-    where = device_named(asked.device)
+    where = resolve_device(asked.device)
     data = load_dataset(asked.section.dataset)
     network = replace(asked.network, in_chans=data.in_chans, num_classes=data.num_classes)
     asked = replace(asked, network=network)
-    folder = TrainingFolder(
+    folder = TrainingDir(
         path=to or Path("runs") / f"train-{network.key[:8]}-{name}-{asked.seed}",
         plan=asked.plan(),
         provenance=_provenance(data, device=where.type, deterministic=asked.deterministic),
@@ -157,7 +157,7 @@ def _run(asked: _Asked, *, to: Path | None, name: str, quiet: bool) -> dict[str,
         with _threads(asked.threads), _progress(asked.fidelity, quiet=quiet) as show:
 
             def note(training: "Training") -> None:
-                folder.note_epoch(training)
+                folder.write_curve(training)
                 show(training)
 
             measured = _trained(asked, data=data, device=where, note=note, folder=folder)
@@ -194,7 +194,7 @@ def _trained(
             folder=folder.path,
             deterministic=asked.deterministic,
             on_epoch=note,
-            on_end=folder.keep_weights,
+            on_end=folder.write_weights,
         )
     except TrainingFailed as error:
         raise RunError(f"{folder.path}: the training failed: {error}") from error

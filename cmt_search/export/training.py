@@ -82,7 +82,7 @@ def retrain(
         DataError: the images cannot be read, or there is no such device.
     """
     from cmt_search.proxy import load_dataset
-    from cmt_search.proxy.evaluator import device_named
+    from cmt_search.proxy.evaluator import resolve_device
 
     data = load_dataset(space.proxy.dataset)
     adapted = _adapted(variant, in_chans=data.in_chans, num_classes=data.num_classes)
@@ -96,7 +96,7 @@ def retrain(
             space=space,
             fidelity=fidelity,
             seed=seed,
-            device=device_named(device),
+            device=resolve_device(device),
             on_epoch=on_epoch,
             on_end=kept.append,
         )

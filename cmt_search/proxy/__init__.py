@@ -1,7 +1,7 @@
 """Cheap trainings that rank networks: data sets in memory, an engine, an evaluator."""
 
 from cmt_search.dataset_spec import DatasetSpec
-from cmt_search.proxy.data import Dataset, Labelled
+from cmt_search.proxy.data import Dataset, ImageSet
 from cmt_search.proxy.evaluator import ProxyEvaluator, evaluator_factory, train
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.recipe import Recipe
@@ -9,7 +9,7 @@ from cmt_search.recipe import Recipe
 __all__ = [
     "Dataset",
     "DatasetSpec",
-    "Labelled",
+    "ImageSet",
     "ProxyEvaluator",
     "Recipe",
     "evaluator_factory",

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_search.proxy.rand_augment import jittered, rand_augmented
+from cmt_search.proxy.rand_augment import color_jitter, rand_augment
 from cmt_search.recipe import Augment
 
 _RATIO = 4 / 3  # largest width over height, and height over width, of a random crop
 
 
-def shifted(images: Tensor, draws: Tensor, *, margin: int, flip: bool) -> Tensor:
+def translate(images: Tensor, draws: Tensor, *, margin: int, flip: bool) -> Tensor:
     """Each image moved by up to `margin` pixels, and half of them mirrored, in one gathering.
 
     Shape: images (B, C, S, S), draws (2 or 3, B) in 0..1 to (B, C, S, S), channels last in memory.
@@ -49,7 +49,7 @@ def random_windows(draws: Tensor, *, areas: tuple[float, float]) -> tuple[Tensor
     return draws[2] * (1 - height), draws[3] * (1 - width), height, width
 
 
-def resampled(
+def resized_crop(
     images: Tensor, windows: tuple[Tensor, ...], *, side: int, mirrored: Tensor | None
 ) -> Tensor:
     """A box of each image at `side` pixels, bilinear and antialiased.
@@ -89,7 +89,7 @@ _ERASED_RATIO = 3.0  # largest height over width; a third of the image just fits
 _QUANTILES = 2049
 
 
-def erased(images: Tensor, draws: Tensor, *, probability: float) -> Tensor:
+def random_erase(images: Tensor, draws: Tensor, *, probability: float) -> Tensor:
     """Some images with a box painted in their mean colour.
 
     Source: random erasing, arXiv:1708.04896, there with noise.
@@ -107,7 +107,7 @@ def erased(images: Tensor, draws: Tensor, *, probability: float) -> Tensor:
     return torch.where(box[:, None], images.mean((2, 3), keepdim=True), images)
 
 
-def mixed(
+def mixup_cutmix(
     images: Tensor, *, blend: Tensor | None, paste: Tensor | None, choice: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Each image blended with its neighbour in the batch, or with a box of it pasted in.
@@ -234,7 +234,7 @@ class Augmenter:
             draws = _draws(images, 4 + spec.flip, generator)
             windows = random_windows(draws[:4], areas=spec.resized_crop)
             mirrored = draws[4] < 0.5 if spec.flip else None
-            return resampled(images.float(), windows, side=self.side, mirrored=mirrored)
+            return resized_crop(images.float(), windows, side=self.side, mirrored=mirrored)
         if images.shape[-1] != self.side:
             size = (self.side, self.side)
             images = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
@@ -244,19 +244,19 @@ class Augmenter:
             return images
         draws = _draws(images, moves + spec.flip, generator)
         margin = round(spec.translate * self.side)
-        return shifted(images, draws, margin=margin, flip=spec.flip)
+        return translate(images, draws, margin=margin, flip=spec.flip)
 
     def _colored(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         spec = self.spec
         if spec.rand_augment:
             draws = _draws(images, 2 * spec.rand_augment, generator).unflatten(0, (-1, 2))
-            images = rand_augmented(images.float(), draws, magnitude=spec.rand_magnitude)
+            images = rand_augment(images.float(), draws, magnitude=spec.rand_magnitude)
         if spec.color_jitter:
             draws = _draws(images, 3, generator)
-            images = jittered(images.float(), draws, strength=spec.color_jitter)
+            images = color_jitter(images.float(), draws, strength=spec.color_jitter)
         if spec.random_erasing:
             draws = _draws(images, 5, generator)
-            images = erased(images.float(), draws, probability=spec.random_erasing)
+            images = random_erase(images.float(), draws, probability=spec.random_erasing)
         return images
 
     def _mixed(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -268,7 +268,7 @@ class Augmenter:
             paste[0] = self._beta(paste[0], alpha=spec.cutmix)
         if spec.mixup and spec.cutmix:
             choice = _draws(images, 1, generator)[0] < 0.5
-        return mixed(images.float(), blend=blend, paste=paste, choice=choice)
+        return mixup_cutmix(images.float(), blend=blend, paste=paste, choice=choice)
 
     def _beta(self, draws: Tensor, *, alpha: float) -> Tensor:
         key = (alpha, draws.device)

@@ -19,7 +19,7 @@ from cmt_search.proxy.cache import SetCache, SetWriter, StoredSet
 _CHUNK = 2048  # images turned to float, or copied, at a time
 
 
-class Labelled:
+class ImageSet:
     """Images and their classes.
 
     Those of the cache stay there: `keep` then notes which ones are meant, and only `images` and
@@ -37,7 +37,7 @@ class Labelled:
         self._stored: tuple[str, StoredSet] | None = None  # what is mapped, and its key
 
     @classmethod
-    def of_stored(cls, stored: StoredSet, *, key: str) -> "Labelled":
+    def of_stored(cls, stored: StoredSet, *, key: str) -> "ImageSet":
         """All images of a set in the cache; they keep it from being evicted."""
         part = cls(images=stored.images, labels=stored.labels)
         part._stored = (key, stored)
@@ -77,32 +77,32 @@ class Labelled:
         rows = chosen if self._rows is None else self._rows[chosen]
         return self._images[rows], self.labels[chosen]
 
-    def keep(self, mask: Tensor) -> "Labelled":
+    def keep(self, mask: Tensor) -> "ImageSet":
         """Those that the mask (N,) keeps, in the same order."""
         if self._stored is None:
-            return Labelled(images=self.images[mask], labels=self.labels[mask])
+            return ImageSet(images=self.images[mask], labels=self.labels[mask])
         rows = torch.nonzero(mask).flatten()
-        part = Labelled(images=self._images, labels=self.labels[rows])
+        part = ImageSet(images=self._images, labels=self.labels[rows])
         part._rows = rows if self._rows is None else self._rows[rows]
         part._stored = self._stored
         return part
 
-    def relabelled(self, labels: Tensor) -> "Labelled":
+    def relabelled(self, labels: Tensor) -> "ImageSet":
         """The same images with other classes. Shape: (N,) int64."""
-        part = Labelled(images=self._images, labels=labels)
+        part = ImageSet(images=self._images, labels=labels)
         part._rows, part._stored = self._rows, self._stored
         return part
 
-    def to(self, device: torch.device) -> "Labelled":
+    def to(self, device: torch.device) -> "ImageSet":
         """The same images in the memory of a device; mapped ones stay so on the CPU."""
         if device == self.device:
             return self
         images = torch.empty(self.shape, dtype=torch.uint8, device=device)
         for start, chunk in self._chunks():
             images[start : start + len(chunk)] = chunk.to(device)
-        return Labelled(images=images, labels=self.labels.to(device))
+        return ImageSet(images=images, labels=self.labels.to(device))
 
-    def resized(self, side: int) -> "Labelled":
+    def resized(self, side: int) -> "ImageSet":
         """Antialiased and rounded back to uint8; stored ones are stored at the new side, too.
 
         Raises:
@@ -110,7 +110,7 @@ class Labelled:
         """
         if self._stored is None:
             parts = [_resize(chunk, side) for _, chunk in self._chunks()]
-            return Labelled(images=torch.cat(parts), labels=self.labels)
+            return ImageSet(images=torch.cat(parts), labels=self.labels)
 
         def build(writer: SetWriter) -> tuple[str, ...]:
             for start, chunk in self._chunks():
@@ -119,7 +119,7 @@ class Labelled:
 
         key = self._key_at(side)
         stored = SetCache.default().load(key, build)
-        return Labelled.of_stored(stored, key=key)
+        return ImageSet.of_stored(stored, key=key)
 
     def _key_at(self, side: int) -> str:
         """Hash of the contents at another side: of the source's key, and which and what it is."""
@@ -186,7 +186,7 @@ def _resize(images: Tensor, side: int) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def chosen_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, ...]:
+def select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, ...]:
     """The classes in use, in the source's order.
 
     Raises:
@@ -211,7 +211,7 @@ def chosen_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, .
     return tuple(name for name in names if name in spec.classes)
 
 
-def of_classes(part: Labelled, *, chosen: tuple[str, ...], names: tuple[str, ...]) -> Labelled:
+def filter_classes(part: ImageSet, *, chosen: tuple[str, ...], names: tuple[str, ...]) -> ImageSet:
     """The images of some classes, numbered anew."""
     if chosen == names:
         return part
@@ -221,7 +221,7 @@ def of_classes(part: Labelled, *, chosen: tuple[str, ...], names: tuple[str, ...
     return part.relabelled(labels).keep(labels >= 0)
 
 
-def thinned(part: Labelled, spec: DatasetSpec) -> Labelled:
+def subsample(part: ImageSet, spec: DatasetSpec) -> ImageSet:
     """As many images of each class as the spec asks for; every class keeps at least one.
 
     Raises:
@@ -244,7 +244,7 @@ _PART = {"cuda": 0.4, "cpu": 0.5}  # of the free memory; the rest is for network
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def fits(size: int, device: torch.device) -> bool:
+def fits_in_memory(size: int, device: torch.device) -> bool:
     """Whether so many bytes may stay: at most 40% of a GPU's free memory, half of a machine's."""
     if device.type == "cuda":
         return size <= _PART["cuda"] * torch.cuda.mem_get_info(device)[0]
@@ -264,7 +264,7 @@ def available_memory() -> int:
     return available
 
 
-__all__ = ["Dataset", "Labelled"]
+__all__ = ["Dataset", "ImageSet"]
 
 _ENOUGH = 2000  # validation images
 
@@ -277,8 +277,8 @@ class Dataset:
     """
 
     spec: DatasetSpec
-    train: Labelled
-    val: Labelled
+    train: ImageSet
+    val: ImageSet
     classes: tuple[str, ...]
     mean: Tensor  # of the training images at their native resolution, 0..255
     std: Tensor  # likewise
@@ -332,7 +332,7 @@ class Dataset:
         if device == self.mean.device:
             return self
         train, val = (
-            part.to(device) if fits(part.nbytes, device) else part
+            part.to(device) if fits_in_memory(part.nbytes, device) else part
             for part in (self.train, self.val)
         )
         return replace(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from cmt_search.proxy.cache import SetCache, SetWriter
-from cmt_search.proxy.data import Labelled
+from cmt_search.proxy.data import ImageSet
 
 _READ = 2**28  # bytes up to which the contents count
 
@@ -53,7 +53,7 @@ _AT_ONCE = 512  # images held before they are written
 _THREADS = 16  # at most; decoding and resizing let go of Python's lock
 
 
-class Square:
+class CenterSquare:
     """The centre of an image at a side in pixels: antialiased, three channels.
 
     Shape: to (3, side, side) uint8.
@@ -76,7 +76,7 @@ def cached_images(
     classes: Callable[[Tensor], tuple[str, ...]],
     identity: str,
     threads: bool = True,
-) -> tuple[Labelled, tuple[str, ...]]:
+) -> tuple[ImageSet, tuple[str, ...]]:
     """The images that `decode` makes of `items`, from the cache if they are there.
 
     `identity` must tell them from all others; it is hashed together with the decoder's release.
@@ -98,7 +98,7 @@ def cached_images(
         return classes(torch.cat(writer.labels))
 
     stored = SetCache.default().load(key, build)
-    return Labelled.of_stored(stored, key=key), stored.classes
+    return ImageSet.of_stored(stored, key=key), stored.classes
 
 
 def _batched(items: Iterable[T], count: int) -> Iterator[list[T]]:

@@ -18,7 +18,7 @@ from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement, OutOfMemory
 from cmt_search.proxy.data import Dataset
-from cmt_search.proxy.run_dir import TRUNK, Checkpoint
+from cmt_search.proxy.run_dir import SHARED_PREFIX, Checkpoint
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import Recipe
@@ -126,10 +126,10 @@ def train(
         folder=folder, identity=repr((arch, spec, recipe, fidelity, seed, device.type))
     )
     any_length = replace(fidelity, epochs=1)
-    trunk = Checkpoint(
+    shared_prefix = Checkpoint(
         folder=folder,
         identity=repr((arch, spec, recipe, any_length, seed, device.type)),
-        name=TRUNK,
+        name=SHARED_PREFIX,
     )
     in_epochs = fidelity.steps is None and fidelity.seconds is None
     shared = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
@@ -143,14 +143,14 @@ def train(
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
             if kept := checkpoint.load():
                 training.restore(kept)
-            elif (kept := trunk.load()) and len(kept["curve"]) <= shared:
+            elif (kept := shared_prefix.load()) and len(kept["curve"]) <= shared:
                 training.restore(kept)
                 training.shared_seconds = training.seconds
-            while not training.over:
+            while not training.done:
                 training.advance()
                 checkpoint.save(training.state())
                 if len(training.curve) == shared:
-                    trunk.save(training.state())
+                    shared_prefix.save(training.state())
                 if on_epoch is not None:
                     on_epoch(training)
             if on_end is not None:
@@ -218,7 +218,7 @@ class ProxyEvaluator:
     ) -> None:
         self.dataset = dataset
         self.recipe = recipe
-        self.device = device_named(device)
+        self.device = resolve_device(device)
         self.deterministic = deterministic
         if self.device.type == "cpu":
             torch.set_num_threads(1)
@@ -263,7 +263,7 @@ class ProxyEvaluator:
         return at_size(self._data, side=side, recipe=self.recipe).to(self.device)
 
 
-def device_named(name: str | None) -> torch.device:
+def resolve_device(name: str | None) -> torch.device:
     """The device of this name; by default a GPU if there is one.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from cmt_search.proxy.data import Labelled, fits
+from cmt_search.proxy.data import ImageSet, fits_in_memory
 
 _AHEAD = 2  # batches that wait for the device
 _WAIT = 0.1  # seconds between looks at whether anybody still wants batches
@@ -21,16 +21,16 @@ Batch = tuple[Tensor, Tensor]
 class Feed:
     """Gives the batches of one set of images, the same ones wherever the images lie."""
 
-    part: Labelled
+    part: ImageSet
     device: torch.device
     resident: bool  # whether batches are gathered in place, rather than by a thread ahead of time
 
     @classmethod
-    def of(cls, part: Labelled, *, device: torch.device, resident: bool | None = None) -> Self:
+    def of(cls, part: ImageSet, *, device: torch.device, resident: bool | None = None) -> Self:
         """A feed; `resident=None` leaves it to where the images are and whether they fit."""
         if resident is None:
             there = part.device == device and not part.mapped
-            resident = there or fits(part.nbytes, device)
+            resident = there or fits_in_memory(part.nbytes, device)
         return cls(part=part.to(device) if resident else part, device=device, resident=resident)
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Batch]:

@@ -134,12 +134,12 @@ def make_optimizer(
     and the classifier to its own AdamW, as it is for matrices within a network. With `graph`, the
     state and the learning rate live on the device, so that a CUDA graph can hold the step.
     """
-    spared: set[str] = getattr(model, "no_weight_decay", set)()
+    no_decay: set[str] = getattr(model, "no_weight_decay", set)()
     muon = phase.optimizer == "muon"
     groups = param_groups_weight_decay(
         model,
         weight_decay=phase.weight_decay,
-        no_weight_decay_list=spared,
+        no_weight_decay_list=no_decay,
         fallback_list=("head.*",) if muon else (),
         fallback_no_weight_decay=muon,
     )

@@ -17,7 +17,7 @@ def gray(images: Tensor) -> Tensor:
     return total
 
 
-def jittered(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
+def color_jitter(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
     """Brightness, then contrast, then saturation, each times 1 - strength to 1 + strength.
 
     Images of one channel have no saturation, and keep it.
@@ -56,7 +56,7 @@ class Operation(IntEnum):
     EQUALIZE = 13
 
 
-def rand_augmented(images: Tensor, draws: Tensor, *, magnitude: float) -> Tensor:
+def rand_augment(images: Tensor, draws: Tensor, *, magnitude: float) -> Tensor:
     """As many random operations on each image as there are draws for.
 
     Shape: images (B, C, S, S) float in 0..255, draws (n, 2, B) in 0..1: operation and direction.

@@ -17,12 +17,12 @@ from cmt_search.io import replacing, write_whole
 from cmt_search.proxy.trainer import Training
 from cmt_search.seal import sealed
 
-CHECKPOINT, TRUNK = "checkpoint", "trunk"  # the state of a training; what longer ones share of it
+CHECKPOINT, SHARED_PREFIX = "checkpoint", "shared_prefix"  # file names of states
 
 
-def forget(folder: Path) -> None:
+def delete_checkpoints(folder: Path) -> None:
     """Remove the states in a folder, once what they led to is kept elsewhere."""
-    for name in (CHECKPOINT, TRUNK):
+    for name in (CHECKPOINT, SHARED_PREFIX):
         (folder / f"{name}.pt").unlink(missing_ok=True)
 
 
@@ -54,7 +54,7 @@ _FORMATS = ("cmt_search.training/1", FORMAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFolder:
+class TrainingDir:
     """`train.json`, `curve.csv`, a checkpoint while it runs, `model.safetensors` at the end."""
 
     path: Path
@@ -94,7 +94,7 @@ class TrainingFolder:
             )
         return Measurement.from_dict(kept["measurement"]) if kept["state"] == "complete" else None
 
-    def note_epoch(self, training: Training) -> None:
+    def write_curve(self, training: Training) -> None:
         """Write the learning curve so far."""
         rows = [asdict(point) for point in training.curve]
         with (
@@ -105,9 +105,9 @@ class TrainingFolder:
             writer.writeheader()
             writer.writerows(rows)
 
-    def keep_weights(self, training: Training) -> None:
+    def write_weights(self, training: Training) -> None:
         """Write the weights that were measured."""
-        self.note_epoch(training)
+        self.write_curve(training)
         state = training.measured.state_dict()
         with replacing(self.weights) as partial:
             save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial)
@@ -121,7 +121,7 @@ class TrainingFolder:
             measurement=measurement.to_dict(),
             weights={"file": self.weights.name, "sha256": digest},
         )
-        forget(self.path)
+        delete_checkpoints(self.path)
 
     def _write(self, **more: Any) -> None:
         data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}

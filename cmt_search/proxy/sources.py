@@ -15,8 +15,8 @@ from torchvision.datasets import CIFAR10, FashionMNIST, ImageFolder
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.data import Dataset, Labelled, chosen_classes, of_classes, thinned
-from cmt_search.proxy.decoding import Square, cached_images, fingerprint
+from cmt_search.proxy.data import Dataset, ImageSet, filter_classes, select_classes, subsample
+from cmt_search.proxy.decoding import CenterSquare, cached_images, fingerprint
 from cmt_search.proxy.timm_data import timm_parts
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
@@ -27,8 +27,8 @@ _SEALED_FRACTION = 0.1  # of the training images of a source with validation ima
 class _Source:
     """What lies on disk, before it is split."""
 
-    train: Labelled
-    val: Labelled | None  # None: the source has no validation images of its own
+    train: ImageSet
+    val: ImageSet | None  # None: the source has no validation images of its own
     classes: tuple[str, ...]
 
 
@@ -49,12 +49,12 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     names = source.classes
     if len(names) < 2:
         raise DataError(f"{spec.root} holds one class, {names[0]!r}; give at least two")
-    classes = chosen_classes(spec, names=names)
+    classes = select_classes(spec, names=names)
     train, val = (
-        of_classes(part, chosen=classes, names=names)
+        filter_classes(part, chosen=classes, names=names)
         for part in _split(source, sealed=spec.split == "sealed")
     )
-    train = thinned(train, spec)
+    train = subsample(train, spec)
     mean, std = train.statistics()
     return Dataset(spec=spec, train=train, val=val, classes=classes, mean=mean, std=std)
 
@@ -63,7 +63,7 @@ def _read(spec: DatasetSpec) -> _Source:
     return _timm(spec) if spec.of_timm is not None else _READERS[spec.name](spec)
 
 
-def _split(source: _Source, *, sealed: bool) -> tuple[Labelled, Labelled]:
+def _split(source: _Source, *, sealed: bool) -> tuple[ImageSet, ImageSet]:
     if source.val is not None and not sealed:
         return source.train, source.val
     ranks = source.train.ranks()
@@ -79,7 +79,7 @@ def _embedded(_: DatasetSpec) -> _Source:
     folder = resources.files("cmt_search.proxy") / "embedded"
     images = _read_idx(folder / "t10k-images-idx3-ubyte.gz")
     labels = _read_idx(folder / "t10k-labels-idx1-ubyte.gz")
-    pool = Labelled(images=images[:, None], labels=labels.long())
+    pool = ImageSet(images=images[:, None], labels=labels.long())
     return _Source(train=pool, val=None, classes=tuple(FashionMNIST.classes))
 
 
@@ -99,7 +99,7 @@ def _fashion_mnist(spec: DatasetSpec) -> _Source:
         except (RuntimeError, OSError, ValueError) as error:
             layout = "FashionMNIST/raw/train-images-idx3-ubyte and its three siblings"
             raise _no_torchvision_set(spec, of=FashionMNIST, layout=layout) from error
-        parts[train] = Labelled(images=part.data[:, None], labels=part.targets.long())
+        parts[train] = ImageSet(images=part.data[:, None], labels=part.targets.long())
     return _Source(train=parts[True], val=parts[False], classes=tuple(FashionMNIST.classes))
 
 
@@ -112,7 +112,7 @@ def _cifar10(spec: DatasetSpec) -> _Source:
             layout = "cifar-10-batches-py/data_batch_1 to 5 and test_batch"
             raise _no_torchvision_set(spec, of=CIFAR10, layout=layout) from error
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-        parts[train] = Labelled(images=images, labels=torch.tensor(part.targets))
+        parts[train] = ImageSet(images=images, labels=torch.tensor(part.targets))
         classes = tuple(part.classes)
     return _Source(train=parts[True], val=parts[False], classes=classes)
 
@@ -143,7 +143,7 @@ def _check_same(train: tuple[str, ...], val: tuple[str, ...], *, root: str | Non
         )
 
 
-def _read_folder(folder: Path, *, side: int) -> tuple[Labelled, tuple[str, ...]]:
+def _read_folder(folder: Path, *, side: int) -> tuple[ImageSet, tuple[str, ...]]:
     try:
         listed = ImageFolder(str(folder))
     except FileNotFoundError as error:
@@ -151,7 +151,7 @@ def _read_folder(folder: Path, *, side: int) -> tuple[Labelled, tuple[str, ...]]
             f"{folder} holds no images in folders, one per class ({error}); "
             f"lay them out as {folder}/CLASS/IMAGE"
         ) from error
-    fit = Square(side)
+    fit = CenterSquare(side)
 
     def decode(sample: tuple[str, int]) -> tuple[Tensor, int]:
         path, label = sample

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.data import Labelled
-from cmt_search.proxy.decoding import Square, cached_images, fingerprint
+from cmt_search.proxy.data import ImageSet
+from cmt_search.proxy.decoding import CenterSquare, cached_images, fingerprint
 
 _FOLDERS = ("", "torch/folder", "torch/image_folder")
 _LAYOUT = "lay the images out as {root}/train/CLASS/IMAGE and {root}/validation/CLASS/IMAGE"
 _SAME = 256  # images compared to see whether two splits are one
 
-Part = tuple[Labelled, tuple[str, ...]]
+Part = tuple[ImageSet, tuple[str, ...]]
 
 
 def timm_parts(spec: DatasetSpec) -> tuple[Part, Part | None]:
@@ -46,7 +46,7 @@ def timm_parts(spec: DatasetSpec) -> tuple[Part, Part | None]:
 def _read(spec: DatasetSpec, *, split: str) -> Part:
     with _offline():
         images = _opened(spec, split=split)
-        fit, name = Square(spec.size or 0), spec.of_timm or ""
+        fit, name = CenterSquare(spec.size or 0), spec.of_timm or ""
         if hasattr(images, "_max_retries"):
             images._max_retries = 1  # timm would take the next image for one that it cannot read
 
@@ -120,7 +120,7 @@ def _indexed(images: Any) -> bool:
     return not isinstance(images, torch.utils.data.IterableDataset)
 
 
-def _square(picture: Any, fit: Square) -> Tensor:
+def _square(picture: Any, fit: CenterSquare) -> Tensor:
     if isinstance(picture, Image.Image):
         return fit(picture)
     raise ValueError(f"{type(picture).__name__} is no image")
@@ -152,7 +152,7 @@ def _state(spec: DatasetSpec, images: Any) -> str:
     return str(known) if known else fingerprint(Path(spec.root or ""))
 
 
-def _same(train: Labelled, val: Labelled) -> bool:
+def _same(train: ImageSet, val: ImageSet) -> bool:
     if len(train) != len(val) or not torch.equal(train.labels, val.labels):
         return False
     some = torch.arange(min(len(train), _SAME))

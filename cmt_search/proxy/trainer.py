@@ -21,7 +21,7 @@ from cmt_search.proxy.optim import Phase, make_optimizer, phase_at, phases, set_
 from cmt_search.proxy.step import Normalise, Step, Stepper, forward, stepper
 from cmt_search.recipe import Recipe
 
-CALMER = "use a lower lr or clip_grad: 1"
+DIVERGENCE_HINT = "use a lower lr or clip_grad: 1"
 _BATCH = 500  # images
 
 
@@ -37,7 +37,7 @@ def mean_loss(losses: Tensor, *, epoch: int) -> float:
     if broken:
         raise TrainingFailed(
             f"the loss became {losses[broken[0]].item()} in epoch {epoch}, step "
-            f"{broken[0] + 1} of {len(losses)}; {CALMER}"
+            f"{broken[0] + 1} of {len(losses)}; {DIVERGENCE_HINT}"
         )
     return float(losses.double().mean())
 
@@ -52,11 +52,11 @@ def validate(model: nn.Module, feed: Feed, *, normalise: Normalise) -> tuple[flo
     return float(F.cross_entropy(logits.double(), labels)), logits.argmax(1) == labels
 
 
-_TICKS = 1_000_000  # of a training that is limited by time
+_TIME_TICKS = 1_000_000  # of a training that is limited by time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
+class TrainingLength:
     """Where a training ends, and where in its schedule a step lies.
 
     A schedule runs over ticks: a tick is a step, or a millionth of the time limit where there is
@@ -86,15 +86,15 @@ class Length:
         )
 
     @property
-    def ticks(self) -> int:
+    def schedule_length(self) -> int:
         """Of the whole training."""
-        return self.steps if self.seconds is None else _TICKS
+        return self.steps if self.seconds is None else _TIME_TICKS
 
-    def tick(self, *, step: int, seconds: float) -> int:
+    def schedule_position(self, *, step: int, seconds: float) -> int:
         """Where a step lies in the schedule."""
         if self.seconds is None:
             return step
-        return min(int(seconds / self.seconds * _TICKS), _TICKS - 1)
+        return min(int(seconds / self.seconds * _TIME_TICKS), _TIME_TICKS - 1)
 
     def steps_of_epoch(self, *, step: int) -> int:
         """Steps of an epoch that begins at this step."""
@@ -104,7 +104,7 @@ class Length:
         """Whether the time is up."""
         return self.seconds is not None and seconds >= self.seconds
 
-    def over(self, *, step: int, epochs: int, seconds: float) -> bool:
+    def done(self, *, step: int, epochs: int, seconds: float) -> bool:
         """Whether a training of at least one epoch has come to its end."""
         spent = step >= self.steps or epochs >= self.epochs
         return spent or (epochs > 0 and self.out_of_time(seconds))
@@ -119,7 +119,7 @@ class Training:
     optimizer: torch.optim.Optimizer  # of the phase under way
     phase: Phase
     plan: tuple[Phase, ...]
-    length: Length
+    length: TrainingLength
     recipe: Recipe
     data: Dataset
     feed: Feed  # of the training images
@@ -150,13 +150,13 @@ class Training:
             decay_position=recipe.decay_position,
         ).to(device)
         model.to(memory_format=torch.channels_last)
-        length = Length.of(
+        length = TrainingLength.of(
             fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
         )
         sizes = arch.depth, arch.stages[0].width, arch.resolution
         scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
         per_epoch = length.steps_per_epoch if length.seconds is None else None
-        plan = phases(recipe, steps=length.ticks, scale=scale, per_epoch=per_epoch)
+        plan = phases(recipe, steps=length.schedule_length, scale=scale, per_epoch=per_epoch)
         return cls(
             model=model,
             average=_average(model, decay=recipe.ema),
@@ -189,9 +189,9 @@ class Training:
         return module
 
     @property
-    def over(self) -> bool:
+    def done(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.length.over(step=self.step, epochs=len(self.curve), seconds=self.seconds)
+        return self.length.done(step=self.step, epochs=len(self.curve), seconds=self.seconds)
 
     def advance(self) -> None:
         """Train for one more epoch, and validate.
@@ -204,7 +204,9 @@ class Training:
         train_loss = mean_loss(self._train(began), epoch=epoch)
         loss, self.correct = validate(self.measured, self.val_feed, normalise=self.normalise)
         if not math.isfinite(loss):
-            raise TrainingFailed(f"the validation loss became {loss} after epoch {epoch}; {CALMER}")
+            raise TrainingFailed(
+                f"the validation loss became {loss} after epoch {epoch}; {DIVERGENCE_HINT}"
+            )
         top1 = float(self.correct.double().mean())
         self.curve.append(CurvePoint(epoch=epoch, train_loss=train_loss, loss=loss, top1=top1))
         self.seconds += time.perf_counter() - began
@@ -223,7 +225,7 @@ class Training:
             spent = self.seconds + time.perf_counter() - began
             if self.length.out_of_time(spent):
                 break
-            tick = self.length.tick(step=self.step, seconds=spent)
+            tick = self.length.schedule_position(step=self.step, seconds=spent)
             self._enter(phase_at(self.plan, tick))
             set_lr(self.optimizer, self.phase.lr(tick))
             losses[done].copy_(self._stepper()(images, labels))

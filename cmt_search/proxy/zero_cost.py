@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from cmt_search.arch import Arch
 from cmt_search.builder import build
-from cmt_search.proxy.data import Dataset, Labelled
+from cmt_search.proxy.data import Dataset, ImageSet
 from cmt_search.proxy.step import Normalise
 
 _TINY = 1e-12
@@ -46,7 +46,7 @@ def sample(data: Dataset, *, side: int, count: int) -> tuple[Tensor, Tensor]:
     """
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
     images, labels = data.train.take(order[:count].to(data.train.labels.device))
-    few = Labelled(images=images, labels=labels).resized(side)
+    few = ImageSet(images=images, labels=labels).resized(side)
     return Normalise.of(data.mean, data.std)(few.images), labels
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from cmt_search.proxy.rand_augment import Operation, gray, jittered, rand_augmented
+from cmt_search.proxy.rand_augment import Operation, color_jitter, gray, rand_augment
 
 UP, DOWN = 0.75, 0.25  # draws of a direction
 
@@ -22,7 +22,7 @@ def _apply(
 ) -> Tensor:
     drawn = torch.full((len(images),), (operation + 0.5) / len(Operation))
     draws = torch.stack([drawn, torch.full_like(drawn, direction)])[None]
-    return rand_augmented(images, draws, magnitude=magnitude)
+    return rand_augment(images, draws, magnitude=magnitude)
 
 
 def _pillow(images: Tensor, change: "object") -> Tensor:
@@ -37,13 +37,13 @@ def _pillow(images: Tensor, change: "object") -> Tensor:
 
 def test_a_jitter_of_nothing_is_the_identity() -> None:
     images = _photos()
-    out = jittered(images, torch.rand(3, 8), strength=0.0)
+    out = color_jitter(images, torch.rand(3, 8), strength=0.0)
     torch.testing.assert_close(out, images, atol=1e-4, rtol=0)
 
 
 def test_jitter_changes_brightness_by_up_to_its_strength() -> None:
     images = torch.full((500, 1, 4, 4), 100.0)
-    out = jittered(images, torch.rand((3, 500)), strength=0.4)[:, 0, 0, 0]
+    out = color_jitter(images, torch.rand((3, 500)), strength=0.4)[:, 0, 0, 0]
     assert 60 <= float(out.min()) < 64
     assert 136 < float(out.max()) <= 140
 
@@ -52,7 +52,7 @@ def test_jitter_changes_contrast_around_the_mean_of_each_image() -> None:
     images = _photos(channels=1)
     centred = images - images.mean((2, 3), keepdim=True)
     draws = torch.tensor([0.5, 1.0, 0.5])[:, None].expand(3, 8)
-    out = jittered(images, draws, strength=0.1)
+    out = color_jitter(images, draws, strength=0.1)
     torch.testing.assert_close(
         out - out.mean((2, 3), keepdim=True), 1.1 * centred, atol=0.5, rtol=0
     )
@@ -61,9 +61,9 @@ def test_jitter_changes_contrast_around_the_mean_of_each_image() -> None:
 def test_jitter_changes_saturation_of_colours_only() -> None:
     draws = torch.tensor([0.5, 0.5, 0.0])[:, None].expand(3, 8)
     photos, grey = _photos(), _photos(channels=1)
-    out = jittered(photos, draws, strength=1.0)
+    out = color_jitter(photos, draws, strength=1.0)
     torch.testing.assert_close(out, gray(photos).expand_as(photos), atol=1e-3, rtol=0)
-    torch.testing.assert_close(jittered(grey, draws, strength=1.0), grey, atol=1e-3, rtol=0)
+    torch.testing.assert_close(color_jitter(grey, draws, strength=1.0), grey, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_every_operation_is_drawn_about_as_often() -> None:
     # What each operation alone makes of an image tells which one it had.
     photo = _photos(1, side=20)
     draws = torch.rand((1, 2, 700), generator=torch.Generator().manual_seed(0))
-    out = rand_augmented(photo.expand(700, -1, -1, -1), draws, magnitude=5.0)
+    out = rand_augment(photo.expand(700, -1, -1, -1), draws, magnitude=5.0)
     alone = {
         (operation, direction): _apply(photo, operation, direction=direction)
         for operation in Operation
@@ -160,7 +160,7 @@ def test_operations_follow_one_another() -> None:
     images = _photos()
     drawn = torch.tensor([Operation.SOLARIZE, Operation.TRANSLATE_X]) / len(Operation) + 0.01
     draws = torch.stack([drawn, torch.full((2,), UP)], dim=1)[:, :, None].expand(2, 2, 8)
-    both = rand_augmented(images, draws, magnitude=5.0)
+    both = rand_augment(images, draws, magnitude=5.0)
     one_by_one = _apply(_apply(images, Operation.SOLARIZE), Operation.TRANSLATE_X)
     torch.testing.assert_close(both, one_by_one)
 

@@ -8,7 +8,7 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement
-from cmt_search.proxy import Dataset, Labelled, Recipe, train
+from cmt_search.proxy import Dataset, ImageSet, Recipe, train
 from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import ScheduleName, TwoPhase
 
@@ -20,7 +20,7 @@ SHORT, LONG = (Fidelity(epochs=epochs, data_fraction=0.02) for epochs in (2, 5))
 def few(embedded: Dataset) -> Dataset:
     """At 14 pixels, with 60 validation images."""
     data = embedded.resized(14)
-    val = Labelled(images=data.val.images[:60], labels=data.val.labels[:60])
+    val = ImageSet(images=data.val.images[:60], labels=data.val.labels[:60])
     return replace(data, val=val)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cmt_search.errors import DataError
-from cmt_search.proxy import Dataset, Labelled
+from cmt_search.proxy import Dataset, ImageSet
 from cmt_search.proxy.cache import SetCache, SetWriter
 
 
@@ -65,7 +65,7 @@ def test_an_impossible_fraction_is_refused_with_the_range(
 
 def _with_val(data: Dataset, images: torch.Tensor) -> Dataset:
 
-    return replace(data, val=Labelled(images=images, labels=torch.zeros(len(images)).long()))
+    return replace(data, val=ImageSet(images=images, labels=torch.zeros(len(images)).long()))
 
 
 def test_stored_images_are_subset_and_resized_like_those_in_memory(
@@ -77,7 +77,7 @@ def test_stored_images_are_subset_and_resized_like_those_in_memory(
         writer.add(embedded.train.images, embedded.train.labels)
         return embedded.classes
 
-    stored = Labelled.of_stored(SetCache.default().load("key", build), key="key")
+    stored = ImageSet.of_stored(SetCache.default().load("key", build), key="key")
     mapped = replace(embedded, train=stored).subset(0.5).subset(0.5)
     plain = embedded.subset(0.5).subset(0.5)
     assert mapped.train.mapped

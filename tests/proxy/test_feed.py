@@ -9,23 +9,23 @@ import torch
 
 from cmt_search.proxy import loader as feed_module
 from cmt_search.proxy.cache import SetCache, SetWriter
-from cmt_search.proxy.data import Labelled, available_memory, fits
+from cmt_search.proxy.data import ImageSet, available_memory, fits_in_memory
 from cmt_search.proxy.loader import Feed
 
 CPU = torch.device("cpu")
 
 
-def _part(count: int = 40) -> Labelled:
+def _part(count: int = 40) -> ImageSet:
     values = torch.arange(count, dtype=torch.uint8)
-    return Labelled(images=values[:, None, None, None].expand(-1, 1, 2, 2), labels=values.long())
+    return ImageSet(images=values[:, None, None, None].expand(-1, 1, 2, 2), labels=values.long())
 
 
-def _stored(folder: Path) -> Labelled:
+def _stored(folder: Path) -> ImageSet:
     def build(writer: SetWriter) -> tuple[str, ...]:
         writer.add(_part().images, _part().labels)
         return ("a", "b")
 
-    return Labelled.of_stored(SetCache(folder=folder, limit=10**9).load("k", build), key="k")
+    return ImageSet.of_stored(SetCache(folder=folder, limit=10**9).load("k", build), key="k")
 
 
 def _order(steps: int = 5, batch: int = 8) -> torch.Tensor:
@@ -98,8 +98,8 @@ def test_images_of_the_cache_are_fed_without_being_copied_first(tmp_path: Path) 
 
 def test_sets_beyond_half_of_the_free_memory_do_not_stay() -> None:
     free = available_memory()
-    assert fits(free // 4, CPU)
-    assert not fits(free, CPU)
+    assert fits_in_memory(free // 4, CPU)
+    assert not fits_in_memory(free, CPU)
 
 
 def test_stored_images_that_do_not_fit_are_read_ahead(
@@ -107,7 +107,7 @@ def test_stored_images_that_do_not_fit_are_read_ahead(
 ) -> None:
     stored = _stored(tmp_path)
     assert Feed.of(stored, device=CPU).resident
-    monkeypatch.setattr(feed_module, "fits", lambda size, device: False)
+    monkeypatch.setattr(feed_module, "fits_in_memory", lambda size, device: False)
     assert not Feed.of(stored, device=CPU).resident
     assert Feed.of(_part(), device=CPU).resident  # in memory already
 

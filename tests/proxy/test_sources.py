@@ -14,7 +14,7 @@ from cmt_search.errors import DataError
 from cmt_search.proxy import DatasetSpec, load_dataset
 from cmt_search.proxy import data as labelled_module
 from cmt_search.proxy import sources as sources_module
-from cmt_search.proxy.data import Labelled
+from cmt_search.proxy.data import ImageSet
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:
@@ -161,7 +161,7 @@ def test_a_folder_is_decoded_once_until_a_file_changes(
     spec = DatasetSpec(name="folder", root=str(root), size=10)
     first = load_dataset(spec)
     with monkeypatch.context() as patch:
-        patch.setattr(sources_module.Square, "__call__", _no_decoding)
+        patch.setattr(sources_module.CenterSquare, "__call__", _no_decoding)
         again = load_dataset(spec)
     assert torch.equal(again.train.images, first.train.images)
     assert torch.equal(again.val.labels, first.val.labels)
@@ -176,7 +176,7 @@ def test_a_folder_that_moves_is_not_decoded_again(
     _write_folder(tmp_path / "here")
     load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "here"), size=10))
     (tmp_path / "here").rename(tmp_path / "there")
-    monkeypatch.setattr(sources_module.Square, "__call__", _no_decoding)
+    monkeypatch.setattr(sources_module.CenterSquare, "__call__", _no_decoding)
     load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "there"), size=10))
 
 
@@ -187,7 +187,7 @@ def test_resized_images_of_a_folder_are_stored_too(
     _write_folder(tmp_path / "data")
     spec = DatasetSpec(name="folder", root=str(tmp_path / "data"), size=10, split="sealed")
     small = load_dataset(spec).resized(5)
-    plain = Labelled(images=load_dataset(spec).train.images, labels=small.train.labels).resized(5)
+    plain = ImageSet(images=load_dataset(spec).train.images, labels=small.train.labels).resized(5)
     assert torch.equal(small.train.images, plain.images)
     assert small.train.mapped
     monkeypatch.setattr(labelled_module, "_resize", _no_decoding)

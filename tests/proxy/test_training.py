@@ -15,7 +15,7 @@ from torch import nn
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, TrainingFailed
-from cmt_search.proxy import Dataset, Labelled, Recipe, train
+from cmt_search.proxy import Dataset, ImageSet, Recipe, train
 from cmt_search.proxy import trainer as training_module
 from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.evaluator import at_size
@@ -32,7 +32,7 @@ ONCE = Fidelity(epochs=1)
 def few(embedded: Dataset) -> Dataset:
     """At 14 pixels, with 120 validation images."""
     data = embedded.resized(14)
-    val = Labelled(images=data.val.images[:120], labels=data.val.labels[:120])
+    val = ImageSet(images=data.val.images[:120], labels=data.val.labels[:120])
     return replace(data, val=val)
 
 
@@ -65,7 +65,7 @@ def test_the_measurement_is_consistent_in_itself(tiny: Arch, few: Dataset) -> No
 
 
 def test_the_bits_follow_the_order_of_the_validation_images(tiny: Arch, few: Dataset) -> None:
-    turned = Labelled(images=few.val.images.flip(0), labels=few.val.labels.flip(0))
+    turned = ImageSet(images=few.val.images.flip(0), labels=few.val.labels.flip(0))
     there, back = _train(tiny, few), _train(tiny, replace(few, val=turned))
     bits = [np.unpackbits(np.frombuffer(m.correct, np.uint8), count=120) for m in (there, back)]
     assert 0 < bits[0].sum() < 120
@@ -153,8 +153,8 @@ def test_neither_norms_nor_biases_nor_position_tables_are_decayed(tiny: Arch, fe
         for p in group["params"]
     }
     for name, p in run.model.named_parameters():
-        spared = p.ndim <= 1 or name.endswith("position")
-        assert decays[id(p)] == (0.0 if spared else RECIPE.weight_decay), name
+        no_decay = p.ndim <= 1 or name.endswith("position")
+        assert decays[id(p)] == (0.0 if no_decay else RECIPE.weight_decay), name
 
 
 def test_the_images_may_be_smaller_than_the_network_was_made_for(tiny: Arch, few: Dataset) -> None:
@@ -385,7 +385,7 @@ def test_a_limit_in_steps_ends_the_training_and_its_schedule_there(
     fidelity = replace(BRIEF, epochs=9, steps=7)
     data = few.subset(fidelity.data_fraction)
     run = Training.start(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
-    while not run.over:
+    while not run.done:
         run.advance()
         rates.append(run.optimizer.param_groups[0]["lr"])
     assert (run.step, len(run.curve)) == (7, 2)
@@ -402,7 +402,7 @@ def test_a_limit_in_seconds_ends_the_training_within_an_epoch(
     fidelity = replace(BRIEF, epochs=100, seconds=9.5)
     data = few.subset(fidelity.data_fraction)
     run = Training.start(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
-    while not run.over:
+    while not run.done:
         run.advance()
     assert 9.5 <= run.seconds < 15  # a second a step
     assert 5 < run.step < 12
@@ -483,6 +483,6 @@ def test_a_callback_sees_every_epoch_and_the_end_comes_before_the_state_is_dropp
         few,
         folder=tmp_path,
         on_epoch=lambda run: epochs.append(len(run.curve)),
-        on_end=lambda run: ends.append((tmp_path / "checkpoint.pt").exists() and run.over),
+        on_end=lambda run: ends.append((tmp_path / "checkpoint.pt").exists() and run.done),
     )
     assert (epochs, ends) == ([1, 2], [True])
