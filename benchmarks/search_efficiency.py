@@ -34,10 +34,10 @@ import numpy as np
 from harness import RESULTS, machine, write
 from numpy.typing import NDArray
 from tabular.answers import ANSWERS, Split, full_grid, score, splits
-from tabular.drawing import draw
-from tabular.landscape import Landscape, relief
+from tabular.benchmark_data import BenchmarkData, variance_summary
+from tabular.plot import plot_regret
 from tabular.searchers import Searcher, searchers
-from tabular.telling import summary
+from tabular.text import summary
 
 TABLE = Path(__file__).parent / "tabular" / "fashion.csv"
 IMAGE = Path(__file__).parent.parent / "docs" / "images" / "search-efficiency.png"
@@ -62,10 +62,10 @@ class Found:
 
 
 def main() -> None:
-    """Replay, write, draw, tell."""
+    """Replay, write, plot and print."""
     args = arguments()
-    landscape = read(args.table)
-    seeds = landscape.table.seeds
+    data = read(args.table)
+    seeds = data.table.seeds
     ways = splits(seeds, seen=args.seen or -(-len(seeds) // 2), repeats=args.repeats)
     work = partial(repeat, args.table, only=args.searchers)
     found: list[Found] = []
@@ -73,11 +73,11 @@ def main() -> None:
         for number, each in enumerate(pool.map(work, range(len(ways)), ways)):
             found += each
             print(f"repeat {number + 1} of {len(ways)}", flush=True)
-    rows = list(summarised(found, landscape=landscape, ways=ways))
+    rows = list(summarised(found, data=data, ways=ways))
     path = write("search-efficiency", rows, device="cpu", out=args.out)
-    print(summary(rows, relief=relief(landscape), path=path))
+    print(summary(rows, variance=variance_summary(data), path=path))
     if args.image is not None:
-        print(draw(rows, to=args.image))
+        print(plot_regret(rows, to=args.image))
 
 
 def arguments() -> argparse.Namespace:
@@ -95,9 +95,9 @@ def arguments() -> argparse.Namespace:
 
 
 @cache
-def read(table: Path) -> Landscape:
+def read(table: Path) -> BenchmarkData:
     """The table, once for each process."""
-    return Landscape.read(table)
+    return BenchmarkData.read(table)
 
 
 def repeat(table: Path, number: int, split: Split, *, only: Sequence[str] | None) -> list[Found]:
@@ -106,28 +106,26 @@ def repeat(table: Path, number: int, split: Split, *, only: Sequence[str] | None
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")  # of Optuna's experimental samplers
-    landscape = read(table)
+    data = read(table)
     return [
         found
         for searcher in searchers()
         if not only or searcher.name in only or searcher.name.startswith("random")
-        for found in run(searcher, landscape, split=split, number=number)
+        for found in run(searcher, data, split=split, number=number)
     ]
 
 
-def run(searcher: Searcher, landscape: Landscape, *, split: Split, number: int) -> Iterator[Found]:
+def run(searcher: Searcher, data: BenchmarkData, *, split: Split, number: int) -> Iterator[Found]:
     """One search, asked for its answers when it has spent each part of the grid's compute."""
-    keys = landscape.largest if searcher.kind == "shape" else None
-    grid = landscape.macs(keys) * len(split.seen)
-    trace = searcher.search(landscape, seeds=split.seen, seed=number, limit=FRACTIONS[-1] * grid)
-    scores = landscape.scores(split.scoring)
-    ideal = score(
-        _ideal(landscape, split), scores
-    )  # one zero for all, or rows could not be compared
+    keys = data.largest if searcher.kind == "shape" else None
+    grid = data.macs(keys) * len(split.seen)
+    trace = searcher.search(data, seeds=split.seen, seed=number, limit=FRACTIONS[-1] * grid)
+    scores = data.scores(split.scoring)
+    ideal = score(_ideal(data, split), scores)  # one zero for all, or rows could not be compared
     for name in ANSWERS if searcher.kind == "rule" and searcher.sampler else ("measured",):
         for fraction in FRACTIONS:
             steps = trace.within(fraction * grid)
-            own = score(ANSWERS[name](landscape, steps), scores)
+            own = score(ANSWERS[name](data, steps), scores)
             yield Found(
                 key=(searcher.kind, searcher.name, searcher.halving, name, fraction),
                 repeat=number,
@@ -139,29 +137,29 @@ def run(searcher: Searcher, landscape: Landscape, *, split: Split, number: int) 
 
 
 @cache
-def _ideal(landscape: Landscape, split: Split) -> str | None:
+def _ideal(data: BenchmarkData, split: Split) -> str | None:
     """What the full grid measured best."""
-    return ANSWERS["measured"](landscape, full_grid(landscape, seen=split.seen))
+    return ANSWERS["measured"](data, full_grid(data, seen=split.seen))
 
 
 # Over repeats.
 
 
 def summarised(
-    found: Sequence[Found], *, landscape: Landscape, ways: Sequence[Split]
+    found: Sequence[Found], *, data: BenchmarkData, ways: Sequence[Split]
 ) -> Iterator[dict[str, Any]]:
     """A row per searcher, answer and moment."""
     by_key: dict[Key, dict[int, Found]] = {}
     for one in found:
         by_key.setdefault(one.key, {})[one.repeat] = one
-    whole, hills = landscape.macs(), relief(landscape)
+    whole, variance = data.macs(), variance_summary(data)
     about = machine(device="cpu", packages=PACKAGES)
     for key, each in by_key.items():
         kind, name, halving, answer, fraction = key
         regrets = _values(by_key, key, "grid") - _values(by_key, key, "score")
         low, high = interval(regrets)
         blind = _values(by_key, key, "grid") - _values(by_key, key, "blind")
-        grid = landscape.macs(landscape.largest) if kind == "shape" else whole
+        grid = data.macs(data.largest) if kind == "shape" else whole
         yield {
             **about,
             "kind": kind, "searcher": name, "halving": halving, "answer": answer,
@@ -174,8 +172,8 @@ def summarised(
             **_compared("random", by_key, key=key, to=_plain(key)),
             **_compared("random_one_budget", by_key, key=key, to=_cheapest(key)),
             **_compared("random_alike", by_key, key=key, to=(kind, "random", *key[2:])),
-            "networks": hills.networks, "seeds": hills.seeds,
-            "seed_sd": round(hills.within, 4), "network_sd": round(hills.between, 4),
+            "networks": variance.networks, "seeds": variance.seeds,
+            "seed_sd": round(variance.within, 4), "network_sd": round(variance.between, 4),
         }  # fmt: skip
 
 

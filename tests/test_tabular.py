@@ -1,8 +1,8 @@
-"""A table of trainings answers a search as the trainings did, and says what it lacks."""
+"""The tabular benchmark: a search receives the recorded trainings."""
 
 import csv
-import pickle
-from collections.abc import Iterator
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,14 @@ from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.search import RunDir, TrialRecord, design, read_trials, run_search
 from cmt_search.search.scheduler import training_seed
-from cmt_search.tabular import COLUMNS, Table, TableEvaluator, TableFactory
 from tests.search.lookup import FakeSampler, FakeSpace, measure
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+if not BENCHMARKS.exists():
+    pytest.skip("the benchmarks are not installed", allow_module_level=True)
+sys.path.append(str(BENCHMARKS))
+
+from tabular.table import COLUMNS, TabularBenchmark, TabularEvaluator  # noqa: E402
 
 ARCH = Arch(
     resolution=16,
@@ -49,8 +55,8 @@ def table(tmp_path: Path) -> Path:
     return write(tmp_path / "table.csv", rows())
 
 
-def test_a_training_is_answered_with_its_result_and_the_curve_that_led_to_it(table: Path) -> None:
-    found = Table.read(table).measurement(ARCH.key, epochs=2, seed=5)
+def test_a_measurement_has_the_shorter_trainings_as_its_curve(table: Path) -> None:
+    found = TabularBenchmark.read(table).measurement(ARCH.key, epochs=2, seed=5)
     assert (found.top1, found.loss, found.seconds, found.images) == (0.52, 1.0, 4.0, 50)
     assert found.curve == (
         CurvePoint(epoch=1, train_loss=1.5, loss=1.0, top1=0.51),
@@ -58,55 +64,56 @@ def test_a_training_is_answered_with_its_result_and_the_curve_that_led_to_it(tab
     )
 
 
-def test_the_nth_measurement_of_a_search_gets_the_nth_seed_replayed(table: Path) -> None:
-    one_each = TableFactory(path=table, seeds=(9, 4), first=7)()
-    two_each = TableFactory(path=table, seeds=(9, 4), first=7, each=2)()
-    later = training_seed(7, replicate=1, place=0)
-    beside = training_seed(7, replicate=0, place=1)
-    asked = [(one_each, 7), (one_each, later), (two_each, 7), (two_each, beside)]
-    found = [ask(ARCH, fidelity=Fidelity(epochs=1), seed=seed) for ask, seed in asked]
+def test_the_nth_training_of_a_search_returns_the_nth_replayed_seed(table: Path) -> None:
+    single = TabularEvaluator.read(table, seeds=(9, 4), first_seed=7)
+    double = TabularEvaluator.read(table, seeds=(9, 4), first_seed=7, seeds_per_rung=2)
+    replicate = training_seed(7, replicate=1, place=0)
+    second = training_seed(7, replicate=0, place=1)
+    calls = [(single, 7), (single, replicate), (double, 7), (double, second)]
+    found = [evaluate(ARCH, fidelity=Fidelity(epochs=1), seed=seed) for evaluate, seed in calls]
     assert [m.top1 for m in found] == [0.91, 0.41, 0.91, 0.41]
-    assert [m.seed for m in found] == [seed for _, seed in asked], "a ledger checks the seed"
+    assert [m.seed for m in found] == [seed for _, seed in calls], "the scheduler checks the seed"
 
 
-def test_all_seeds_are_replayed_unless_told_and_the_factory_can_be_pickled(table: Path) -> None:
-    made: TableEvaluator = pickle.loads(pickle.dumps(TableFactory(path=table)))()
-    assert made.seeds == (4, 5, 9)
+def test_all_seeds_are_replayed_by_default(table: Path) -> None:
+    assert TabularEvaluator.read(table).seeds == (4, 5, 9)
 
 
-def refusals(table: Path) -> Iterator[tuple[TableFactory, Arch, int, int, str]]:
-    other = Arch.from_dict({**ARCH.to_dict(), "resolution": 32})
-    all_of_it = TableFactory(path=table)
-    yield all_of_it, other, 1, 0, f"none of the table's 1 ({ARCH.key}); search a space that holds"
-    yield all_of_it, ARCH, 7, 0, "no training of 7 epochs of network"
-    yield all_of_it, ARCH, 7, 0, "but of 1, 2; set proxy.epochs or ladder.epochs to these"
-    yield all_of_it, ARCH, 1, 1, "none of a search that begins at 0 and trains 1 times a rung"
-    yield TableFactory(path=table, first=3), ARCH, 1, 0, "give the table `first` and `each`"
+OTHER = Arch.from_dict({**ARCH.to_dict(), "resolution": 32})
 
 
-@pytest.mark.parametrize("case", range(5))
-def test_what_the_table_lacks_is_refused_with_what_it_holds(table: Path, case: int) -> None:
-    factory, arch, epochs, seed, message = list(refusals(table))[case]
-    with pytest.raises(DataError) as refused:
-        factory()(arch, fidelity=Fidelity(epochs=epochs), seed=seed)
-    assert message in str(refused.value)
+@pytest.mark.parametrize(
+    ("first", "arch", "epochs", "seed", "message"),
+    [
+        (0, OTHER, 1, 0, "search a space of the table's networks only"),
+        (0, ARCH, 7, 0, "only for 1, 2; set the space's epochs to these"),
+        (0, ARCH, 1, 1, "set first_seed and seeds_per_rung"),
+        (3, ARCH, 1, 0, "set first_seed and seeds_per_rung"),
+    ],
+)
+def test_what_is_not_in_the_table_is_an_error(
+    table: Path, first: int, arch: Arch, epochs: int, seed: int, message: str
+) -> None:
+    evaluator = TabularEvaluator.read(table, first_seed=first)
+    with pytest.raises(DataError, match=message):
+        evaluator(arch, fidelity=Fidelity(epochs=epochs), seed=seed)
 
 
 def test_a_network_that_lacks_one_seed_names_those_it_has(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", [*rows(), {**rows()[0], "network": "other"}])
-    with pytest.raises(DataError, match=r"network other from seed 9, but from 4; replay these"):
-        Table.read(path).measurement("other", epochs=1, seed=9)
+    with pytest.raises(DataError, match=r"seed 9, only from 4; replay these"):
+        TabularBenchmark.read(path).measurement("other", epochs=1, seed=9)
 
 
-def test_a_search_that_wants_more_seeds_than_are_replayed_goes_on_without(table: Path) -> None:
-    evaluator = TableFactory(path=table, seeds=(5,))()
-    with pytest.raises(TrainingFailed, match=r"training 2 of network .* replays 1 of its seeds"):
+def test_a_training_beyond_the_replayed_seeds_fails(table: Path) -> None:
+    evaluator = TabularEvaluator.read(table, seeds=(5,))
+    with pytest.raises(TrainingFailed, match=r"training 2 of network .* only 1 seeds"):
         evaluator(ARCH, fidelity=Fidelity(epochs=1), seed=1000)
 
 
-def test_seeds_to_replay_that_the_table_lacks_are_named(table: Path) -> None:
-    with pytest.raises(DataError, match=r"nothing from seed 6, 8; replay some of 4, 5, 9"):
-        TableFactory(path=table, seeds=(4, 8, 6))()
+def test_unknown_seeds_are_named(table: Path) -> None:
+    with pytest.raises(DataError, match=r"has no seed 6, 8; replay some of 4, 5, 9"):
+        TabularEvaluator.read(table, seeds=(4, 8, 6))
 
 
 @pytest.mark.parametrize(
@@ -114,17 +121,17 @@ def test_seeds_to_replay_that_the_table_lacks_are_named(table: Path) -> None:
     [
         (None, "cannot be read"),
         ("network,epochs\n", "lacks columns seed, train_loss"),
-        (",".join(COLUMNS) + "\n", "holds no training"),
+        (",".join(COLUMNS) + "\n", "contains no training"),
         (",".join(COLUMNS) + "\nabc,1,0,1,1,much,1,1\n", "t.csv:2 cannot be read"),
         (",".join(COLUMNS) + "\nabc,1\n", "t.csv:2 cannot be read"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_malformed_file_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "t.csv"
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError) as refused:
-        Table.read(path)
+        TabularBenchmark.read(path)
     assert message in str(refused.value)
 
 
@@ -146,17 +153,19 @@ def trained(space: FakeSpace) -> list[Row]:
     ]  # fmt: skip
 
 
-def searched(folder: Path, space: FakeSpace, factory: TableFactory) -> tuple[TrialRecord, ...]:
+def searched(
+    folder: Path, space: FakeSpace, factory: partial[TabularEvaluator]
+) -> tuple[TrialRecord, ...]:
     run = RunDir.create(folder, space_yaml="", fingerprint=space.fingerprint)
     outcome = run_search(run, space, factory, executor="inline")
     assert (outcome.stopped, outcome.failed) == ("finished", 0)
     return read_trials(folder)
 
 
-def test_a_replayed_search_gets_what_the_trainings_measured(tmp_path: Path) -> None:
+def test_a_replayed_search_receives_the_recorded_measurements(tmp_path: Path) -> None:
     space = FakeSpace(sampler=FakeSampler(lattice=1, replicates=2), seed=50)
     path = write(tmp_path / "table.csv", trained(space))
-    factory = TableFactory(path=path, seeds=(7, 1007), first=50)
+    factory = partial(TabularEvaluator.read, path, seeds=(7, 1007), first_seed=50)
     trials = searched(tmp_path / "replayed", space, factory)
     assert {t.replicate for t in trials} == {0, 1}
     for trial in trials:
@@ -167,5 +176,5 @@ def test_a_replayed_search_gets_what_the_trainings_measured(tmp_path: Path) -> N
 
 def test_a_search_beyond_the_table_ends_with_what_to_do(tmp_path: Path) -> None:
     path = write(tmp_path / "table.csv", rows())
-    with pytest.raises(DataError, match="search a space that holds only the table's networks"):
-        searched(tmp_path / "run", FakeSpace(), TableFactory(path=path, first=7))
+    with pytest.raises(DataError, match="search a space of the table's networks only"):
+        searched(tmp_path / "run", FakeSpace(), partial(TabularEvaluator.read, path, first_seed=7))

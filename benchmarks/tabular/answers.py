@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from tabular.landscape import Landscape
+from tabular.benchmark_data import BenchmarkData
 from tabular.searchers import Step
 
 from cmt_search.errors import AnalysisError
@@ -23,7 +23,7 @@ from cmt_search.stats import fit_process
 
 _DRAWS = 1000  # of the posterior, for its mean
 
-Answer = Callable[[Landscape, Sequence[Step]], str | None]
+Answer = Callable[[BenchmarkData, Sequence[Step]], str | None]
 """Key of a network of the largest budget; None: blind."""
 
 
@@ -49,9 +49,9 @@ def _split(chosen: tuple[int, ...], *, seeds: Sequence[int], repeat: int) -> Spl
     )
 
 
-def measured(landscape: Landscape, steps: Sequence[Step]) -> str | None:
+def measured(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
     """The network that measured best."""
-    large = set(landscape.largest)
+    large = set(data.largest)
     own = [step for step in steps if step.network in large]
     longest = max((step.epochs for step in own), default=0)
     found: dict[str, list[float]] = {}
@@ -61,10 +61,10 @@ def measured(landscape: Landscape, steps: Sequence[Step]) -> str | None:
     return max(found, key=lambda key: float(np.mean(found[key])), default=None)
 
 
-def posterior(landscape: Landscape, steps: Sequence[Step]) -> str | None:
+def posterior(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
     """The network that is predicted best."""
-    rows = [step for step in steps if step.epochs == landscape.lengths[-1]]
-    rungs = [landscape.by_key[step.network] for step in rows]
+    rows = [step for step in steps if step.epochs == data.lengths[-1]]
+    rungs = [data.by_key[step.network] for step in rows]
     try:
         process = fit_process(
             [step.top1 for step in rows],
@@ -76,28 +76,28 @@ def posterior(landscape: Landscape, steps: Sequence[Step]) -> str | None:
             draws=_DRAWS,
         )
     except AnalysisError:
-        return measured(landscape, steps)
-    rules = [landscape.by_key[key].realised for key in landscape.largest]
+        return measured(data, steps)
+    rules = [data.by_key[key].realised for key in data.largest]
     effect = process.effect([shares.values for shares in rules if shares]).mean(axis=0)
-    return landscape.largest[int(effect.argmax())]
+    return data.largest[int(effect.argmax())]
 
 
 ANSWERS: dict[str, Answer] = {"measured": measured, "posterior": posterior}
 
 
-def full_grid(landscape: Landscape, *, seen: Sequence[int]) -> list[Step]:
+def full_grid(data: BenchmarkData, *, seen: Sequence[int]) -> list[Step]:
     """Every network trained for longest from every seed seen."""
-    epochs = landscape.lengths[-1]
+    epochs = data.lengths[-1]
     return [
         Step(
             spent=0.0,
             network=key,
             epochs=epochs,
             place=place,
-            top1=landscape.top1(key, seed=seed),
+            top1=data.top1(key, seed=seed),
         )
         for place, seed in enumerate(seen)
-        for key in landscape.by_key
+        for key in data.by_key
     ]
 
 

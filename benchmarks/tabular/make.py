@@ -1,4 +1,4 @@
-"""Writes a rule search's trainings as a table that `cmt_search.tabular` replays.
+"""Export the trainings of a rule search as a table that `tabular.table` replays.
 
     python benchmarks/tabular/make.py runs/tabular
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from optuna.storages import InMemoryStorage
-from tabular.landscape import Landscape
-from tabular.spaces import RuleTable, ShapeTable, TableSpace
+from tabular.benchmark_data import BenchmarkData
+from tabular.spaces import TabularRuleSpace, TabularShapeSpace, TabularSpace
+from tabular.table import TabularEvaluator
 
 from cmt_search.evaluation import SEEDS_PER_REPLICATE
 from cmt_search.search import Event, JobFinished
@@ -17,9 +18,8 @@ from cmt_search.search.executors.inline import InlineExecutor
 from cmt_search.search.scheduler import Ledger
 from cmt_search.search.storage import StudyStore, directions
 from cmt_search.space.schema import Sampler
-from cmt_search.tabular import TableFactory
 
-IDLE = 100  # asks in a row that train nothing new, before a search is over
+MAX_REPEATED = 100  # consecutive suggestions without a new training that end a search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,10 @@ class Step:
 class Trace:
     """What a search trained, in order. A longer training goes on from the shorter one."""
 
-    landscape: Landscape
+    data: BenchmarkData
     limit: float  # MACs
     steps: list[Step] = field(default_factory=list)
-    idle: int = 0  # answers in a row that cost nothing
+    n_repeated: int = 0  # consecutive answers that cost nothing
     _reached: dict[tuple[str, int], int] = field(default_factory=dict)  # epochs trained so far
 
     @property
@@ -51,16 +51,16 @@ class Trace:
     @property
     def over(self) -> bool:
         """Whether the search has had its compute, or wants nothing more of the table."""
-        return self.spent >= self.limit or self.idle >= IDLE
+        return self.spent >= self.limit or self.n_repeated >= MAX_REPEATED
 
     def add(self, network: str, *, epochs: int, place: int, top1: float) -> None:
         """Take in an answer; one that is known costs nothing."""
         before = self._reached.get((network, place), 0)
         if epochs <= before:
-            self.idle += 1
+            self.n_repeated += 1
             return
-        self.idle = 0
-        cost = self.landscape.training_macs(network, epochs=epochs - before)
+        self.n_repeated = 0
+        cost = self.data.training_macs(network, epochs=epochs - before)
         self._reached[network, place] = epochs
         self.steps.append(
             Step(spent=self.spent + cost, network=network, epochs=epochs, place=place, top1=top1)
@@ -82,28 +82,28 @@ class Searcher:
     large_only: bool = False  # of a rule search: only the largest budget is measured
     trials: int = 120
 
-    def space(self, landscape: Landscape, *, seed: int) -> RuleTable | ShapeTable:
+    def space(self, data: BenchmarkData, *, seed: int) -> TabularRuleSpace | TabularShapeSpace:
         """The table as this searcher sees it."""
-        first, last = landscape.lengths
+        first, last = data.lengths
         known: dict[str, Any] = {
-            "landscape": landscape,
+            "data": data,
             "sampler": self.sampler or Sampler(name="random", rules=()),
             "seed": seed,
             "trials": self.trials,
             "lengths": (first, last) if self.halving else (last,),
-            "halving": factor(landscape) if self.halving else None,
+            "halving": factor(data) if self.halving else None,
         }
         if self.kind == "shape":
-            return ShapeTable(**known)
-        budgets = landscape.budgets[-1:] if self.large_only else ()
-        return RuleTable(**known, budgets=budgets)
+            return TabularShapeSpace(**known)
+        budgets = data.budgets[-1:] if self.large_only else ()
+        return TabularRuleSpace(**known, budgets=budgets)
 
     def search(
-        self, landscape: Landscape, *, seeds: tuple[int, ...], seed: int, limit: float
+        self, data: BenchmarkData, *, seeds: tuple[int, ...], seed: int, limit: float
     ) -> Trace:
         """Search with these of the table's seeds, up to so many MACs."""
-        space = self.space(landscape, seed=seed)
-        trace = Trace(landscape=landscape, limit=limit)
+        space = self.space(data, seed=seed)
+        trace = Trace(data=data, limit=limit)
         if self.sampler is None:
             replay_asha(space, trace, seeds=seeds, seed=seed)
         else:
@@ -111,9 +111,9 @@ class Searcher:
         return trace
 
 
-def factor(landscape: Landscape) -> int:
+def factor(data: BenchmarkData) -> int:
     """Of halving between the shortest and the longest training: the ratio of their lengths."""
-    first, last = landscape.lengths
+    first, last = data.lengths
     return max(2, round(last / first))
 
 
@@ -124,7 +124,7 @@ class MemoryStore(StudyStore):
     """A study without a file, for searches of milliseconds."""
 
     @classmethod
-    def of(cls, space: TableSpace) -> "MemoryStore":
+    def of(cls, space: TabularSpace) -> "MemoryStore":
         """An empty study."""
         storage = InMemoryStorage()
         study = storage.create_new_study(directions(space.objectives), "replayed")
@@ -135,7 +135,9 @@ class MemoryStore(StudyStore):
         return nullcontext()
 
 
-def replay(space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...]) -> None:
+def replay(
+    space: TabularRuleSpace | TabularShapeSpace, trace: Trace, *, seeds: tuple[int, ...]
+) -> None:
     """A search of ours, as a run makes it: ledger, sampler, halving, inline executor."""
 
     def note(event: Event) -> None:
@@ -143,7 +145,7 @@ def replay(space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...
             return
         found = event.measurement
         if found is None:  # more seeds were asked for than are replayed
-            trace.idle += 1
+            trace.n_repeated += 1
             return
         place = (event.job.seed - space.seed) // SEEDS_PER_REPLICATE
         trace.add(
@@ -151,17 +153,17 @@ def replay(space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...
         )
 
     ledger = Ledger(space, MemoryStore.of(space), on_event=note)
-    factory = TableFactory(
-        path=trace.landscape.path, seeds=seeds, first=space.seed, each=space.seeds
+    evaluator = TabularEvaluator.read(
+        trace.data.path, seeds=seeds, first_seed=space.seed, seeds_per_rung=space.seeds
     )
-    InlineExecutor().run(ledger, factory, stop=lambda: trace.over)
+    InlineExecutor().run(ledger, lambda: evaluator, stop=lambda: trace.over)
 
 
 # Syne Tune's.
 
 
 def replay_asha(
-    space: RuleTable | ShapeTable, trace: Trace, *, seeds: tuple[int, ...], seed: int
+    space: TabularRuleSpace | TabularShapeSpace, trace: Trace, *, seeds: tuple[int, ...], seed: int
 ) -> None:
     """Syne Tune's ASHA with its random searcher, told of each epoch as it ends.
 
@@ -172,7 +174,7 @@ def replay_asha(
     from syne_tune.config_space import finrange, uniform
     from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 
-    landscape = trace.landscape
+    data = trace.data
     own = [p for p in space.parameters() if not p.stratum]
     np.random.seed(seed)
     scheduler = AsynchronousSuccessiveHalving(
@@ -183,9 +185,9 @@ def replay_asha(
         metric="top1",
         do_minimize=False,
         time_attr="epoch",
-        max_t=landscape.lengths[-1],
-        grace_period=landscape.lengths[0],
-        reduction_factor=factor(landscape),
+        max_t=data.lengths[-1],
+        grace_period=data.lengths[0],
+        reduction_factor=factor(data),
         random_seed=seed,
     )
     number = 0
@@ -194,8 +196,8 @@ def replay_asha(
         trial = Trial(trial_id=number, config=config, creation_time=datetime.now())
         scheduler.on_trial_add(trial)
         network = space.candidate({"budget": 0, **config}).rungs[-1].arch.key
-        for epochs in landscape.table.lengths:
-            top1 = landscape.top1(network, seed=seeds[0], epochs=epochs)
+        for epochs in data.table.lengths:
+            top1 = data.top1(network, seed=seeds[0], epochs=epochs)
             trace.add(network, epochs=epochs, place=0, top1=top1)
             if scheduler.on_trial_result(trial, {"epoch": epochs, "top1": top1}) != "CONTINUE":
                 break

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
-from tabular.landscape import Landscape, Rule, trained_for
+from tabular.benchmark_data import BenchmarkData, Rule, trained_for
 
 from cmt_search.scaling import Shares, SmoothFamily
 from cmt_search.space import Candidate, Parameter
@@ -18,10 +18,10 @@ _STEPS = 14  # of depth: a grid to choose from that is finer than the table
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSpace:
+class TabularSpace:
     """What both kinds share; the surface that a search needs of a space."""
 
-    landscape: Landscape
+    data: BenchmarkData
     sampler: Sampler
     seed: int
     seeds: int = 1
@@ -38,17 +38,17 @@ class TableSpace:
 
     def named_shares(self) -> Mapping[str, Shares]:
         """The rules that the sampler names, "cmt-paper" among them."""
-        known = self.landscape.space.named_shares()
+        known = self.data.space.named_shares()
         return {name: known[name] for name in ("cmt-paper", *self.sampler.rules)}
 
     @property
     def epochs(self) -> tuple[int, ...]:
         """Of the rungs."""
-        return self.lengths or self.landscape.lengths[-1:]
+        return self.lengths or self.data.lengths[-1:]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleTable(TableSpace):
+class TabularRuleSpace(TabularSpace):
     """Rules of the triangle; a candidate is the table's rule that is nearest in shares."""
 
     budgets: tuple[float, ...] = ()  # to measure rules at; empty: all of the table
@@ -65,7 +65,7 @@ class RuleTable(TableSpace):
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """The nearest rule: its members at the budgets, at one length after the other."""
         rule = self.nearest(params)
-        budgets = self.budgets or self.landscape.budgets
+        budgets = self.budgets or self.data.budgets
         rungs = [trained_for(rule.members[b], e) for e in self.epochs for b in budgets]
         return Candidate(name=name or rule.name, rungs=tuple(rungs), shares=rule.shares)
 
@@ -73,19 +73,17 @@ class RuleTable(TableSpace):
         """The table's rule whose shares are nearest to those asked for."""
         asked = self._triangle.candidate(params).shares
         assert asked is not None, "a rule has shares"
-        return min(
-            self.landscape.rules, key=lambda rule: math.dist(rule.shares.values, asked.values)
-        )
+        return min(self.data.rules, key=lambda rule: math.dist(rule.shares.values, asked.values))
 
     @cached_property
     def _triangle(self) -> RuleSpace:
         """The sticks without networks."""
-        space = self.landscape.space
+        space = self.data.space
         return RuleSpace(rule_of=space.rule, budgets=(), epochs=(), trained=space.proxy.fidelity)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeTable(TableSpace):
+class TabularShapeSpace(TabularSpace):
     """Shapes at the largest budget; a candidate is the nearest network in log sizes.
 
     Depth and side weigh as their exponents do: by what they cost.
@@ -112,7 +110,7 @@ class ShapeTable(TableSpace):
         """The nearest network, trained ever longer."""
         asked = (params["depth"], params["resolution"])
         key = min(self._held, key=lambda key: self._apart(self._held[key], asked))
-        rungs = [trained_for(self.landscape.by_key[key], epochs) for epochs in self.epochs]
+        rungs = [trained_for(self.data.by_key[key], epochs) for epochs in self.epochs]
         return Candidate(name=name or key, rungs=tuple(rungs))
 
     def _apart(self, one: tuple[int, int], other: tuple[float, float]) -> float:
@@ -122,14 +120,14 @@ class ShapeTable(TableSpace):
     @cached_property
     def _held(self) -> dict[str, tuple[int, int]]:
         """Depth and side by network."""
-        archs = {key: self.landscape.by_key[key].arch for key in self.landscape.largest}
+        archs = {key: self.data.by_key[key].arch for key in self.data.largest}
         return {key: (arch.depth, arch.resolution) for key, arch in archs.items()}
 
     @cached_property
     def _weights(self) -> tuple[float, float]:
         """Exponents of depth and side on the way from the base to the middle of the networks."""
-        base = self.landscape.space.arch
-        archs = [self.landscape.by_key[key].arch for key in self.landscape.largest]
+        base = self.data.space.arch
+        archs = [self.data.by_key[key].arch for key in self.data.largest]
         logs = [
             (
                 math.log(arch.depth / base.depth),

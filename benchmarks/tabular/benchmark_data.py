@@ -1,4 +1,4 @@
-"""A table of trainings as a landscape to search: its rules, their networks, what they scored."""
+"""Data of the tabular benchmark: its rules, their networks and their scores."""
 
 import csv
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from tabular.table import TabularBenchmark
 
 from cmt_search.arch import Arch
 from cmt_search.scaling import Shares
 from cmt_search.space import Rung, SearchSpace, parse_space
-from cmt_search.tabular import Table
 
 BACKWARD = 3  # MACs of a training step over those of the forward pass
 
@@ -32,11 +32,11 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Landscape:
-    """All that the table holds."""
+class BenchmarkData:
+    """The table, with the rules and networks that it was made of."""
 
     path: Path  # of the CSV file
-    table: Table
+    table: TabularBenchmark
     space: SearchSpace  # that it was made by
     rules: tuple[Rule, ...]
     images: int  # per epoch
@@ -47,8 +47,8 @@ class Landscape:
         """Read fashion.csv and fashion.json beside it."""
         about = json.loads(path.with_suffix(".json").read_text())
         space = parse_space(about["space"], source=str(path.with_suffix(".json")))
-        table = Table.read(path)
-        archs = {key: Arch.from_dict(data) for key, data in about["networks"].items()}
+        table = TabularBenchmark.read(path)
+        archs = {key: Arch.from_dict(values) for key, values in about["networks"].items()}
         members: dict[str, dict[float, Rung]] = {}
         shares = {}
         with path.open(newline="") as file:
@@ -81,7 +81,7 @@ class Landscape:
         return tuple(dict.fromkeys(rule.largest.arch.key for rule in self.rules))
 
     def top1(self, key: str, *, seed: int, epochs: int | None = None) -> float:
-        """What one training gave."""
+        """Top1 of one training."""
         epochs = epochs or self.lengths[-1]
         return self.table.measurement(key, epochs=epochs, seed=seed).top1
 
@@ -103,15 +103,15 @@ class Landscape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relief:
-    """How much there is to find, in points of top1 at the largest budget, of all seeds."""
+class VarianceSummary:
+    """Variance components of top1 at the largest budget, over all seeds. Units: points."""
 
     networks: int
     seeds: int
     spread: float  # best mean less worst
     between: float  # SD of the networks' true means: of the measured ones, less their noise
     within: float  # SD between the seeds of a network
-    blind: float  # what a network drawn blindly lies behind the best mean, on average
+    blind: float  # expected regret of a network drawn at random
     reliability: float  # of one training's top1: the part of its variance that is the network's
 
     @property
@@ -120,15 +120,13 @@ class Relief:
         return self.within / float(np.sqrt(self.seeds))
 
 
-def relief(landscape: Landscape) -> Relief:
-    """Measure the landscape by analysis of variance."""
-    seeds = landscape.table.seeds
-    values = np.array(
-        [[100 * landscape.top1(key, seed=s) for s in seeds] for key in landscape.largest]
-    )
+def variance_summary(data: BenchmarkData) -> VarianceSummary:
+    """Separate networks from seeds by analysis of variance."""
+    seeds = data.table.seeds
+    values = np.array([[100 * data.top1(key, seed=s) for s in seeds] for key in data.largest])
     means, within = values.mean(axis=1), float(values.var(axis=1, ddof=1).mean())
     between = max(0.0, float(means.var(ddof=1)) - within / len(seeds))
-    return Relief(
+    return VarianceSummary(
         networks=len(means),
         seeds=len(seeds),
         spread=float(np.ptp(means)),

@@ -40,7 +40,7 @@ _BAND = 0.13  # opacity
 Row = dict[str, Any]
 
 
-def draw(rows: Sequence[Row], *, to: Path) -> Path:
+def plot_regret(rows: Sequence[Row], *, to: Path) -> Path:
     """Write the figure: searches of rules and of shapes, without halving and with it."""
     titles = [
         f"{'Rules' if kind == 'rule' else 'Shapes'}, {'with' if halving else 'without'} halving"

@@ -1,10 +1,10 @@
-"""What the rows of `search_efficiency` say, in sentences with their numbers."""
+"""Text summary of the rows of `search_efficiency`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tabular.landscape import Relief
+from tabular.benchmark_data import VarianceSummary
 
 EPS = 0.3  # points that are wanted
 AT = 0.2  # of the full grid's compute
@@ -23,25 +23,25 @@ DECLARED = {  # chosen before looking: what the project uses by default, without
 Row = dict[str, Any]
 
 
-def summary(rows: Sequence[Row], *, relief: Relief, path: Path) -> str:
-    """The landscape, then every searcher at a fifth of the grid's compute, then the verdict."""
+def summary(rows: Sequence[Row], *, variance: VarianceSummary, path: Path) -> str:
+    """Variance components, the searchers at a fifth of the grid's compute, and the verdict."""
     here = [row for row in rows if row["of_grid"] == AT]
-    parts = [landscape_text(relief, rows=here), "", table(here)]
+    parts = [variance_text(variance, rows=here), "", table(here)]
     for kind in ("rule", "shape"):
         parts += ["", *verdict([row for row in here if row["kind"] == kind], kind=kind)]
     return "\n".join([*parts, "", str(path)])
 
 
-def landscape_text(relief: Relief, *, rows: Sequence[Row]) -> str:
-    """How much there is to find."""
+def variance_text(variance: VarianceSummary, *, rows: Sequence[Row]) -> str:
+    """Describe the variance components."""
     blind = {row["kind"]: row["blind_regret"] for row in rows if row["answer"] == "measured"}
     text = (
-        f"The landscape: {relief.networks} networks at the largest budget, {relief.seeds} seeds. "
-        f"Their means span {relief.spread:.2f} points; the SD of true means is "
-        f"{relief.between:.2f}, the SD between seeds {relief.within:.2f}, the standard error of a "
-        f"mean {relief.error:.2f}; {relief.reliability:.0%} of the variance of one training's top1 "
-        "is the network's. Out of sample a network drawn blindly lies "
-        f"{next(iter(blind.values())):.2f} points behind what the full grid answers."
+        f"The data: {variance.networks} networks at the largest budget, {variance.seeds} seeds. "
+        f"Their means span {variance.spread:.2f} points. SD {variance.between:.2f} "
+        f"between networks (true means), {variance.within:.2f} between seeds; standard error of a "
+        f"mean: {variance.error:.2f}. {variance.reliability:.0%} of the variance of one training's "
+        "top1 is the network's. Out of sample, a random network is "
+        f"{next(iter(blind.values())):.2f} points worse than the full grid's answer."
     )
     if next(iter(blind.values())) <= EPS:
         text += f" Too flat: any network is within {EPS} points on average, whoever searches."
