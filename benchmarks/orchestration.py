@@ -29,7 +29,7 @@ from harness import RESULTS, machine, write
 from cmt_search.evaluation import Measurement
 from cmt_search.search import Event, JobFinished, RunDir, run_search
 from cmt_search.search.driver import prepare_ray
-from cmt_search.search.sampling.generator import Asker
+from cmt_search.search.sampling.generator import CandidateGenerator
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 
 PACKAGES = ("ray", "optuna")
@@ -152,7 +152,7 @@ def ours(folder: Path, *, sampler: str, jobs: int, seconds: float, slots: int) -
     """A search of ours on the Ray that runs."""
     log = folder / "log"
     run = RunDir.create(folder / "run", space_yaml="", fingerprint="f00d")
-    with timing(Asker, "ask") as clock:
+    with timing(CandidateGenerator, "ask") as clock:
         run_search(
             run, space(sampler, trials=jobs), Dummy(log=log, seconds=seconds),
             executor="ray", slots=slots,
@@ -274,7 +274,7 @@ def many(args: argparse.Namespace) -> Iterator[Row]:
 def long_search(args: argparse.Namespace, executor: str, sampler: str) -> Row:
     """One search; the first jobs, which import and open things, do not count."""
     slots, warm = (2 if executor == "ray" else 1), 50
-    with tempfile.TemporaryDirectory() as folder, timing(Asker, "ask") as clock:
+    with tempfile.TemporaryDirectory() as folder, timing(CandidateGenerator, "ask") as clock:
         watch = Watch(clock)
         run = RunDir.create(Path(folder) / "run", space_yaml="", fingerprint="f00d")
         log = Path(folder) / "log"

@@ -10,7 +10,7 @@ import pytest
 
 from cmt_search.arch import Arch
 from cmt_search.evaluation import CurvePoint, Measurement
-from cmt_search.search import RungRecord, TrialRecord, design
+from cmt_search.search import RungRecord, TrialRecord, design_points
 from cmt_search.space import SearchSpace, parse_space
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -50,7 +50,7 @@ def measurement(arch: Arch, *, seed: int) -> Measurement:
 
 def trials(space: SearchSpace) -> list[TrialRecord]:
     found = []
-    for number, point in enumerate(design(space)):
+    for number, point in enumerate(design_points(space)):
         candidate = space.candidate(point.params, point.name)
         records = tuple(
             RungRecord(

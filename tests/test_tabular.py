@@ -10,7 +10,7 @@ import pytest
 from cmt_search.arch import Arch, Stage
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
-from cmt_search.search import RunDir, TrialRecord, design, read_trials, run_search
+from cmt_search.search import RunDir, TrialRecord, design_points, read_trials, run_search
 from cmt_search.search.scheduler import training_seed
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 
@@ -137,7 +137,7 @@ def test_a_malformed_file_is_refused(tmp_path: Path, text: str | None, message: 
 
 def trained(space: FakeSpace) -> list[Row]:
     """All that the space's design measures, as `tests.search.lookup` would answer it."""
-    every = [(space.candidate(p.params), p.replicate) for p in design(space)]
+    every = [(space.candidate(p.params), p.replicate) for p in design_points(space)]
     jobs = {
         (rung.arch.key, rung.fidelity.epochs, 7 + 1000 * replicate): rung
         for candidate, replicate in every

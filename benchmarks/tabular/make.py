@@ -22,7 +22,7 @@ from cmt_search.io import write_whole
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import TrainingLength
 from cmt_search.scaling import DIMENSIONS
-from cmt_search.search import RunDir, RungRecord, TrialRecord, design, read_trials
+from cmt_search.search import RunDir, RungRecord, TrialRecord, design_points, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ def missing_rules(trials: tuple[TrialRecord, ...], *, space: SearchSpace) -> dic
             held = sum(len(rung.measurements) for rung in trial.rungs)
             missing[trial.name] = trial.reason or f"{held} of {wanted} trainings measured"
     begun = {trial.name for trial in trials}
-    later = {point.name: "not begun" for point in design(space) if point.name not in begun}
+    later = {point.name: "not begun" for point in design_points(space) if point.name not in begun}
     return missing | later
 
 

@@ -1,4 +1,4 @@
-"""Searches replayed on a table: ours through the ledger, Syne Tune's by its own scheduler."""
+"""Searches replayed on a table: ours through the scheduler, Syne Tune's by its own scheduler."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from tabular.table import TabularEvaluator
 from cmt_search.evaluation import SEEDS_PER_REPLICATE
 from cmt_search.search import Event, JobFinished
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore, directions
 from cmt_search.space.schema import Sampler
 
@@ -138,7 +138,7 @@ class MemoryStore(StudyStore):
 def replay(
     space: TabularRuleSpace | TabularShapeSpace, trace: Trace, *, seeds: tuple[int, ...]
 ) -> None:
-    """A search of ours, as a run makes it: ledger, sampler, halving, inline executor."""
+    """A search of ours, as a run makes it: scheduler, sampler, halving, inline executor."""
 
     def note(event: Event) -> None:
         if not isinstance(event, JobFinished):
@@ -152,11 +152,11 @@ def replay(
             event.job.arch.key, epochs=event.job.fidelity.epochs, place=place, top1=found.top1
         )
 
-    ledger = Ledger(space, MemoryStore.of(space), on_event=note)
+    scheduler = Scheduler(space, MemoryStore.of(space), on_event=note)
     evaluator = TabularEvaluator.read(
         trace.data.path, seeds=seeds, first_seed=space.seed, seeds_per_rung=space.seeds
     )
-    InlineExecutor().run(ledger, lambda: evaluator, stop=lambda: trace.over)
+    InlineExecutor().run(scheduler, lambda: evaluator, stop=lambda: trace.over)
 
 
 # Syne Tune's.
@@ -175,7 +175,7 @@ def replay_asha(
     from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 
     data = trace.data
-    own = [p for p in space.parameters() if not p.stratum]
+    own = [p for p in space.parameters() if not p.group]
     np.random.seed(seed)
     scheduler = AsynchronousSuccessiveHalving(
         {
@@ -237,7 +237,7 @@ def searchers() -> Iterator[Searcher]:
                 name=name,
                 kind="shape",
                 halving=halving,
-                sampler=Sampler(name=name, population=_POPULATION),
+                sampler=Sampler(name=name, initial_points=_POPULATION),
                 trials=trials,
             )
     yield Searcher(name="ASHA (Syne Tune)", kind="rule", halving=True, large_only=True)

@@ -97,7 +97,7 @@ class TabularShapeSpace(TabularSpace):
         step = max(1, round((max(depths) - min(depths)) / (_STEPS - 1)))
         most = min(depths) + math.ceil((max(depths) - min(depths)) / step) * step
         return (
-            Parameter(name="budget", low=0, high=0, integer=True, stratum=True),
+            Parameter(name="budget", low=0, high=0, integer=True, group=True),
             Parameter(name="depth", low=min(depths), high=most, step=step, integer=True),
             Parameter(name="resolution", low=min(sides), high=max(sides), step=2, integer=True),
         )

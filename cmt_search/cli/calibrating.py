@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cmt_search.analysis import Calibration
     from cmt_search.arch import Arch
     from cmt_search.proxy import Dataset
-    from cmt_search.search import CalibrationSpace, Level, TrialRecord
+    from cmt_search.search import CalibrationSpace, FidelityLevel, TrialRecord
     from cmt_search.space import SearchSpace
 
 _SCORED = 64  # images that scores without training look at
@@ -29,7 +29,7 @@ class Calibrating:
     """
 
     space: "SearchSpace"
-    levels: "tuple[Level, ...]"  # the last is the reference
+    levels: "tuple[FidelityLevel, ...]"  # the last is the reference
     networks: int
     seeds: int
     folder: Path
@@ -53,7 +53,7 @@ class Calibrating:
         at_rates = {1.0: _at_rung(records, usual)} if rates else {}
         for factor in rates:
             at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
-        archs = [specimen.rung.arch for specimen in listed.specimens]
+        archs = [network.rung.arch for network in listed.networks]
         last = len(self.levels) - 1
         proxy = self.space.proxy
         data = load_dataset(proxy.dataset)
@@ -69,7 +69,7 @@ class Calibrating:
         )
         return replace(found, notes=(*found.notes, *notes))
 
-    def _is_usual(self, level: "Level") -> bool:
+    def _is_usual(self, level: "FidelityLevel") -> bool:
         """Whether it is the space's own training."""
         proxy = self.space.proxy
         own = (self.space.lengths[-1], proxy.data_fraction, proxy.image_scale)
@@ -77,10 +77,10 @@ class Calibrating:
 
     def _listed(self) -> "CalibrationSpace":
         from cmt_search.cli.metering import metered
-        from cmt_search.search import CalibrationSpace, specimens
+        from cmt_search.search import CalibrationSpace, sample_networks
 
         return CalibrationSpace(
-            specimens=specimens(metered(self.space), count=self.networks),
+            networks=sample_networks(metered(self.space), count=self.networks),
             levels=self.levels,
             seeds=self.seeds,
             seed=self.space.seed,
@@ -88,7 +88,7 @@ class Calibrating:
         )
 
     def _at_rate(
-        self, factor: float, listed: "CalibrationSpace", *, level: "Level"
+        self, factor: float, listed: "CalibrationSpace", *, level: "FidelityLevel"
     ) -> "tuple[TrialRecord, ...]":
         proxy = self.space.proxy
         recipe = replace(proxy.recipe, lr=proxy.recipe.lr * factor)
@@ -114,7 +114,7 @@ class Calibrating:
             run,
             space,
             launch=self.launch,
-            trials=len(listed.specimens),
+            trials=len(listed.networks),
             quiet=self.quiet,
             searched=listed,
         )

@@ -12,7 +12,7 @@ from cmt_search.errors import CmtSearchError
 from cmt_search.io import write_whole
 
 if TYPE_CHECKING:
-    from cmt_search.search import Level
+    from cmt_search.search import FidelityLevel
     from cmt_search.space import SearchSpace
 
 NONE = "none"
@@ -93,13 +93,13 @@ def calibrate(
 
 def _levels(
     space: "SearchSpace", *, epochs: str | None, fractions: str, scales: str
-) -> "tuple[Level, ...]":
+) -> "tuple[FidelityLevel, ...]":
     """What to train: every length, and the other savings at the space's own; the longest last.
 
     Raises:
         CmtSearchError: an option is no list of numbers, or there is nothing to compare.
     """
-    from cmt_search.search import Level
+    from cmt_search.search import FidelityLevel
 
     if space.proxy.steps is not None or space.proxy.seconds is not None:
         raise CmtSearchError(
@@ -117,16 +117,17 @@ def _levels(
         )
     savings = [
         *(
-            Level(epochs=usual, data_fraction=part * x, image_scale=side)
+            FidelityLevel(epochs=usual, data_fraction=part * x, image_scale=side)
             for x in _parts(fractions, "data-fractions")
         ),
         *(
-            Level(epochs=usual, data_fraction=part, image_scale=side * x)
+            FidelityLevel(epochs=usual, data_fraction=part, image_scale=side * x)
             for x in _parts(scales, "image-scales")
         ),
     ]
     plain = [
-        Level(epochs=length, data_fraction=part, image_scale=side) for length in sorted(lengths)
+        FidelityLevel(epochs=length, data_fraction=part, image_scale=side)
+        for length in sorted(lengths)
     ]
     return (*savings, *plain)
 

@@ -10,7 +10,7 @@ from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.analysis import Calibration, FidelityRow, ScoreRow
-    from cmt_search.search import Level
+    from cmt_search.search import FidelityLevel
     from cmt_search.space import SearchSpace
     from cmt_search.stats import Agreement, Estimate, Ranked
 
@@ -18,7 +18,7 @@ _NONE = "-"
 _LEVEL_OF_DOUBT = 0.05
 
 
-def as_json(found: "Calibration", *, levels: "Sequence[Level]") -> dict[str, Any]:
+def as_json(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[str, Any]:
     """The whole calibration as plain values."""
     data = asdict(found)
     for row in data["rows"]:
@@ -29,7 +29,7 @@ def as_json(found: "Calibration", *, levels: "Sequence[Level]") -> dict[str, Any
     return data
 
 
-def show(found: "Calibration", *, levels: "Sequence[Level]") -> None:
+def show(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> None:
     """Print tables and what they mean."""
     from cmt_search.cli.console import say, show_table
 
@@ -42,7 +42,7 @@ def show(found: "Calibration", *, levels: "Sequence[Level]") -> None:
         say(line)
 
 
-def lines(found: "Calibration", *, levels: "Sequence[Level]") -> list[str]:
+def lines(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> list[str]:
     """What a calibration says, a sentence each."""
     return [
         _choice(found, levels=levels),
@@ -62,7 +62,7 @@ def lines(found: "Calibration", *, levels: "Sequence[Level]") -> list[str]:
 
 
 def write_choice(
-    file: Path, found: "Calibration", *, levels: "Sequence[Level]", space: "SearchSpace"
+    file: Path, found: "Calibration", *, levels: "Sequence[FidelityLevel]", space: "SearchSpace"
 ) -> tuple[str, ...]:
     """Put what is shown into the space file, its comments kept; says what was and was not written.
 
@@ -105,7 +105,7 @@ def _rate_changes(found: "Calibration", *, space: "SearchSpace") -> dict[str, An
     }
 
 
-def _row(row: "FidelityRow", *, level: "Level") -> dict[str, str]:
+def _row(row: "FidelityRow", *, level: "FidelityLevel") -> dict[str, str]:
     return {
         "training": str(level),
         "seconds": f"{row.seconds:.1f}",
@@ -144,7 +144,7 @@ def _ranked(tau: "Ranked") -> str:
     return f"{tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})"
 
 
-def _choice(found: "Calibration", *, levels: "Sequence[Level]") -> str:
+def _choice(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> str:
     noise = f"the noise of a difference at {levels[-1]} ({100 * found.tolerance:.2f} points)"
     if found.choice is None:
         return (

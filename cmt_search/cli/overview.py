@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.cli.console import command
-from cmt_search.search import RunDir, design, read_run
+from cmt_search.search import RunDir, design_points, read_run
 
 if TYPE_CHECKING:
     from cmt_search.search import Driver, RunRecord, TrialRecord
@@ -149,14 +149,14 @@ def summary(records: "Sequence[TrialRecord]") -> dict[str, Any]:
 def _wanted(
     run: "RunRecord", states: dict[str, int], *, space: "SearchSpace | None"
 ) -> tuple[int | None, int]:
-    """Trials in all, and those not yet asked for; counted as the ledger counts them."""
+    """Trials in all, and those not yet asked for; counted as the scheduler counts them."""
     asked = len(run.trials)
     if space is None:
         return run.wanted, max(0, (run.wanted or 0) - asked)
     size = most_trials(space)
     wanted = run.wanted or space.trials
     if wanted is None and space.kind == "rule":
-        wanted = len(design(space))  # where no number is given, it ends with its design
+        wanted = len(design_points(space))  # where no number is given, it ends with its design
     planned = wanted or size or asked
     unasked = max(0, planned - (asked - states.get("infeasible", 0)))  # those do not count
     if size is not None:
@@ -167,7 +167,7 @@ def _wanted(
 def most_trials(space: "SearchSpace") -> int | None:
     """Trials that the sampler can give; None: no end of them."""
     if space.sampler.name == "design":
-        return len(design(space))
+        return len(design_points(space))
     if space.sampler.name == "grid":
         from cmt_search.search.sampling.sobol import grid_size
 

@@ -9,7 +9,7 @@ from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
 from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
-from cmt_search.search import design, population
+from cmt_search.search import design_points, initial_points
 from cmt_search.space import format_quantity
 from cmt_search.stats import SEEDS, planned_power, seeds_for
 
@@ -46,7 +46,7 @@ def solved(space: "SearchSpace") -> Solved:
         BudgetError: none has its networks.
     """
     points, infeasible = [], {}
-    for point in design(space) or (population(space) if space.kind == "shape" else ()):
+    for point in design_points(space) or (initial_points(space) if space.kind == "shape" else ()):
         try:
             points.append((point, space.candidate(point.params, point.name)))
         except BudgetError as error:

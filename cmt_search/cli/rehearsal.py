@@ -16,7 +16,7 @@ from cmt_search.cli.planning import (
     power_plan,
 )
 from cmt_search.errors import BudgetError, RunError
-from cmt_search.search import RunDir, foreseen, population
+from cmt_search.search import RunDir, initial_points, preview_candidates
 from cmt_search.space import format_quantity
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _first(space: "SearchSpace", *, trials: int | None) -> tuple[Solved, bool]:
         most = min(most or _SHOWN, _SHOWN)
     points: list[tuple[DesignPoint, Candidate]] = []
     infeasible: dict[str, str] = {}
-    for point, candidate, reason in foreseen(space, most=most):
+    for point, candidate, reason in preview_candidates(space, most=most):
         if candidate is None:
             infeasible[point.name] = (reason or "").removeprefix("infeasible: ")
         else:
@@ -93,7 +93,7 @@ def _first(space: "SearchSpace", *, trials: int | None) -> tuple[Solved, bool]:
         raise BudgetError(f"no candidate has its networks; {name}: {why}")
     known = bool(points)
     if not known:
-        sample = population(space, count=_SAMPLE)
+        sample = initial_points(space, count=_SAMPLE)
         points = [(point, space.candidate(point.params, point.name)) for point in sample]
     return Solved(points=tuple(points), infeasible=infeasible), known
 

@@ -1,11 +1,16 @@
-"""Searches: the study, its ledger and those who run its jobs. Importing this imports no optuna."""
+"""Run searches: study, scheduler, samplers, executors. Importing this does not import optuna."""
 
-from cmt_search.search.calibration import CalibrationSpace, Level, Specimen, specimens
+from cmt_search.search.calibration import (
+    CalibrationNetwork,
+    CalibrationSpace,
+    FidelityLevel,
+    sample_networks,
+)
 from cmt_search.search.driver import run_search
 from cmt_search.search.run_dir import Driver, RunDir, RunInfo
-from cmt_search.search.sampling.design import DesignPoint, design
-from cmt_search.search.sampling.generator import foreseen
-from cmt_search.search.sampling.sobol import population
+from cmt_search.search.sampling.design import DesignPoint, design_points
+from cmt_search.search.sampling.generator import preview_candidates
+from cmt_search.search.sampling.sobol import initial_points
 from cmt_search.search.storage import RunRecord, read_run, read_trials
 from cmt_search.search.types import (
     Event,
@@ -14,7 +19,7 @@ from cmt_search.search.types import (
     JobStarted,
     Listener,
     Outcome,
-    Plan,
+    Remaining,
     RungRecord,
     RungRepeated,
     Sampler,
@@ -26,17 +31,18 @@ from cmt_search.search.types import (
 )
 
 __all__ = [
+    "CalibrationNetwork",
     "CalibrationSpace",
     "DesignPoint",
     "Driver",
     "Event",
+    "FidelityLevel",
     "Job",
     "JobFinished",
     "JobStarted",
-    "Level",
     "Listener",
     "Outcome",
-    "Plan",
+    "Remaining",
     "RunDir",
     "RunInfo",
     "RunRecord",
@@ -44,16 +50,15 @@ __all__ = [
     "RungRepeated",
     "Sampler",
     "Space",
-    "Specimen",
     "State",
     "Stopping",
     "TrialFinished",
     "TrialRecord",
-    "design",
-    "foreseen",
-    "population",
+    "design_points",
+    "initial_points",
+    "preview_candidates",
     "read_run",
     "read_trials",
     "run_search",
-    "specimens",
+    "sample_networks",
 ]

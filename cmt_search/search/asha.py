@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 _BEYOND = 0.1  # of each objective's range: how far behind the worst the reference point lies
 
 
-def climbs_on(
+def should_promote(
     values: Sequence[float], *, others: Sequence[Sequence[float]], factor: int, signs: Sequence[int]
 ) -> bool:
     """Whether a trial is in the best 1/factor of those that reached the rung, itself among them.

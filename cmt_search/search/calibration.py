@@ -10,14 +10,14 @@ from cmt_search.arch import Arch
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.sampling.design import design
-from cmt_search.search.sampling.sobol import population, sample_networks
+from cmt_search.search.sampling.design import design_points
+from cmt_search.search.sampling.sobol import initial_points, stratified_networks
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Specimen:
+class CalibrationNetwork:
     """A network of the sample."""
 
     name: str
@@ -26,7 +26,7 @@ class Specimen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class FidelityLevel:
     """A fidelity, whatever the resolution of the network."""
 
     epochs: int
@@ -56,15 +56,15 @@ class ListSampler:
     lattice: int = 0
     augmented: bool = False
     replicates: int = 1
-    population: int | None = None
+    initial_points: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSpace:
     """Networks to measure at `levels`, in this order; the last is the reference."""
 
-    specimens: tuple[Specimen, ...]
-    levels: tuple[Level, ...]
+    networks: tuple[CalibrationNetwork, ...]
+    levels: tuple[FidelityLevel, ...]
     seeds: int
     seed: int
     of: str  # fingerprint of the search space, which holds the recipe and the images
@@ -75,13 +75,13 @@ class CalibrationSpace:
     sampler: ListSampler = ListSampler()
 
     def __post_init__(self) -> None:
-        if not self.specimens or not self.levels:
+        if not self.networks or not self.levels:
             raise SpaceError("a calibration needs networks and fidelities; give it some")
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides what a trial is."""
-        keys = [specimen.rung.arch.key for specimen in self.specimens]
+        keys = [network.rung.arch.key for network in self.networks]
         levels = [asdict(level) for level in self.levels]
         text = json.dumps([self.of, keys, levels, self.seeds, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -92,16 +92,16 @@ class CalibrationSpace:
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The place in the list."""
-        high = len(self.specimens) - 1
+        high = len(self.networks) - 1
         return (Parameter(name="network", low=0, high=high, integer=True),)
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """A network of the list, its rungs the fidelities."""
         del name  # it has its own
-        specimen = self.specimens[int(params["network"])]
-        rung = specimen.rung
+        network = self.networks[int(params["network"])]
+        rung = network.rung
         rungs = tuple(replace(rung, fidelity=one.fidelity(rung.arch)) for one in self.levels)
-        return Candidate(name=specimen.name, rungs=rungs, shares=specimen.shares)
+        return Candidate(name=network.name, rungs=rungs, shares=network.shares)
 
     def named_shares(self) -> dict[str, Shares]:
         """None: a list has no rules."""
@@ -116,12 +116,12 @@ class CalibrationSpace:
         raise BudgetError(f"a calibration lists networks, and {shares} is none of them")
 
 
-def specimens(space: Space, *, count: int) -> tuple[Specimen, ...]:
+def sample_networks(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
     """A stratified sample of the networks that a search could ask for.
 
     Of a rule search `count` for each budget, in the order of its design: centroid, the paper's
     rule and the corners first; of a shape search as many, by Sobol points. Of a free search `count`
-    in all: Sobol points, one from each of as many strata of MACs.
+    in all: Sobol points, one from each of as many groups of MACs.
 
     Raises:
         SpaceError: fewer than four networks are feasible.
@@ -136,9 +136,9 @@ def specimens(space: Space, *, count: int) -> tuple[Specimen, ...]:
     return found
 
 
-def _of_rules(space: Space, *, count: int) -> tuple[Specimen, ...]:
-    by_budget: dict[float | None, dict[str, Specimen]] = {}
-    for point in design(space):
+def _of_rules(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
+    by_budget: dict[float | None, dict[str, CalibrationNetwork]] = {}
+    for point in design_points(space):
         try:
             candidate = space.candidate(point.params, point.name)
         except BudgetError:
@@ -146,23 +146,25 @@ def _of_rules(space: Space, *, count: int) -> tuple[Specimen, ...]:
         for rung in candidate.rungs:
             there = by_budget.setdefault(rung.budget, {})
             if len(there) < count:
-                specimen = Specimen(name=candidate.name, rung=rung, shares=candidate.shares)
-                there.setdefault(rung.arch.key, specimen)
-    return tuple(specimen for there in by_budget.values() for specimen in there.values())
+                network = CalibrationNetwork(
+                    name=candidate.name, rung=rung, shares=candidate.shares
+                )
+                there.setdefault(rung.arch.key, network)
+    return tuple(network for there in by_budget.values() for network in there.values())
 
 
-def _free(space: Space, *, count: int) -> tuple[Specimen, ...]:
+def _free(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
     return tuple(
-        Specimen(name=point.name, rung=candidate.rungs[-1], shares=None)
-        for point, candidate in sample_networks(space, count=count)
+        CalibrationNetwork(name=point.name, rung=candidate.rungs[-1], shares=None)
+        for point, candidate in stratified_networks(space, count=count)
     )
 
 
-def _shapes(space: Space, *, count: int) -> tuple[Specimen, ...]:
+def _shapes(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
     """So many of each budget, each network once."""
-    budgets = next(p.steps or 1 for p in space.parameters() if p.stratum)
-    found: dict[str, Specimen] = {}
-    for point in population(space, count=count * budgets):
+    budgets = next(p.steps or 1 for p in space.parameters() if p.group)
+    found: dict[str, CalibrationNetwork] = {}
+    for point in initial_points(space, count=count * budgets):
         rung = space.candidate(point.params, point.name).rungs[-1]
-        found.setdefault(rung.arch.key, Specimen(name=point.name, rung=rung, shares=None))
+        found.setdefault(rung.arch.key, CalibrationNetwork(name=point.name, rung=rung, shares=None))
     return tuple(sorted(found.values(), key=lambda one: one.rung.budget or 0.0))

@@ -17,7 +17,7 @@ from cmt_search.search.types import Ending, Listener, Outcome, Space, Stopping
 
 if TYPE_CHECKING:
     from cmt_search.search.executors.inline import Executor
-    from cmt_search.search.scheduler import Ledger
+    from cmt_search.search.scheduler import Scheduler
 
 
 StopSignal = Callable[[], bool]
@@ -140,7 +140,7 @@ def run_search(
     """
     from optuna.logging import WARNING, set_verbosity
 
-    from cmt_search.search.scheduler import Ledger
+    from cmt_search.search.scheduler import Scheduler
     from cmt_search.search.storage import StudyStore, exclusive_lock
 
     run.check(space.fingerprint)
@@ -171,7 +171,7 @@ def run_search(
             run.write_study_created()
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
-            ledger = Ledger(
+            scheduler = Scheduler(
                 space,
                 store,
                 trials=trials,
@@ -181,10 +181,10 @@ def run_search(
             )
             condition = StopCondition(time_limit=time_limit, on_stop=_on_stop(on_event))
             with condition.listening():
-                choose(checkpoints, trial_time_limit).run(ledger, factory, stop=condition)
-            if ledger.finished:
+                choose(checkpoints, trial_time_limit).run(scheduler, factory, stop=condition)
+            if scheduler.finished:
                 checkpoints.clear()
-            return _outcome(ledger, condition)
+            return _outcome(scheduler, condition)
         finally:
             store.close()
 
@@ -223,20 +223,20 @@ def _on_stop(on_event: Listener | None) -> "Callable[[StopReason], None] | None"
     return None if on_event is None else lambda reason: on_event(Stopping(reason=reason))
 
 
-def _outcome(ledger: "Ledger", condition: StopCondition) -> Outcome:
-    counts = ledger.counts
+def _outcome(scheduler: "Scheduler", condition: StopCondition) -> Outcome:
+    counts = scheduler.counts
     ending: Ending = condition.reason or "interrupted"
-    if ledger.gave_up is not None:
+    if scheduler.gave_up is not None:
         ending = "everything fails"
     return Outcome(
-        stopped="finished" if ledger.finished else ending,
+        stopped="finished" if scheduler.finished else ending,
         complete=counts["complete"],
         pruned=counts["pruned"],
         failed=counts["failed"],
         infeasible=counts["infeasible"],
-        reused=ledger.reused,
-        jobs=ledger.jobs_done,
-        left=ledger.plan(),
-        notes=ledger.notes(),
-        gave_up=ledger.gave_up,
+        reused=scheduler.reused,
+        jobs=scheduler.jobs_done,
+        left=scheduler.plan(),
+        notes=scheduler.notes(),
+        gave_up=scheduler.gave_up,
     )

@@ -13,19 +13,19 @@ from optuna.trial import FrozenTrial, TrialState
 from cmt_search.errors import RunError, SpaceError
 from cmt_search.evaluation import SEEDS_PER_REPLICATE, Fidelity, Measurement
 from cmt_search.search import serialization as attr
-from cmt_search.search.asha import climbs_on
-from cmt_search.search.sampling.generator import Asked, Asker
+from cmt_search.search.asha import should_promote
+from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
 from cmt_search.search.serialization import Lineage, failed, outdated, repeat_of, superseded
 from cmt_search.search.storage import StudyStore, sign
 from cmt_search.search.types import (
     Event,
     Failure,
-    Identity,
     Job,
     JobFinished,
     JobStarted,
     Listener,
-    Plan,
+    MeasurementKey,
+    Remaining,
     RungRepeated,
     Space,
     TrialFinished,
@@ -37,12 +37,12 @@ _SAME = 5  # trials that fail with one reason, with nothing measured, before a s
 _ANY = 10  # likewise, whatever the reasons
 
 
-class Attempts:
+class RetryPolicy:
     """How often each job was tried in this session."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
-        self._failed: Counter[Identity] = Counter()
+        self._failed: Counter[MeasurementKey] = Counter()
 
     def again(self, job: Job, failure: Failure) -> bool:
         """Take note of a failure; whether the job may be tried once more."""
@@ -60,7 +60,7 @@ class Attempts:
         return failure.reason + (f" (tried {tries} times)" if tries > 1 else "")
 
 
-class Streak:
+class FailureCounter:
     """Trials that failed one after the other."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Streak:
         return None
 
 
-def flaw(measurement: Measurement, *, job: Job) -> str | None:
+def validate_measurement(measurement: Measurement, *, job: Job) -> str | None:
     """What makes a measurement unfit for a study, if anything."""
     for name in ("top1", "loss", "seconds"):
         if not math.isfinite(getattr(measurement, name)):
@@ -103,7 +103,7 @@ def training_seed(seed: int, *, replicate: int, place: int) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
-class Climb:
+class RunningTrial:
     """A running trial: its ladder, and what has been measured of it."""
 
     number: int
@@ -190,18 +190,20 @@ Step = tuple[int, Fidelity, float | None]  # trials are compared at equal ones o
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class SearchState:
     """The trials of a study, those that ended as sums; it writes nothing."""
 
     space: Space
     micro_batches: Mapping[int, int]  # by rung; else the recipe's
     counts: Counter[str] = field(default_factory=Counter)  # ended trials: state or "infeasible"
-    open: dict[int, Climb] = field(default_factory=dict)
+    open: dict[int, RunningTrial] = field(default_factory=dict)
     strays: list[int] = field(default_factory=list)  # running, but entered by another program
-    measured: dict[Identity, Measurement] = field(default_factory=dict)
+    measured: dict[MeasurementKey, Measurement] = field(default_factory=dict)
     reused: int = 0  # measurements answered from the study
     ladder: int = 1  # rungs of a ladder, as far as is known
-    _unclaimed: set[Identity] = field(default_factory=set)  # measured by superseded trials only
+    _unclaimed: set[MeasurementKey] = field(
+        default_factory=set
+    )  # measured by superseded trials only
     _passed: dict[Step, dict[int, Values]] = field(default_factory=dict)
 
     def enter(self, number: int, candidate: Candidate, *, replicate: int) -> None:
@@ -245,7 +247,9 @@ class Standing:
         """
         return job.identity not in self._unclaimed
 
-    def keep(self, climb: Climb, job: Job, measurement: Measurement, *, reused: bool) -> None:
+    def keep(
+        self, climb: RunningTrial, job: Job, measurement: Measurement, *, reused: bool
+    ) -> None:
         """Take in a measurement of a trial."""
         climb.add(job, measurement)
         self.measured.setdefault(job.identity, measurement)
@@ -253,7 +257,7 @@ class Standing:
         if not reused:
             self._unclaimed.discard(job.identity)
 
-    def pass_rung(self, climb: Climb) -> tuple[Values, list[Values]]:
+    def pass_rung(self, climb: RunningTrial) -> tuple[Values, list[Values]]:
         """Count a rung as passed; its values, and those of the trials that passed it before."""
         step = climb.candidate.rungs[climb.rungs_done]
         values = climb.values(climb.rungs_done, objectives=self.space.objectives)
@@ -263,21 +267,21 @@ class Standing:
         climb.rungs_done += 1
         return values, rivals
 
-    def _climb_of(self, trial: FrozenTrial) -> Climb:
+    def _climb_of(self, trial: FrozenTrial) -> RunningTrial:
         known = trial.user_attrs
         candidate = attr.read_candidate(known)
         return self._climb(trial.number, candidate, replicate=known[attr.REPLICATE])
 
-    def _climb(self, number: int, candidate: Candidate, *, replicate: int) -> Climb:
+    def _climb(self, number: int, candidate: Candidate, *, replicate: int) -> RunningTrial:
         self.ladder = len(candidate.rungs)
         run, places = self.space.seed, range(self.space.seeds)
         seeds = tuple(training_seed(run, replicate=replicate, place=place) for place in places)
-        return Climb(
+        return RunningTrial(
             number=number, candidate=candidate, seeds=seeds, micro_batches=self.micro_batches
         )
 
     def _measurements(
-        self, climb: Climb, known: Mapping[str, Any]
+        self, climb: RunningTrial, known: Mapping[str, Any]
     ) -> Iterator[tuple[Job, Measurement, bool]]:
         found = attr.read_measurements(known, micro_batches=self.micro_batches)
         for (rung, place), (measurement, reused) in found.items():
@@ -287,7 +291,7 @@ class Standing:
 _MAX_WAITING = 32  # trials that wait for a twin's measurement, before the sampler is asked no more
 
 
-class Ledger:
+class Scheduler:
     """Asks for candidates, hands out jobs, takes in what they gave, stops and completes trials.
 
     A failing job fails its trial, never the search. A candidate without a feasible network is a row
@@ -312,10 +316,10 @@ class Ledger:
         self._space = space
         self._store = store
         self._listener = on_event
-        self._attempts = Attempts(retries)
-        self._streak = Streak()
-        self._running: dict[Identity, Job] = {}
-        self._failed: dict[Identity, str] = {}  # in this session
+        self._attempts = RetryPolicy(retries)
+        self._streak = FailureCounter()
+        self._running: dict[MeasurementKey, Job] = {}
+        self._failed: dict[MeasurementKey, str] = {}  # in this session
         if trials is not None:
             store.set_attribute(attr.TRIALS, trials)
         if retry_failed:
@@ -326,7 +330,7 @@ class Ledger:
     def _take_over(self, *, forgiving: bool = False) -> None:
         """Be where the study stands: when a session begins, and when trials were superseded."""
         stored = self._store.attributes()
-        now = Standing(space=self._space, micro_batches=attr.read_micro_batches(stored))
+        now = SearchState(space=self._space, micro_batches=attr.read_micro_batches(stored))
         self._repeat(outdated(self._store.trials(), micro_batches=now.micro_batches))
         held = self._store.trials()
         gone = superseded(held)
@@ -336,7 +340,7 @@ class Ledger:
             else:
                 now.take_over(trial)
         self._now, self._lineage = now, Lineage(held)
-        self._asker = Asker(self._space, trials=self._lineage.as_asked())
+        self._asker = CandidateGenerator(self._space, trials=self._lineage.as_asked())
         for number in now.strays:
             self._store.set(number, attr.REASON, "left without a candidate by another program")
             self._close(number, TrialState.FAIL, values=None)
@@ -366,7 +370,7 @@ class Ledger:
 
     def record(self, job: Job, measurement: Measurement) -> None:
         """Take in what a job measured."""
-        wrong = flaw(measurement, job=job)
+        wrong = validate_measurement(measurement, job=job)
         if wrong is not None:
             self.fail(job, Failure(reason=wrong, kind="verdict"))
             return
@@ -415,12 +419,12 @@ class Ledger:
         """Measurements of the study that were answered from it."""
         return self._now.reused
 
-    def plan(self) -> Plan:
+    def plan(self) -> Remaining:
         """What is left to do, at most."""
         unasked = self._unasked()
         jobs = sum(climb.jobs_left for climb in self._now.open.values() if climb.reason is None)
         jobs += unasked * self._now.ladder * self._space.seeds
-        return Plan(trials=len(self._now.open) + unasked, jobs=jobs)
+        return Remaining(trials=len(self._now.open) + unasked, jobs=jobs)
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know about trials that will not be asked for."""
@@ -478,7 +482,7 @@ class Ledger:
             raise SpaceError("trials is missing, and there is no design to count; say trials: 50")
         return self._asker.design_size if wanted is None else int(wanted)
 
-    def _enter(self, asked: Asked) -> None:
+    def _enter(self, asked: Suggestion) -> None:
         """Enter a trial into the study, whole."""
         known = {attr.NAME: asked.name, attr.REPLICATE: asked.replicate, **asked.memory}
         if asked.candidate is None:
@@ -514,7 +518,7 @@ class Ledger:
             while climb.number in self._now.open and self._advance(climb):
                 pass
 
-    def _advance(self, climb: Climb) -> bool:
+    def _advance(self, climb: RunningTrial) -> bool:
         """Answer jobs from the study, then pass the rung or fail; whether more may follow."""
         for job in list(climb.missing()) if climb.reason is None else ():
             if job.identity in self._now.measured:
@@ -532,13 +536,13 @@ class Ledger:
             self._decide(climb)
         return not missing
 
-    def _end_early(self, climb: Climb, reason: str, *, failed: bool) -> None:
+    def _end_early(self, climb: RunningTrial, reason: str, *, failed: bool) -> None:
         """Fail a trial, or stop it where a driver was killed between the verdict and its entry."""
         if not failed:
             self._now.pass_rung(climb)
         self._finish(climb, TrialState.FAIL if failed else TrialState.PRUNED, reason=reason)
 
-    def _decide(self, climb: Climb) -> None:
+    def _decide(self, climb: RunningTrial) -> None:
         """End a trial whose rung is measured, or let it go on."""
         rung = climb.rungs_done
         values, rivals = self._now.pass_rung(climb)
@@ -551,33 +555,35 @@ class Ledger:
         elif (
             factor
             and climb.ends_length
-            and not climbs_on(values, others=rivals, factor=factor, signs=signs)
+            and not should_promote(values, others=rivals, factor=factor, signs=signs)
         ):
             reason = f"not in the best 1/{factor} of the {len(rivals) + 1} at rung {rung + 1}"
             self._finish(climb, TrialState.PRUNED, reason=reason)
         else:
             self._store.set(climb.number, attr.RUNGS_PASSED, climb.rungs_done)
 
-    def _keep(self, climb: Climb, job: Job, *, measurement: Measurement, reused: bool) -> None:
+    def _keep(
+        self, climb: RunningTrial, job: Job, *, measurement: Measurement, reused: bool
+    ) -> None:
         place = climb.seeds.index(job.seed)
         key = attr.measurement_key(job.rung, place=place, micro_batch=job.micro_batch)
         text = attr.measurement_text(measurement, reused=reused)
         self._store.set(climb.number, key, text)
         self._now.keep(climb, job, measurement, reused=reused)
 
-    def _doom(self, climb: Climb, reason: str) -> None:
+    def _doom(self, climb: RunningTrial, reason: str) -> None:
         if climb.reason is None:
             climb.reason = reason
             self._store.set(climb.number, attr.REASON, reason)
 
-    def _take_back(self, job: Job) -> Climb:
+    def _take_back(self, job: Job) -> RunningTrial:
         del self._running[job.identity]
         self.jobs_done += 1
         return self._now.open[job.trial]
 
     def _finish(
         self,
-        climb: Climb,
+        climb: RunningTrial,
         state: TrialState,
         *,
         values: tuple[float, ...] | None = None,
@@ -604,7 +610,7 @@ class Ledger:
 
     def _report(
         self,
-        climb: Climb,
+        climb: RunningTrial,
         job: Job,
         *,
         measurement: Measurement | None = None,

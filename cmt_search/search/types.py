@@ -55,7 +55,7 @@ class Job:
     micro_batch: int | None = None  # images per pass, where memory asks for fewer than the recipe
 
     @property
-    def identity(self) -> "Identity":
+    def identity(self) -> "MeasurementKey":
         """What decides the measurement: jobs of equal identity are measured once."""
         return (self.arch.key, self.fidelity, self.seed, self.micro_batch)
 
@@ -68,7 +68,7 @@ class Job:
         return f"{self.arch.key}-{digest.hexdigest()[:16]}"
 
 
-Identity = tuple[str, Fidelity, int, int | None]  # see Job.identity
+MeasurementKey = tuple[str, Fidelity, int, int | None]  # see Job.identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Remaining:
     """What is left to do; upper bounds, because networks coincide and trials stop early."""
 
     trials: int  # not yet finished, asked for or not
@@ -98,7 +98,7 @@ class JobStarted:
 
     job: Job
     name: str  # of the candidate
-    plan: Plan
+    plan: Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class JobFinished:
     name: str
     measurement: Measurement | None
     reason: str | None
-    plan: Plan
+    plan: Remaining
     again: bool = False  # it failed, and will be handed out again
 
 
@@ -122,7 +122,7 @@ class TrialFinished:
     state: State
     values: tuple[float, ...]  # one per objective when complete, else empty
     reason: str | None
-    plan: Plan
+    plan: Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class RungRepeated:
     rung: int  # index in the ladder
     micro_batch: int
     reason: str
-    plan: Plan
+    plan: Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ class Outcome:
     infeasible: int
     reused: int  # measurements answered from the study instead of being trained again
     jobs: int  # trainings handed out and brought back in this call
-    left: Plan
+    left: Remaining
     notes: tuple[str, ...] = ()  # what a user should know, in sentences
     gave_up: str | None = None  # why it stopped, where everything fails
 
@@ -189,7 +189,7 @@ class Sampler(Protocol):
         ...
 
     @property
-    def population(self) -> int | None:
+    def initial_points(self) -> int | None:
         """Sobol points of a free or shape search before its model asks; None: as many as fit."""
         ...
 

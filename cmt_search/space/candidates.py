@@ -66,7 +66,7 @@ class Parameter:
     step: float | None = None  # None: continuous
     log: bool = False
     integer: bool = False
-    stratum: bool = False  # trials are compared within one of its values only; all get their share
+    group: bool = False  # trials are compared within one of its values only; all get their share
 
     @property
     def steps(self) -> int | None:
@@ -228,7 +228,7 @@ class ShapeSpace:
     def parameters(self) -> tuple[Parameter, ...]:
         """The place of the budget, and the knobs that have a range."""
         high = len(self.budgets) - 1
-        return (Parameter(name=BUDGET, low=0, high=high, integer=True, stratum=True), *self.ranges)
+        return (Parameter(name=BUDGET, low=0, high=high, integer=True, group=True), *self.ranges)
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """One shape at one budget, trained ever longer.
@@ -297,7 +297,7 @@ class ShapeSpace:
         return last
 
 
-_counted_shape = lru_cache(maxsize=256)(shape_at)  # a population is solved, shown and asked for
+_counted_shape = lru_cache(maxsize=256)(shape_at)  # an initial point is solved, shown and asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,7 +269,7 @@ class Sampler(Section):
     lattice: int = Field(default=3, ge=0, le=12)  # order m of the simplex lattice: shares k/m
     augmented: bool = True  # the lattice: within the feasible part, with blends inside
     replicates: int = Field(default=3, ge=1)  # measurements of the centroid and the paper's rule
-    population: int | None = Field(default=None, ge=0)  # Sobol points before a model asks
+    initial_points: int | None = Field(default=None, ge=0)  # Sobol points before a model asks
     rules: tuple[str, ...] = tuple(NAMED_RULES)  # to include in the design
     points: tuple[Point, ...] = ()  # further rules
 

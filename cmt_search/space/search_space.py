@@ -73,7 +73,7 @@ def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[di
     parts = {
         "base": used(data["base"], **base),
         "knobs": used(data["knobs"], **knobs),
-        "sampler": used(data["sampler"], population=None),
+        "sampler": used(data["sampler"], initial_points=None),
     }
     return [
         {**data, **parts, "proxy": proxy},

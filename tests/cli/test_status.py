@@ -158,14 +158,14 @@ def test_a_dry_run_shows_the_first_networks_and_makes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["space.yaml"]
     assert plan["time"]["at_a_time"] == 1
     assert plan["time"]["source"].startswith("measured just now on this machine: a step of 64")
-    foreseen = [(row["name"], row["rungs"][-1]["macs"]) for row in plan["candidates"]]
-    assert foreseen
+    preview_candidates = [(row["name"], row["rungs"][-1]["macs"]) for row in plan["candidates"]]
+    assert preview_candidates
     assert start(grows, "--json") == 0
     assert said(capsys)["trials"]["complete"] == 6
     from cmt_search.search import read_trials
 
     trained = [(t.name, t.rungs[-1].rung.macs) for t in read_trials(tmp_path / "tiny")]
-    assert trained[: len(foreseen)] == foreseen
+    assert trained[: len(preview_candidates)] == preview_candidates
 
 
 def test_a_dry_run_of_a_run_that_began_tells_what_is_left_by_its_own_trainings(

@@ -33,7 +33,7 @@ class FakeSampler:
     lattice: int = 2
     replicates: int = 2
     augmented: bool = False
-    population: int | None = 0
+    initial_points: int | None = 0
 
 
 @dataclass(frozen=True, kw_only=True)

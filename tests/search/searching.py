@@ -1,11 +1,11 @@
-"""A ledger on a study in a folder, driven to its end."""
+"""A scheduler on a study in a folder, driven to its end."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import read_micro_batches, superseded, trial_record
 from cmt_search.search.storage import StudyStore
 from cmt_search.search.types import TrialRecord
@@ -32,8 +32,8 @@ def records(store: StudyStore, *, every: bool = False) -> list[TrialRecord]:
 
 def drive(
     store: StudyStore, space: FakeSpace, evaluator: Callable[..., Any], **known: Any
-) -> Ledger:
+) -> Scheduler:
     """A session that runs until there is nothing to do."""
-    ledger = Ledger(space, store, **known)
-    InlineExecutor().run(ledger, lambda: evaluator, stop=lambda: False)
-    return ledger
+    scheduler = Scheduler(space, store, **known)
+    InlineExecutor().run(scheduler, lambda: evaluator, stop=lambda: False)
+    return scheduler

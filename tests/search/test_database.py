@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyDatabase
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 from tests.search.searching import open_store
@@ -129,13 +129,13 @@ def test_a_job_costs_few_statements(tmp_path: Path) -> None:
         kind="pareto", trials=10, epochs=(1,), sampler=FakeSampler(name="random", lattice=0)
     )
     store = open_store(tmp_path, space)
-    ledger, statements = Ledger(space, store), list[str]()
+    scheduler, statements = Scheduler(space, store), list[str]()
     sqlalchemy.event.listen(
         store.storage.engine, "before_cursor_execute", lambda *args: statements.append(args[2])
     )
     for _ in range(4):
-        job = ledger.next_job()
+        job = scheduler.next_job()
         assert job is not None
-        ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
-    assert ledger.counts["complete"] == 4
+        scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+    assert scheduler.counts["complete"] == 4
     assert 4 < len(statements) <= 4 * STATEMENTS

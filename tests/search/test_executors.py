@@ -23,7 +23,7 @@ from cmt_search.search import (
     run_search,
 )
 from cmt_search.search.driver import ExecutorName, prepare_ray
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
 
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
     )
     factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=PAPER)
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
-    executor.run(Ledger(space, store), factory, stop=lambda: False)
+    executor.run(Scheduler(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
     assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
@@ -179,7 +179,7 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     )
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1), limit=1.0)
     factory = LookupFactory(hangs=DEPTH_ONLY, deaf=deaf)
-    executor.run(Ledger(space, store), factory, stop=lambda: False)
+    executor.run(Scheduler(space, store), factory, stop=lambda: False)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
     assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}

@@ -11,7 +11,7 @@ from cmt_search.errors import DataError, RunError, SpaceError
 from cmt_search.evaluation import TrainingFailed
 from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
 from cmt_search.search.executors.worker import run_job
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure
 from tests.search.searching import drive, open_store, records
@@ -77,13 +77,13 @@ def test_events_tell_which_jobs_come_again(tmp_path: Path) -> None:
 
 
 def test_a_dying_worker_is_forgiven_twice_whatever_the_retries(tmp_path: Path) -> None:
-    ledger = Ledger(SPACE, open_store(tmp_path, SPACE), retries=0)
+    scheduler = Scheduler(SPACE, open_store(tmp_path, SPACE), retries=0)
     told = []
     for _ in range(3):
-        job = ledger.next_job()
+        job = scheduler.next_job()
         assert job is not None
         assert job.trial == 0
-        told.append(ledger.fail(job, Failure(reason="the worker died: kill -9", kind="died")))
+        told.append(scheduler.fail(job, Failure(reason="the worker died: kill -9", kind="died")))
     assert told == [True, True, False]
 
 
@@ -91,9 +91,9 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(tmp_path: Path
     space = FakeSpace(trials=40, sampler=FakeSampler(name="random"))
     flaky = Flaky(ImportError("No module named 'kernels'"))
     store = open_store(tmp_path, space)
-    ledger = drive(store, space, flaky, retries=0)
-    assert not ledger.finished
-    assert str(ledger.gave_up).startswith(
+    scheduler = drive(store, space, flaky, retries=0)
+    assert not scheduler.finished
+    assert str(scheduler.gave_up).startswith(
         "the first 5 trials all failed: ImportError: No module named 'kernels'"
     )
     assert [t.state for t in records(store)] == ["failed"] * 5
@@ -108,8 +108,10 @@ def test_failures_for_different_reasons_get_more_chances(tmp_path: Path) -> None
 
     space = FakeSpace(trials=40, grid=20, sampler=FakeSampler(name="random"))
     store = open_store(tmp_path, space)
-    ledger = drive(store, space, fails)
-    assert str(ledger.gave_up).startswith("the first 10 trials all failed, the last of them with:")
+    scheduler = drive(store, space, fails)
+    assert str(scheduler.gave_up).startswith(
+        "the first 10 trials all failed, the last of them with:"
+    )
     assert len(records(store)) == 10
 
 
@@ -118,15 +120,15 @@ def test_one_measurement_and_a_search_does_not_give_up(tmp_path: Path) -> None:
         trials=20, epochs=(1,), grid=1000, kind="pareto", sampler=FakeSampler(name="random")
     )
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
-    first = ledger.next_job()
+    scheduler = Scheduler(space, store)
+    first = scheduler.next_job()
     assert first is not None
-    ledger.record(first, measure(first.arch, fidelity=first.fidelity, seed=first.seed))
-    while (job := ledger.next_job()) is not None:
-        ledger.fail(job, Failure(reason="no"))
-    assert ledger.finished
-    assert ledger.gave_up is None
-    assert ledger.counts == {"complete": 1, "failed": 19}
+    scheduler.record(first, measure(first.arch, fidelity=first.fidelity, seed=first.seed))
+    while (job := scheduler.next_job()) is not None:
+        scheduler.fail(job, Failure(reason="no"))
+    assert scheduler.finished
+    assert scheduler.gave_up is None
+    assert scheduler.counts == {"complete": 1, "failed": 19}
 
 
 def test_failed_trials_are_tried_again_when_asked_and_only_then(tmp_path: Path) -> None:
@@ -157,12 +159,12 @@ def test_trials_that_were_retried_change_nothing_for_the_sampler(tmp_path: Path)
     def params(folder: str, *, broken: bool) -> list[object]:
         (tmp_path / folder).mkdir()
         store = open_store(tmp_path / folder, space)
-        ledger = Ledger(space, store, trials=6)
-        while (job := ledger.next_job()) is not None:
+        scheduler = Scheduler(space, store, trials=6)
+        while (job := scheduler.next_job()) is not None:
             if broken and job.trial == 3:
-                ledger.fail(job, Failure(reason="no"))
+                scheduler.fail(job, Failure(reason="no"))
             else:
-                ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+                scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
         drive(store, space, measure_at, trials=16, retry_failed=True)
         found = records(store)
         assert {t.state for t in found} == {"complete"}

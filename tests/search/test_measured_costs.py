@@ -8,7 +8,7 @@ import pytest
 from cmt_search.analysis import analyse
 from cmt_search.search import RunDir, read_trials, run_search
 from cmt_search.search.driver import MEASURED_ON
-from cmt_search.search.scheduler import Climb
+from cmt_search.search.scheduler import RunningTrial
 from cmt_search.search.serialization import candidate_attributes, read_candidate
 from cmt_search.search.storage import StudyStore
 from cmt_search.space.candidates import Rung
@@ -35,12 +35,14 @@ SPACE = TimedSpace(
 
 
 def test_measured_costs_and_seconds_are_values_of_a_rung() -> None:
-    climb = Climb(number=0, candidate=SPACE.candidate({"depth": 0.5, "width": 0.5}), seeds=(1, 2))
+    trial = RunningTrial(
+        number=0, candidate=SPACE.candidate({"depth": 0.5, "width": 0.5}), seeds=(1, 2)
+    )
     for place, seconds in enumerate((3.0, 5.0)):
-        job = climb.job(0, place=place)
+        job = trial.job(0, place=place)
         found = measure(job.arch, fidelity=job.fidelity, seed=job.seed, seconds=seconds)
-        climb.add(job, found)
-    assert climb.values(0, objectives=SPACE.objectives[1:]) == (7.5, 10.0, 4.0)
+        trial.add(job, found)
+    assert trial.values(0, objectives=SPACE.objectives[1:]) == (7.5, 10.0, 4.0)
 
 
 def test_a_candidate_keeps_what_was_measured_of_it() -> None:

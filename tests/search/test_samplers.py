@@ -12,41 +12,41 @@ from optuna.trial import TrialState, create_trial
 
 from cmt_search.errors import SpaceError
 from cmt_search.search import serialization as attr
-from cmt_search.search.sampling.generator import Asked, Asker
+from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
 from cmt_search.search.sampling.optuna_samplers import sampler_of
-from cmt_search.search.sampling.sobol import MODELS, grid_size, population, population_size
+from cmt_search.search.sampling.sobol import MODELS, grid_size, initial_points, n_initial_points
 from cmt_search.search.storage import directions
 from cmt_search.space import Parameter, parse_space
 from tests.search.lookup import FakeSampler, FakeSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-FEW = 8  # asks of a process, which takes its time; the population is 4
+FEW = 8  # asks of a process, which takes its time; there are 4 initial points
 SEVERAL = ("random", "sobol", "grid", "tpe", "gp", "nsga2", "nsga3")  # take several objectives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stepped(FakeSpace):
-    """Three parameters of all sorts, one of them a stratum where `strata` says so."""
+    """Three parameters of all sorts, one of them a group where `groups` says so."""
 
-    strata: int = 0
+    groups: int = 0
     kind: Any = "pareto"
 
     def parameters(self) -> tuple[Parameter, ...]:
-        place = Parameter(name="budget", low=0, high=self.strata - 1, integer=True, stratum=True)
+        place = Parameter(name="budget", low=0, high=self.groups - 1, integer=True, group=True)
         return (
-            *((place,) if self.strata else ()),
+            *((place,) if self.groups else ()),
             Parameter(name="depth", low=0, high=1, step=0.125),
             Parameter(name="width", low=0, high=1, step=1 / 16),
         )
 
 
-def space(name: str, *, objectives: int = 1, strata: int = 0, seed: int = 7) -> Stepped:
+def space(name: str, *, objectives: int = 1, groups: int = 0, seed: int = 7) -> Stepped:
     return Stepped(
-        sampler=FakeSampler(name=name, population=4 * max(1, strata)),
+        sampler=FakeSampler(name=name, initial_points=4 * max(1, groups)),
         objectives=("top1", "macs")[:objectives],
         infeasible_above=0.9,
-        strata=strata,
-        kind="shape" if strata else "pareto",
+        groups=groups,
+        kind="shape" if groups else "pareto",
         epochs=(1,),
         seed=seed,
         grid=1000,
@@ -54,13 +54,13 @@ def space(name: str, *, objectives: int = 1, strata: int = 0, seed: int = 7) -> 
 
 
 class Record:
-    """A study in memory, as the ledger would write it."""
+    """A study in memory, as the scheduler would write it."""
 
     def __init__(self, of: Stepped) -> None:
         self.space, self.storage = of, InMemoryStorage()
         self.id = self.storage.create_new_study(directions(of.objectives), "study")
 
-    def enter(self, asked: Asked, asker: Asker) -> None:
+    def enter(self, asked: Suggestion, generator: CandidateGenerator) -> None:
         known = {attr.REPLICATE: asked.replicate, **asked.memory}
         if asked.candidate is None:
             known[attr.INFEASIBLE] = True
@@ -68,21 +68,21 @@ class Record:
         trial = create_trial(
             state=state,
             params=asked.params,
-            distributions=asker.distributions,
+            distributions=generator.distributions,
             user_attrs=known,
         )
         self.storage.create_new_trial(self.id, trial)
 
-    def close(self, asked: Asked, asker: Asker) -> None:
+    def close(self, asked: Suggestion, generator: CandidateGenerator) -> None:
         values = score(asked, objectives=len(self.space.objectives))
         if len(values) == 1:
             self.storage.set_trial_intermediate_value(asked.number, 0, values[0])
-            asker.report(asked.number, rung=0, value=values[0])
+            generator.report(asked.number, rung=0, value=values[0])
         self.storage.set_trial_state_values(asked.number, TrialState.COMPLETE, values)
-        asker.tell(asked.number, state=TrialState.COMPLETE, values=values)
+        generator.tell(asked.number, state=TrialState.COMPLETE, values=values)
 
 
-def score(asked: Asked, *, objectives: int) -> Sequence[float]:
+def score(asked: Suggestion, *, objectives: int) -> Sequence[float]:
     depth, width = asked.params["depth"], asked.params["width"]
     both = (1 - (depth - 0.5) ** 2 - (width - 0.3) ** 2, depth + width)
     return both[:objectives]
@@ -91,20 +91,20 @@ def score(asked: Asked, *, objectives: int) -> Sequence[float]:
 def driven(of: Stepped, *, asks: int, slots: int, anew: bool) -> list[dict[str, Any]]:
     """What is asked with so many slots, the newest of those that run coming back last but one.
 
-    `anew`: with an asker that is made from the study before every ask.
+    `anew`: with an generator that is made from the study before every ask.
     """
     record, running, found = Record(of), [], []
-    asker = Asker(of, trials=[])
+    generator = CandidateGenerator(of, trials=[])
     while len(found) < asks:
         if anew:
-            asker = Asker(of, trials=record.storage.get_all_trials(record.id))
-        asked = asker.ask()
+            generator = CandidateGenerator(of, trials=record.storage.get_all_trials(record.id))
+        asked = generator.ask()
         found.append(asked.params)
-        record.enter(asked, asker)
+        record.enter(asked, generator)
         if asked.candidate is not None:
             running.append(asked)
         if len(running) == slots:
-            record.close(running.pop(-2 if slots > 1 else 0), asker)
+            record.close(running.pop(-2 if slots > 1 else 0), generator)
     return found
 
 
@@ -133,12 +133,14 @@ def test_a_driver_that_begins_anew_asks_what_the_one_before_would_have(
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_asks_in_parallel_do_not_repeat_each_other(name: str) -> None:
-    asker = Asker(space(name), trials=[])
-    for _ in range(6):  # as many as the population, the infeasible ones among them
-        asked = asker.ask()
+    generator = CandidateGenerator(space(name), trials=[])
+    for _ in range(6):  # as many as initial points, the infeasible ones among them
+        asked = generator.ask()
         if asked.candidate is not None:
-            asker.tell(asked.number, state=TrialState.COMPLETE, values=score(asked, objectives=1))
-    asked = [tuple(asker.ask().params.values()) for _ in range(5)]
+            generator.tell(
+                asked.number, state=TrialState.COMPLETE, values=score(asked, objectives=1)
+            )
+    asked = [tuple(generator.ask().params.values()) for _ in range(5)]
     assert len(set(asked)) == 5
 
 
@@ -151,14 +153,14 @@ def test_a_model_finds_better_points_than_its_population(name: str, asks: int) -
 
 def test_nsga2_breeds_the_population() -> None:
     of = space("nsga2", objectives=2)
-    record, asker = Record(of), Asker(of, trials=[])
+    record, generator = Record(of), CandidateGenerator(of, trials=[])
     memories = []
     for _ in range(9):
-        asked = asker.ask()
+        asked = generator.ask()
         memories.append(asked.memory[attr.SAMPLER_MEMORY])
-        record.enter(asked, asker)
+        record.enter(asked, generator)
         if asked.candidate is not None:
-            record.close(asked, asker)
+            record.close(asked, generator)
     assert [json.loads(text)["trial"] for text in memories] == [
         *[{"NSGAIISampler:generation": 0}] * 4,
         *[{"NSGAIISampler:generation": 1}] * 4,
@@ -169,7 +171,7 @@ def test_nsga2_breeds_the_population() -> None:
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_strata_take_turns_and_are_told_apart(name: str) -> None:
-    of = space(name, strata=3)
+    of = space(name, groups=3)
     asks = 15 if name == "gp" else 24
     asked = driven(of, asks=asks, slots=1, anew=False)
     assert driven(of, asks=asks, slots=1, anew=True) == asked
@@ -181,13 +183,15 @@ def test_strata_take_turns_and_are_told_apart(name: str) -> None:
 
 def test_a_grid_asks_for_all_of_its_points_once_and_then_ends() -> None:
     of = space("grid")
-    asker = Asker(of, trials=[])
+    generator = CandidateGenerator(of, trials=[])
     size = grid_size(of.parameters())
-    assert (asker.left, size) == (9 * 17, 9 * 17)
-    asked = {tuple(asker.ask().params.values()) for _ in range(size)}
+    assert (generator.left, size) == (9 * 17, 9 * 17)
+    asked = {tuple(generator.ask().params.values()) for _ in range(size)}
     assert len(asked) == size
-    assert asker.left == 0
-    assert asker.why_no_more() == ("the grid holds 153 points; use finer steps, or another sampler")
+    assert generator.left == 0
+    assert generator.why_no_more() == (
+        "the grid holds 153 points; use finer steps, or another sampler"
+    )
 
 
 def test_a_grid_without_steps_is_refused_with_the_knobs() -> None:
@@ -203,10 +207,10 @@ def test_an_unknown_sampler_and_a_missing_package_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(SpaceError, match=r"sampler\.name='bayes' is unknown; use design, sobol"):
-        sampler_of("bayes", seed=0, population=0)
+        sampler_of("bayes", seed=0, initial_points=0)
     monkeypatch.setattr("cmt_search.search.sampling.optuna_samplers.find_spec", lambda name: None)
     with pytest.raises(SpaceError, match="cmaes needs the package cmaes; install it with `uv pip"):
-        Asker(space("cmaes"), trials=[])
+        CandidateGenerator(space("cmaes"), trials=[])
 
 
 FREE = """
@@ -222,22 +226,22 @@ sampler: {name: %s}
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "cmaes"])
 def test_a_population_is_feasible_and_spread_over_macs(name: str) -> None:
     free = parse_space(FREE % name, source="free")
-    points = population(free)
-    assert population_size(free) == 8
+    points = initial_points(free)
+    assert n_initial_points(free) == 8
     macs = sorted(free.candidate(p.params).rungs[-1].macs for p in points)
     assert 6 <= len(macs) <= 8
     assert macs[-1] <= 3e6
     assert macs[-1] > 8 * macs[0]
-    assert population(free) == points
+    assert initial_points(free) == points
 
 
 @pytest.mark.parametrize("name", ["random", "sobol"])
 def test_what_learns_nothing_has_no_population(name: str) -> None:
-    assert population(parse_space(FREE % name, source="free")) == ()
+    assert initial_points(parse_space(FREE % name, source="free")) == ()
 
 
 def test_a_population_may_be_set() -> None:
-    text = FREE.replace("%s", "tpe, population: 3")
-    assert len(population(parse_space(text, source="free"))) == 3
-    none = parse_space(FREE.replace("%s", "tpe, population: 0"), source="free")
-    assert population(none) == ()
+    text = FREE.replace("%s", "tpe, initial_points: 3")
+    assert len(initial_points(parse_space(text, source="free"))) == 3
+    none = parse_space(FREE.replace("%s", "tpe, initial_points: 0"), source="free")
+    assert initial_points(none) == ()

@@ -32,7 +32,9 @@ proxy: {epochs: 2}
 %s
 """
 PLAIN = "sampler: {name: sobol}\ntrials: 60"
-HALVED = "ladder: {epochs: [1, 2], halving: 2}\nsampler: {name: tpe, population: 16}\ntrials: 32"
+HALVED = (
+    "ladder: {epochs: [1, 2], halving: 2}\nsampler: {name: tpe, initial_points: 16}\ntrials: 32"
+)
 TRUTH = np.array([0.3, 0.4, 0.3])  # shares of the best rule
 
 

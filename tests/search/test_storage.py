@@ -6,7 +6,7 @@ from optuna.storages import RDBStorage
 
 from cmt_search.errors import RunError
 from cmt_search.search import RunDir, read_trials
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSpace, measure
@@ -26,10 +26,10 @@ def open_store(run: RunDir, **changes: object) -> StudyStore:
     return StudyStore.open(run.storage_url(), **{**known, **changes})  # type: ignore[arg-type]
 
 
-def step(ledger: Ledger) -> None:
-    job = ledger.next_job()
+def step(scheduler: Scheduler) -> None:
+    job = scheduler.next_job()
     assert job is not None
-    ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+    scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
 
 
 def test_opposite_directions_are_refused(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_the_study_is_kept_in_a_write_ahead_log(tmp_path: Path) -> None:
 def test_trials_are_read_while_a_driver_writes(tmp_path: Path) -> None:
     run, space = new(tmp_path / "r"), FakeSpace()
     store = open_store(run)
-    ledger = Ledger(space, store)
+    scheduler = Scheduler(space, store)
     for done in range(5):
-        step(ledger)
+        step(scheduler)
         with run.lock():
             found = read_trials(run.path)
         assert sum(len(r.measurements) for t in found for r in t.rungs) == done + 1
@@ -117,7 +117,7 @@ def test_trials_are_read_while_a_driver_writes(tmp_path: Path) -> None:
 def test_reading_changes_nothing(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     store = open_store(run)
-    step(Ledger(FakeSpace(), store))
+    step(Scheduler(FakeSpace(), store))
     store.close()
     before = {p.name: p.read_bytes() for p in run.path.iterdir()}
     assert len(read_trials(run.path)) == 1
@@ -127,7 +127,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
 def test_a_study_is_read_where_its_driver_was_killed(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     store = open_store(run)
-    step(Ledger(FakeSpace(), store))
+    step(Scheduler(FakeSpace(), store))
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in run.path.iterdir():  # what a kill leaves: the log beside the database
@@ -139,7 +139,7 @@ def test_a_study_is_read_where_its_driver_was_killed(tmp_path: Path) -> None:
 def test_a_renamed_run_keeps_its_study(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     store = open_store(run)
-    step(Ledger(FakeSpace(), store))
+    step(Scheduler(FakeSpace(), store))
     store.close()
     run.path.rename(tmp_path / "other")
     assert len(read_trials(tmp_path / "other")) == 1

@@ -11,7 +11,7 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory
 from cmt_search.search import Event, RungRepeated, TrialRecord
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore, directions
 from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, measure
@@ -78,8 +78,8 @@ def test_every_member_of_a_rung_is_trained_with_the_same_micro_batch(tmp_path: P
     evaluator = Memory(room=20, blocks=largest(SPACE))
     store = open_store(tmp_path, SPACE)
     events: list[Event] = []
-    ledger = drive(store, SPACE, evaluator, on_event=events.append)
-    assert ledger.finished
+    scheduler = drive(store, SPACE, evaluator, on_event=events.append)
+    assert scheduler.finished
     trials = records(store)
     assert len(trials) == 8
     assert {t.state for t in trials} == {"complete"}
@@ -135,29 +135,29 @@ def test_a_network_that_never_fits_is_missing_and_never_bad(tmp_path: Path) -> N
     space = replace(SPACE, sampler=FakeSampler(name="tpe"))
     evaluator = Memory(room=0, blocks=largest(space))
     store = open_store(tmp_path, space)
-    ledger = drive(store, space, evaluator, retries=3)
+    scheduler = drive(store, space, evaluator, retries=3)
     trials = records(store)
     failed = [t for t in trials if t.state == "failed"]
     assert [t.reason for t in failed] == ["missing: out of memory with batches of 2"]
     assert failed[0].values == ()
-    assert ledger.counts == {"complete": 7, "failed": 1}
+    assert scheduler.counts == {"complete": 7, "failed": 1}
     assert sizes(trials) == {(None, 2, None)}
 
 
 def test_out_of_memory_at_a_size_that_is_no_longer_used_repeats_nothing(tmp_path: Path) -> None:
     space = replace(SPACE, seeds=3, trials=1)
-    ledger = Ledger(space, open_store(tmp_path, space))
-    first, second, third = (ledger.next_job() for _ in range(3))
+    scheduler = Scheduler(space, open_store(tmp_path, space))
+    first, second, third = (scheduler.next_job() for _ in range(3))
     assert first
     assert second
     assert third
     memory = Failure(reason="out of memory", kind="memory", micro_batch=32)
-    assert ledger.fail(first, memory)
-    assert ledger.fail(second, memory)  # had begun at the same time
-    ledger.record(third, measure(third.arch, fidelity=third.fidelity, seed=third.seed))
-    again = [ledger.next_job() for _ in range(3)]
+    assert scheduler.fail(first, memory)
+    assert scheduler.fail(second, memory)  # had begun at the same time
+    scheduler.record(third, measure(third.arch, fidelity=third.fidelity, seed=third.seed))
+    again = [scheduler.next_job() for _ in range(3)]
     assert [(job.seed, job.micro_batch) for job in again if job] == [(7, 32), (8, 32), (9, 32)]
-    assert ledger.next_job() is None
+    assert scheduler.next_job() is None
 
 
 def test_pruning_is_decided_anew_on_a_rung_that_is_repeated(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_kill_after_any_write_of_a_repeat_changes_nothing_in_the_end(
             else:
                 killed = False
         evaluator = Memory(room=32, blocks=blocks)
-        ledger = drive(store, space, evaluator)
-        assert ledger.finished
+        scheduler = drive(store, space, evaluator)
+        assert scheduler.finished
         found = [(t.params, t.state, t.values, t.rungs) for t in records(store)]
         return sorted(found, key=str), killed
 
@@ -224,22 +224,22 @@ def die_after(patch: pytest.MonkeyPatch, writes: int) -> None:
 
 def test_a_trial_that_was_further_up_goes_back_and_keeps_what_it_measured(tmp_path: Path) -> None:
     space = replace(SPACE, trials=2, epochs=(1, 2))
-    ledger = Ledger(space, open_store(tmp_path, space))
+    scheduler = Scheduler(space, open_store(tmp_path, space))
 
     def answer(job: Job) -> None:
-        ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+        scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
 
-    first, second = ledger.next_job(), ledger.next_job()
+    first, second = scheduler.next_job(), scheduler.next_job()
     assert first
     assert second
     answer(first)
-    upper = ledger.next_job()  # of the first trial, on the second rung
+    upper = scheduler.next_job()  # of the first trial, on the second rung
     assert upper
     assert (upper.trial, upper.rung) == (0, 1)
-    ledger.fail(second, Failure(reason="out of memory", kind="memory", micro_batch=32))
-    below = ledger.next_job()
+    scheduler.fail(second, Failure(reason="out of memory", kind="memory", micro_batch=32))
+    below = scheduler.next_job()
     assert below
     assert (below.trial, below.rung, below.micro_batch) == (0, 0, 32)
     answer(below)
     answer(upper)  # the first trial ends with it, and not before
-    assert ledger.counts == {"complete": 1}
+    assert scheduler.counts == {"complete": 1}

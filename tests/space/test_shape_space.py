@@ -34,7 +34,7 @@ def with_(line: str, *, knobs: str = KNOBS, budgets: str = BUDGETS, trials: int 
 
 def test_parameters_are_the_budget_and_the_knobs_that_have_a_range() -> None:
     assert SPACE.parameters() == (
-        Parameter(name="budget", low=0, high=2, integer=True, stratum=True),
+        Parameter(name="budget", low=0, high=2, integer=True, group=True),
         Parameter(name="depth", low=4, high=16, log=True, integer=True),
         Parameter(name="resolution", low=16, high=32, step=4, integer=True),
         Parameter(name="stage_ratio", low=0.3, high=0.7),
@@ -184,7 +184,7 @@ def test_shape_searches_that_differ_have_other_fingerprints() -> None:
     others = [
         TEXT.replace("[8, 2, 4]", "[8, 2, 5]"),
         TEXT.replace("max: 16", "max: 17"),
-        TEXT + "sampler: {population: 9}",
+        TEXT + "sampler: {initial_points: 9}",
         TEXT + "sampler: {name: gp}",
     ]
     prints = {parse_space(text, source="x").fingerprint for text in (TEXT, *others)}

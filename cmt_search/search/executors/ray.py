@@ -22,7 +22,7 @@ from cmt_search.search.driver import StopSignal
 from cmt_search.search.executors.inline import handle_result
 from cmt_search.search.executors.worker import describe, kill_after, run_job
 from cmt_search.search.run_dir import Checkpoints, usable_cores
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 
 _OBJECT_STORE = 128 * 2**20  # bytes; jobs and measurements are small, data never pass through it
@@ -170,13 +170,13 @@ class JobQueue:
 
     def __init__(
         self,
-        ledger: Ledger,
+        scheduler: Scheduler,
         *,
         stop: StopSignal,
         checkpoints: Checkpoints | None,
         limit: float | None,
     ) -> None:
-        self._ledger = ledger
+        self._ledger = scheduler
         self._stop = stop
         self._checkpoints = checkpoints
         self._limit = limit
@@ -206,7 +206,7 @@ class JobQueue:
         self._began[trial_id] = time.monotonic()
 
     def complete(self, trial_id: str, answer: Measurement | Failure | Exception) -> None:
-        """Give a job's answer to the ledger; an exception ends the search."""
+        """Give a job's answer to the scheduler; an exception ends the search."""
         job = self._running.pop(trial_id)
         self._began.pop(trial_id, None)
         if isinstance(answer, Exception):
@@ -368,16 +368,16 @@ class RayExecutor:
     checkpoints: Checkpoints | None = None
     limit: float | None = None  # seconds of a job
 
-    def run(self, ledger: Ledger, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
+    def run(self, scheduler: Scheduler, factory: EvaluatorFactory, *, stop: StopSignal) -> None:
         """Run jobs until there are none, or until `stop` says so.
 
         Raises:
             RunError: the cluster cannot be reached, or has no room for a trial.
         """
-        if ledger.finished:  # ten seconds saved
+        if scheduler.finished:  # ten seconds saved
             return
         with connected(request=self.request) as room, self._cache() as cache:
-            jobs = JobQueue(ledger, stop=stop, checkpoints=self.checkpoints, limit=self.limit)
+            jobs = JobQueue(scheduler, stop=stop, checkpoints=self.checkpoints, limit=self.limit)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     JobRunner, factory=factory, checkpoints=self.checkpoints, limit=self.limit

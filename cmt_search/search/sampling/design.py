@@ -1,4 +1,4 @@
-"""The designed experiment: which candidates are measured whatever comes out, in which order."""
+"""The make_design experiment: which candidates are measured whatever comes out, in which order."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from cmt_search.search.types import Space
 
 PAPER = "cmt-paper"
 CENTROID = "centroid"
-MIDDLE = Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
+CENTROID_SHARES = Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
 _SAME = 1e-6  # shares nearer than this are one point
 _NEAR = 0.05  # a point pulled in as near as this to a named rule would measure that rule again
 _PULLS = 8  # steps from beyond to the centroid
@@ -35,12 +35,12 @@ class Design:
     beyond: tuple[Shares, ...] = ()  # lattice points that were pulled in, as no rule is there
 
 
-def design(space: Space) -> tuple[DesignPoint, ...]:
-    """The points of `designed`."""
-    return designed(space).points
+def design_points(space: Space) -> tuple[DesignPoint, ...]:
+    """The points of `make_design`."""
+    return make_design(space).points
 
 
-def designed(space: Space) -> Design:
+def make_design(space: Space) -> Design:
     """The design of a rule search, or of a list; a free or shape search has none.
 
     A list is measured whole. Of a rule search any prefix is useful: first the centroid, the paper's
@@ -60,7 +60,7 @@ def designed(space: Space) -> Design:
     corners = [name for name, s in lattice.items() if max(s.values) > 1 - _SAME]
     if lattice and space.sampler.augmented:
         lattice, beyond = _pulled_in({**lattice, **_blends()}, space=space, names=names)
-    third = {CENTROID: MIDDLE} if lattice else {}
+    third = {CENTROID: CENTROID_SHARES} if lattice else {}
     paper = {PAPER: names.pop(PAPER)}
     known = {**paper, **names}
     ends = {name: lattice[name] for name in corners if name in lattice}
@@ -69,7 +69,7 @@ def designed(space: Space) -> Design:
     every = _distinct({**named, **lattice}, names=known)
     rest = _farthest_first({n: s for n, s in every.items() if n not in named}, after=named)
     head = [_point(space, name, shares) for name, shares in first.items()]
-    central = {name for name, shares in first.items() if _distance(shares, MIDDLE) < _SAME}
+    central = {name for name, shares in first.items() if _distance(shares, CENTROID_SHARES) < _SAME}
     again = [p for p in head if p.name in {PAPER, *central}]
     rounds = [[replace(p, replicate=r) for p in again] for r in range(1, space.sampler.replicates)]
     body = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
@@ -121,7 +121,8 @@ def _feasible(space: Space, shares: Shares) -> bool:
 
 def _towards_middle(shares: Shares, *, part: float) -> Shares:
     depth, width, side = (
-        round(s + part * (m - s), 9) for s, m in zip(shares.values, MIDDLE.values, strict=True)
+        round(s + part * (m - s), 9)
+        for s, m in zip(shares.values, CENTROID_SHARES.values, strict=True)
     )
     return Shares(depth=depth, width=width, resolution=side)
 

@@ -9,15 +9,15 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState
 
 from cmt_search.errors import BudgetError
-from cmt_search.search.sampling.design import DesignPoint, designed, identity
-from cmt_search.search.sampling.optuna_samplers import Mirror, sampler_of
-from cmt_search.search.sampling.rule_acquisition import RuleGuide
+from cmt_search.search.sampling.design import DesignPoint, identity, make_design
+from cmt_search.search.sampling.optuna_samplers import SamplerStudy, sampler_of
+from cmt_search.search.sampling.rule_acquisition import RuleAcquisition
 from cmt_search.search.sampling.sobol import (
     grid_params,
     grid_size,
     has_networks,
-    population,
-    population_size,
+    initial_points,
+    n_initial_points,
     sobol_params,
 )
 from cmt_search.search.serialization import INFEASIBLE, REPLICATE, SAMPLER_MEMORY
@@ -26,13 +26,13 @@ from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter
 
 _MAX_INFEASIBLE = 100  # in a row, before the sampler is asked no more
-_INFEASIBLE = TrialState.PRUNED  # in the mirror: samplers keep away from it, but overlook failures
+_INFEASIBLE = TrialState.PRUNED  # in the sampler study: samplers avoid it, but overlook failures
 _SOBOL = "sobol"  # what is kept of a trial: its place in the sequence
 _OWN = ("design", "sobol", "grid")  # not Optuna's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Suggestion:
     """A trial to be."""
 
     number: int
@@ -49,31 +49,31 @@ class Asked:
         return {} if self.remembered is None else {SAMPLER_MEMORY: self.remembered}
 
 
-class Asker:
-    """Asks for candidates, in a mirror of the study that is held in memory.
+class CandidateGenerator:
+    """Asks for candidates, in a sampler_study of the study that is held in memory.
 
     Optuna's `ask` writes a trial piece by piece, and a driver killed in between leaves half of one.
-    So the sampler sees a mirror only, and the study gets every trial whole. A space with a stratum
-    has a mirror for each of its values, which take turns: values are compared within one only.
+    So the sampler sees a sampler study only, and the study gets every trial whole. A space with
+    groups has a sampler study for each, which take turns: values are compared within one only.
     """
 
     def __init__(self, space: Space, *, trials: Sequence[FrozenTrial]) -> None:
         self._space = space
         self._parameters = space.parameters()
         self.distributions = distributions(self._parameters)
-        self._stratum = next((p for p in self._parameters if p.stratum), None)
-        self._mirrors: dict[int, Mirror] = {}
-        self._places: list[tuple[int, int]] = []  # stratum and place there, by number
-        self._feasible: Counter[int] = Counter()  # trials that have networks, by stratum
-        plan = designed(space)
+        self._group = next((p for p in self._parameters if p.group), None)
+        self._sampler_studies: dict[int, SamplerStudy] = {}
+        self._places: list[tuple[int, int]] = []  # group and place there, by number
+        self._feasible: Counter[int] = Counter()  # trials that have networks, by group
+        plan = make_design(space)
         self.design_size = len(plan.points)
-        self._guide = RuleGuide(space, design=plan) if self._guided else None
-        self._population = population_size(space)
+        self._guide = RuleAcquisition(space, design=plan) if self._guided else None
+        self._n_initial = n_initial_points(space)
         held = set()
         for trial in trials:
             self._take_over(trial)
             held.add(identity(trial.params, replicate=trial.user_attrs.get(REPLICATE, 0)))
-        points = (*plan.points, *population(space))
+        points = (*plan.points, *initial_points(space))
         self._queue = deque(
             p for p in points if identity(p.params, replicate=p.replicate) not in held
         )
@@ -81,7 +81,7 @@ class Asker:
         if self._is("grid"):
             grid_size(self._parameters)  # refuses an endless one here, not at an ask
         elif not self._is(*_OWN) and self._guide is None:
-            sampler_of(space.sampler.name, seed=0, population=0)  # likewise a missing package
+            sampler_of(space.sampler.name, seed=0, initial_points=0)  # likewise a missing package
 
     @property
     def left(self) -> int | None:
@@ -97,8 +97,8 @@ class Asker:
         """Whether the next candidate is known beforehand, whatever the results so far."""
         return bool(self._queue) or self._is("sobol", "grid")
 
-    def ask(self) -> Asked:
-        """The next trial, already in the mirror."""
+    def ask(self) -> Suggestion:
+        """The next trial, already in the sampler_study."""
         number = len(self._places)
         point, remembered = self._next(number)
         candidate, reason = None, None
@@ -107,7 +107,7 @@ class Asker:
         except BudgetError as error:
             reason = f"infeasible: {error}"
         self._note(number, point, candidate)
-        return Asked(
+        return Suggestion(
             number=number,
             params=dict(point.params),
             name=point.name,
@@ -119,15 +119,15 @@ class Asker:
 
     def report(self, number: int, *, rung: int, value: float) -> None:
         """What the one objective of a trial was at a rung."""
-        stratum, place = self._places[number]
-        self._mirrors[stratum].report(place, rung=rung, value=value)
+        group, place = self._places[number]
+        self._sampler_studies[group].report(place, rung=rung, value=value)
         if self._guide is not None:
             self._guide.report(number, rung=rung, value=value)
 
     def tell(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
         """The end of a trial."""
-        stratum, place = self._places[number]
-        self._mirrors[stratum].tell(place, state=state, values=values)
+        group, place = self._places[number]
+        self._sampler_studies[group].tell(place, state=state, values=values)
         if self._guide is not None:
             self._guide.end(number)
 
@@ -161,8 +161,8 @@ class Asker:
         """The next point, and what its sampler keeps of it."""
         if self._queue:
             point = self._queue.popleft()
-            if point.shares is None and self._population:  # as if the sampler had chosen it
-                return point, self._ask(number, self._stratum_of(point.params), point=point)[1]
+            if point.shares is None and self._n_initial:  # as if the sampler had chosen it
+                return point, self._ask(number, self._group_of(point.params), point=point)[1]
             self._enter(point.params)
             return point, None
         if self._guide is not None:
@@ -180,27 +180,27 @@ class Asker:
         return DesignPoint(name=name, params=params), remembered
 
     def _ask(
-        self, number: int, stratum: int, *, point: DesignPoint | None = None
+        self, number: int, group: int, *, point: DesignPoint | None = None
     ) -> tuple[dict[str, float | int], str | None]:
         """What Optuna's sampler chooses, or a point in its name."""
         sampler = sampler_of(
             self._space.sampler.name,
             seed=ask_seed(self._space.seed, number=number),
-            population=-(-self._population // max(1, self._strata)),
+            initial_points=-(-self._n_initial // max(1, self._groups)),
         )
         given = None if point is None else point.params
-        place, params, remembered = self._mirror(stratum).ask(sampler, params=given)
-        self._places.append((stratum, place))
-        if self._stratum is not None:
-            params = {self._stratum.name: stratum, **params}
+        place, params, remembered = self._sampler_study(group).ask(sampler, params=given)
+        self._places.append((group, place))
+        if self._group is not None:
+            params = {self._group.name: group, **params}
         return params, remembered
 
     def _sobol_point(self) -> tuple[DesignPoint, str | None]:
         """The next point of the sequence that has its networks, if there is one soon."""
         turn = self._turn()
-        own = [p for p in self._parameters if not p.stratum]
-        first = {} if self._stratum is None else {self._stratum.name: turn}
-        index = self._mirror(turn).last(_SOBOL) + 1
+        own = [p for p in self._parameters if not p.group]
+        first = {} if self._group is None else {self._group.name: turn}
+        index = self._sampler_study(turn).last(_SOBOL) + 1
         for tries in range(_MAX_INFEASIBLE):
             params = {**first, **sobol_params(own, index=index + tries, seed=self._space.seed)}
             if has_networks(self._space, params):
@@ -217,24 +217,24 @@ class Asker:
     # Strata.
 
     @property
-    def _strata(self) -> int:
-        return 1 if self._stratum is None else self._stratum.steps or 1
+    def _groups(self) -> int:
+        return 1 if self._group is None else self._group.steps or 1
 
     def _turn(self) -> int:
-        """The stratum with the fewest trials that have networks, the first of equals."""
-        first = 0 if self._stratum is None else int(self._stratum.low)
-        return min(range(first, first + self._strata), key=lambda value: self._feasible[value])
+        """The group with the fewest trials that have networks, the first of equals."""
+        first = 0 if self._group is None else int(self._group.low)
+        return min(range(first, first + self._groups), key=lambda value: self._feasible[value])
 
-    def _stratum_of(self, params: Mapping[str, float | int]) -> int:
-        return 0 if self._stratum is None else int(params[self._stratum.name])
+    def _group_of(self, params: Mapping[str, float | int]) -> int:
+        return 0 if self._group is None else int(params[self._group.name])
 
-    def _mirror(self, stratum: int) -> Mirror:
-        if stratum not in self._mirrors:
-            own = {p.name: self.distributions[p.name] for p in self._parameters if not p.stratum}
-            self._mirrors[stratum] = Mirror(
+    def _sampler_study(self, group: int) -> SamplerStudy:
+        if group not in self._sampler_studies:
+            own = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
+            self._sampler_studies[group] = SamplerStudy(
                 directions=directions(self._space.objectives), distributions=own
             )
-        return self._mirrors[stratum]
+        return self._sampler_studies[group]
 
     # Keeping.
 
@@ -242,9 +242,9 @@ class Asker:
         self, params: Mapping[str, float | int], *, kept: Mapping[str, int] | None = None
     ) -> str | None:
         """Enter a point that no sampler of Optuna's chose; what to remember of it."""
-        stratum = self._stratum_of(params)
-        place, remembered = self._mirror(stratum).place(params, kept=kept)
-        self._places.append((stratum, place))
+        group = self._group_of(params)
+        place, remembered = self._sampler_study(group).place(params, kept=kept)
+        self._places.append((group, place))
         return remembered
 
     def _note(self, number: int, point: DesignPoint, candidate: Candidate | None) -> None:
@@ -264,14 +264,14 @@ class Asker:
         """Take in a trial that the study holds."""
         known = trial.user_attrs
         infeasible = INFEASIBLE in known
-        stratum = self._stratum_of(trial.params) if trial.params else 0
-        place = self._mirror(stratum).add(
+        group = self._group_of(trial.params) if trial.params else 0
+        place = self._sampler_study(group).add(
             trial,
             state=_INFEASIBLE if infeasible else trial.state,
             remembered=known.get(SAMPLER_MEMORY),
         )
-        self._places.append((stratum, place))
-        self._feasible[stratum] += not infeasible
+        self._places.append((group, place))
+        self._feasible[group] += not infeasible
         if self._guide is not None:
             self._guide.take_over(trial)
 
@@ -293,20 +293,20 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), int(high), log=log, step=int(parameter.step or 1))
 
 
-def foreseen(
+def preview_candidates(
     space: Space, *, most: int | None = None
 ) -> Iterator[tuple[DesignPoint, Candidate | None, str | None]]:
     """The first candidates as far as they are known beforehand, in the order of their trials.
 
-    Those of a design or a population, or the points of a sequence or a grid. A candidate without
-    a network is None, with the reason; it counts as a trial of a design alone.
+    Those of a design, the initial points, or the points of a sequence or a grid. A candidate
+    without a network is None, with the reason; it counts as a trial of a design alone.
     """
     from optuna.logging import WARNING, set_verbosity
 
     set_verbosity(WARNING)
-    asker, feasible = Asker(space, trials=()), 0
-    while asker.designing and asker.left != 0 and (most is None or feasible < most):
-        asked = asker.ask()
+    generator, feasible = CandidateGenerator(space, trials=()), 0
+    while generator.designing and generator.left != 0 and (most is None or feasible < most):
+        asked = generator.ask()
         feasible += asked.candidate is not None or space.sampler.name == "design"
         point = DesignPoint(name=asked.name, params=asked.params, replicate=asked.replicate)
         yield point, asked.candidate, asked.reason

@@ -23,12 +23,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.errors import SpaceError
 
-_NAME = "mirror"
+_NAME = "sampler_study"
 _NOT_KEPT = "fixed_params"  # of an enqueued trial; its parameters say the same
 
 
-class Mirror:
-    """The trials of a study, or of one stratum of it, by the order in which they were asked for.
+class SamplerStudy:
+    """The trials of a study, or of one group of it, by the order in which they were asked for.
 
     A sampler that keeps something of a trial or of the study (generations, parents, the state of
     CMA-ES) keeps it in attributes. `ask` returns what is new in them, and `add` takes it back, so
@@ -118,12 +118,12 @@ def _text(trial: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:
     return json.dumps({"trial": trial, "study": study}) if trial or study else None
 
 
-_STARTUP = 10  # random asks of a model that got no population
+_STARTUP = 10  # random asks of a model without initial points
 _SMALLEST = 4  # generation of which parents can be drawn
 
 
-def sampler_of(name: str, *, seed: int, population: int) -> BaseSampler:
-    """A sampler for one ask; `population` is how many trials came before it learns.
+def sampler_of(name: str, *, seed: int, initial_points: int) -> BaseSampler:
+    """A sampler for one ask; `initial_points` is how many trials came before it learns.
 
     Raises:
         SpaceError: there is none of this name, or its package is missing.
@@ -133,40 +133,40 @@ def sampler_of(name: str, *, seed: int, population: int) -> BaseSampler:
         raise SpaceError(f"sampler.name={name!r} is unknown; use {known}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _SAMPLERS[name](seed, population)
+        return _SAMPLERS[name](seed, initial_points)
 
 
-def _random(seed: int, population: int) -> BaseSampler:
-    del population  # it learns nothing
+def _random(seed: int, initial_points: int) -> BaseSampler:
+    del initial_points  # it learns nothing
     return RandomSampler(seed=seed)
 
 
-def _tpe(seed: int, population: int) -> BaseSampler:
+def _tpe(seed: int, initial_points: int) -> BaseSampler:
     # with the constant liar, those that run in parallel keep away from each other
-    return TPESampler(seed=seed, n_startup_trials=population or _STARTUP, constant_liar=True)
+    return TPESampler(seed=seed, n_startup_trials=initial_points or _STARTUP, constant_liar=True)
 
 
-def _gp(seed: int, population: int) -> BaseSampler:
+def _gp(seed: int, initial_points: int) -> BaseSampler:
     _needs("torch", "scipy", name="gp")
     from optuna.samplers import GPSampler
 
-    return GPSampler(seed=seed, n_startup_trials=population or _STARTUP)
+    return GPSampler(seed=seed, n_startup_trials=initial_points or _STARTUP)
 
 
-def _nsga2(seed: int, population: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed, population_size=max(_SMALLEST, population))
+def _nsga2(seed: int, initial_points: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=max(_SMALLEST, initial_points))
 
 
-def _nsga3(seed: int, population: int) -> BaseSampler:
-    return NSGAIIISampler(seed=seed, population_size=max(_SMALLEST, population))
+def _nsga3(seed: int, initial_points: int) -> BaseSampler:
+    return NSGAIIISampler(seed=seed, population_size=max(_SMALLEST, initial_points))
 
 
-def _cmaes(seed: int, population: int) -> BaseSampler:
+def _cmaes(seed: int, initial_points: int) -> BaseSampler:
     _needs("cmaes", name="cmaes")
     from optuna.samplers import CmaEsSampler
 
     return CmaEsSampler(
-        seed=seed, n_startup_trials=population or _STARTUP, warn_independent_sampling=False
+        seed=seed, n_startup_trials=initial_points or _STARTUP, warn_independent_sampling=False
     )
 
 

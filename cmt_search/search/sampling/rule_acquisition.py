@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 _RESULTS = 48  # imagined of each choice
 
 
-def expected_sizes(
+def expected_set_size(
     effect: Floats, *, at: Floats, variances: Floats, rng: np.random.Generator
 ) -> Floats:
     """The expected part of the rules that stay candidates for the best, after each choice.
@@ -99,7 +99,7 @@ class _Choice:
     measured: int  # times; 0: a rule that was not tried
 
 
-class RuleGuide:
+class RuleAcquisition:
     """Chooses rules and further seeds of them, from all that a search has entered and reported."""
 
     def __init__(self, space: Space, *, design: Design) -> None:
@@ -253,7 +253,7 @@ class RuleGuide:
             for choice in choices
         ]
         at = process.effect([choice.shares for choice in choices]) + process.levels[:, -1:]
-        return expected_sizes(
+        return expected_set_size(
             process.effect(rules),
             at=at,
             variances=np.stack(variances, axis=1),

@@ -14,41 +14,41 @@ from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter
 
 MODELS = ("gp", "tpe", "nsga2", "nsga3", "cmaes")  # samplers that learn, and so begin with Sobol's
-_DRAWS = 16  # per network wanted, of a free search: enough to fill every stratum of MACs
+_DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
 _MOST_POINTS = 1_000_000  # of a grid
 T = TypeVar("T")
 
 
-def population_size(space: Space) -> int:
+def n_initial_points(space: Space) -> int:
     """How many Sobol points a free or shape search measures before its model asks."""
     if space.kind not in ("shape", "pareto") or space.sampler.name not in MODELS:
         return 0
-    if space.sampler.population is not None:
-        return space.sampler.population
+    if space.sampler.initial_points is not None:
+        return space.sampler.initial_points
     parameters = space.parameters()
-    strata = [p.steps or 1 for p in parameters if p.stratum]
-    return _OF_EACH_BUDGET * strata[0] if strata else 2 * len(parameters) + 4
+    groups = [p.steps or 1 for p in parameters if p.group]
+    return _OF_EACH_BUDGET * groups[0] if groups else 2 * len(parameters) + 4
 
 
-def population(space: Space, *, count: int | None = None) -> tuple[DesignPoint, ...]:
+def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoint, ...]:
     """The first trials of a search whose sampler learns, or `count` such points.
 
     All have their networks, as far as that is known without measuring. Shapes take turns at the
-    budgets; free networks come one from each of as many strata of MACs, in Sobol's order.
+    budgets; free networks come one from each of as many groups of MACs, in Sobol's order.
     """
-    wanted = population_size(space) if count is None else count
+    wanted = n_initial_points(space) if count is None else count
     if not wanted:
         return ()
     counted = space.counted()
-    stratum = next((p for p in space.parameters() if p.stratum), None)
-    if stratum is None:
+    group = next((p for p in space.parameters() if p.group), None)
+    if group is None:
         return tuple(point for point, _ in _stratified(counted, count=wanted))
-    return _by_turns(counted, stratum, count=wanted)
+    return _by_turns(counted, group, count=wanted)
 
 
-def sample_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
-    """Sobol points of a free search, one from each of `count` strata of MACs, by growing MACs."""
+def stratified_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
+    """Sobol points of a free search, one from each of `count` groups of MACs, by growing MACs."""
     return tuple(sorted(_stratified(space, count=count), key=lambda one: one[1].rungs[-1].macs))
 
 
@@ -98,10 +98,10 @@ def has_networks(space: Space, params: dict[str, float | int]) -> bool:
     return _point(space.counted(), params, index=0) is not None
 
 
-def _by_turns(space: Space, stratum: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
-    """Feasible Sobol points of each stratum, a stratum after the other, until `count` are found."""
-    values = [int(stratum.low) + i for i in range(stratum.steps or 1)]
-    turns = [_feasible(space, stratum, value=value, most=count) for value in values]
+def _by_turns(space: Space, group: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
+    """Feasible Sobol points of each group, a group after the other, until `count` are found."""
+    values = [int(group.low) + i for i in range(group.steps or 1)]
+    turns = [_feasible(space, group, value=value, most=count) for value in values]
     found: list[DesignPoint] = []
     while len(found) < count:
         ready = [point for turn in turns if (point := next(turn, None)) is not None]
@@ -111,11 +111,11 @@ def _by_turns(space: Space, stratum: Parameter, *, count: int) -> tuple[DesignPo
     return tuple(found[:count])
 
 
-def _feasible(space: Space, stratum: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
-    """The feasible Sobol points of one value of the stratum, not looking for them for ever."""
-    others = [p for p in space.parameters() if not p.stratum]
+def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
+    """The feasible Sobol points of one value of the group, not looking for them for ever."""
+    others = [p for p in space.parameters() if not p.group]
     for i in range(_DRAWS * most):
-        params = {stratum.name: value, **sobol_params(others, index=i, seed=space.seed)}
+        params = {group.name: value, **sobol_params(others, index=i, seed=space.seed)}
         if (point := _point(space, params, index=i)) is not None:
             yield point[0]
 
@@ -143,15 +143,15 @@ def _point(
 
 
 def _spread(found: Sequence[T], *, sizes: Sequence[float], count: int) -> list[T]:
-    """The first from each stratum between the smallest and the largest; empty ones give none."""
+    """The first from each group between the smallest and the largest; empty ones give none."""
     if not sizes:
         return []
     low, high = min(sizes), max(sizes)
-    strata: dict[int, T] = {}
+    groups: dict[int, T] = {}
     for one, value in zip(found, sizes, strict=True):
         place = int((value - low) / ((high - low) or 1) * count)
-        strata.setdefault(min(place, count - 1), one)
-    return list(strata.values())
+        groups.setdefault(min(place, count - 1), one)
+    return list(groups.values())
 
 
 @lru_cache(maxsize=8)

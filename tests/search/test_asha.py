@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.asha import climbs_on
-from cmt_search.search.scheduler import Climb
+from cmt_search.search.asha import should_promote
+from cmt_search.search.scheduler import RunningTrial
 from cmt_search.space import parse_space
 
 UP_DOWN = (1, -1)  # top1 and MACs
 
 
 def goes_on(value: tuple[float, ...], others: list[tuple[float, ...]], factor: int = 3) -> bool:
-    return climbs_on(value, others=others, factor=factor, signs=UP_DOWN[: len(value)])
+    return should_promote(value, others=others, factor=factor, signs=UP_DOWN[: len(value)])
 
 
 @given(
@@ -89,10 +89,10 @@ def test_a_rule_search_halves_where_a_training_length_ends_never_between_budgets
     assert [(r.fidelity, r.budget) for r in candidate.rungs] == [
         (Fidelity(epochs=epochs), budget) for epochs in (1, 4) for budget in space.budget_macs
     ]
-    climb = Climb(number=0, candidate=candidate, seeds=(0,))
+    trial = RunningTrial(number=0, candidate=candidate, seeds=(0,))
     ends = []
     for done in (1, 2, 3):
-        climb.rungs_done = done
-        ends.append(climb.ends_length)
+        trial.rungs_done = done
+        ends.append(trial.ends_length)
     assert ends == [False, True, False]
     assert space.halving == 3

@@ -8,9 +8,9 @@ from optuna.trial import TrialState
 
 from cmt_search.errors import SpaceError
 from cmt_search.evaluation import Evaluator
-from cmt_search.search.asha import climbs_on
+from cmt_search.search.asha import should_promote
 from cmt_search.search.executors.inline import InlineExecutor
-from cmt_search.search.scheduler import Ledger
+from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore, directions
 from cmt_search.search.types import Event, Failure, Job, JobFinished, TrialFinished, TrialRecord
@@ -37,16 +37,16 @@ def search(
     folder: Path, space: FakeSpace, evaluator: Evaluator | None = None, trials: int | None = None
 ) -> list[TrialRecord]:
     store = open_store(folder, space)
-    ledger = Ledger(space, store, trials=trials)
-    InlineExecutor().run(ledger, lambda: evaluator or LookupEvaluator(), stop=lambda: False)
-    assert ledger.finished or ledger.gave_up
+    scheduler = Scheduler(space, store, trials=trials)
+    InlineExecutor().run(scheduler, lambda: evaluator or LookupEvaluator(), stop=lambda: False)
+    assert scheduler.finished or scheduler.gave_up
     found = records(store)
     store.close()
     return found
 
 
-def answer(job: Job, ledger: Ledger) -> None:
-    ledger.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
+def answer(job: Job, scheduler: Scheduler) -> None:
+    scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
 
 
 def identities(trial: TrialRecord) -> list[tuple[str, int, int]]:
@@ -60,10 +60,10 @@ def identities(trial: TrialRecord) -> list[tuple[str, int, int]]:
 def test_every_trial_of_a_design_climbs_its_whole_ladder_once(tmp_path: Path) -> None:
     jobs: list[Job] = []
     store = open_store(tmp_path, FakeSpace(seeds=2))
-    ledger = Ledger(FakeSpace(seeds=2), store)
-    while (job := ledger.next_job()) is not None:
+    scheduler = Scheduler(FakeSpace(seeds=2), store)
+    while (job := scheduler.next_job()) is not None:
         jobs.append(job)
-        answer(job, ledger)
+        answer(job, scheduler)
     assert len(jobs) == len({job.identity for job in jobs})
     for trial in records(store):
         assert trial.state == "complete"
@@ -108,28 +108,28 @@ def test_a_network_that_was_measured_is_answered_from_the_study(tmp_path: Path) 
 def test_a_trial_waits_for_a_twin_that_is_training(tmp_path: Path) -> None:
     space = FakeSpace(grid=1, epochs=(1,), sampler=FakeSampler(lattice=0, replicates=1))
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)  # cmt-paper and dwr are one network
+    scheduler = Scheduler(space, store)  # cmt-paper and dwr are one network
     handed = []
-    while (job := ledger.next_job()) is not None:
+    while (job := scheduler.next_job()) is not None:
         handed.append(job)
     open_trials = [t for t in records(store) if t.state == "running"]
     assert len(handed) < len(open_trials) == 3
-    assert not ledger.finished
+    assert not scheduler.finished
     for job in handed:
-        answer(job, ledger)
-    assert ledger.next_job() is None
-    assert ledger.finished
+        answer(job, scheduler)
+    assert scheduler.next_job() is None
+    assert scheduler.finished
     assert {t.state for t in records(store)} == {"complete"}
 
 
 def test_the_oldest_trial_goes_first(tmp_path: Path) -> None:
-    ledger = Ledger(FakeSpace(seeds=2), open_store(tmp_path, FakeSpace(seeds=2)))
+    scheduler = Scheduler(FakeSpace(seeds=2), open_store(tmp_path, FakeSpace(seeds=2)))
     order = []
     for _ in range(5):
-        job = ledger.next_job()
+        job = scheduler.next_job()
         assert job is not None
         order.append((job.trial, job.rung, job.seed))
-        answer(job, ledger)
+        answer(job, scheduler)
     assert order == [(0, 0, 7), (0, 0, 8), (0, 1, 7), (0, 1, 8), (1, 0, 7)]
 
 
@@ -152,10 +152,10 @@ def test_a_measurement_that_cannot_be_true_fails_its_trial(
     tmp_path: Path, changes: dict[str, float], reason: str
 ) -> None:
     store = open_store(tmp_path, FakeSpace())
-    ledger = Ledger(FakeSpace(), store)
-    job = ledger.next_job()
+    scheduler = Scheduler(FakeSpace(), store)
+    job = scheduler.next_job()
     assert job is not None
-    ledger.record(job, replace(measure(job.arch, fidelity=job.fidelity, seed=7), **changes))
+    scheduler.record(job, replace(measure(job.arch, fidelity=job.fidelity, seed=7), **changes))
     assert [(t.state, t.reason) for t in records(store)] == [("failed", reason)]
 
 
@@ -177,14 +177,14 @@ def test_the_message_of_a_failed_training_is_the_reason(tmp_path: Path) -> None:
 def test_a_failing_trial_keeps_what_its_other_seeds_measured(tmp_path: Path) -> None:
     space = FakeSpace(seeds=2)
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
-    first, second = ledger.next_job(), ledger.next_job()
+    scheduler = Scheduler(space, store)
+    first, second = scheduler.next_job(), scheduler.next_job()
     assert first is not None
     assert second is not None
     assert first.trial == second.trial == 0
-    ledger.fail(first, Failure(reason="lost"))
+    scheduler.fail(first, Failure(reason="lost"))
     assert records(store)[0].state == "running"
-    answer(second, ledger)
+    answer(second, scheduler)
     trial = records(store)[0]
     assert (trial.state, trial.reason) == ("failed", "lost")
     assert [m.seed for m in trial.rungs[0].measurements] == [second.seed]
@@ -224,11 +224,11 @@ def test_a_model_keeps_away_from_where_nothing_is_feasible(tmp_path: Path) -> No
 def test_asking_ends_where_nothing_is_feasible(tmp_path: Path) -> None:
     space = replace(PARETO, infeasible_above=-1.0)
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
-    assert ledger.next_job() is None
-    assert ledger.finished
-    assert ledger.counts["infeasible"] == 100
-    assert ledger.notes() == (
+    scheduler = Scheduler(space, store)
+    assert scheduler.next_job() is None
+    assert scheduler.finished
+    assert scheduler.counts["infeasible"] == 100
+    assert scheduler.notes() == (
         "12 of 12 trials were not run: 100 candidates in a row were infeasible; widen the ranges "
         "or the budgets of the space",
     )
@@ -236,10 +236,10 @@ def test_asking_ends_where_nothing_is_feasible(tmp_path: Path) -> None:
 
 def test_a_design_that_is_exhausted_says_so(tmp_path: Path) -> None:
     space = FakeSpace(trials=50)
-    ledger = Ledger(space, open_store(tmp_path, space))
-    while (job := ledger.next_job()) is not None:
-        answer(job, ledger)
-    assert ledger.notes() == (
+    scheduler = Scheduler(space, open_store(tmp_path, space))
+    while (job := scheduler.next_job()) is not None:
+        answer(job, scheduler)
+    assert scheduler.notes() == (
         "39 of 50 trials were not run: the design holds 11 trials; for more, raise "
         "sampler.lattice or sampler.replicates, or set sampler.name to gp",
     )
@@ -248,7 +248,7 @@ def test_a_design_that_is_exhausted_says_so(tmp_path: Path) -> None:
 def test_a_search_without_trials_and_without_a_design_is_refused(tmp_path: Path) -> None:
     space = replace(PARETO, trials=None)
     with pytest.raises(SpaceError, match="trials is missing, and there is no design to count"):
-        Ledger(space, open_store(tmp_path, space))
+        Scheduler(space, open_store(tmp_path, space))
 
 
 def test_halving_compares_equal_rungs_and_prunes_with_a_reason(tmp_path: Path) -> None:
@@ -261,17 +261,17 @@ def test_halving_compares_equal_rungs_and_prunes_with_a_reason(tmp_path: Path) -
         sampler=FakeSampler(name="random"),
     )
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
+    scheduler = Scheduler(space, store)
     seen: dict[int, list[float]] = {}
     expected = {}
-    while (job := ledger.next_job()) is not None:
+    while (job := scheduler.next_job()) is not None:
         found = measure(job.arch, fidelity=job.fidelity, seed=job.seed)
         at = seen.setdefault(job.rung, [])
         at.append(found.top1)
         better = sum(other > found.top1 for other in at)
         if job.rung < 2 and len(at) >= 2 and better >= len(at) / 2:
             expected[job.trial] = f"not in the best 1/2 of the {len(at)} at rung {job.rung + 1}"
-        ledger.record(job, found)
+        scheduler.record(job, found)
     trials = records(store)
     pruned = {t.number: t.reason for t in trials if t.state == "pruned"}
     assert pruned == expected
@@ -297,7 +297,7 @@ def test_halving_with_several_objectives_lets_a_third_go_on(tmp_path: Path) -> N
     assert len(stopped) >= 10
     for trial in trials:
         others = at_first[: trial.number]
-        goes_on = climbs_on(at_first[trial.number], others=others, factor=3, signs=(1, 1))
+        goes_on = should_promote(at_first[trial.number], others=others, factor=3, signs=(1, 1))
         assert goes_on == (trial.number not in stopped)
 
 
@@ -309,13 +309,13 @@ def test_a_search_in_pieces_asks_what_a_search_in_one_asks(tmp_path: Path, name:
     whole.mkdir()
     pieces.mkdir()
     expected = search(whole, space)
-    for _ in range(200):  # every job with a ledger of its own
+    for _ in range(200):  # every job with a scheduler of its own
         store = open_store(pieces, space)
-        ledger = Ledger(space, store)
-        job = ledger.next_job()
+        scheduler = Scheduler(space, store)
+        job = scheduler.next_job()
         if job is None:
             break
-        answer(job, ledger)
+        answer(job, scheduler)
         store.close()
     found = records(store)
     assert [(t.params, t.values, t.state) for t in found] == [
@@ -326,12 +326,12 @@ def test_a_search_in_pieces_asks_what_a_search_in_one_asks(tmp_path: Path, name:
 
 def test_jobs_in_flight_are_handed_out_again_and_nothing_else(tmp_path: Path) -> None:
     space = FakeSpace(seeds=3)
-    ledger = Ledger(space, open_store(tmp_path, space))
-    jobs = [ledger.next_job() for _ in range(5)]
+    scheduler = Scheduler(space, open_store(tmp_path, space))
+    jobs = [scheduler.next_job() for _ in range(5)]
     for job in jobs[:2]:
         assert job is not None
-        answer(job, ledger)
-    again = Ledger(space, open_store(tmp_path, space))  # the first was killed
+        answer(job, scheduler)
+    again = Scheduler(space, open_store(tmp_path, space))  # the first was killed
     assert [again.next_job() for _ in range(3)] == jobs[2:]
 
 
@@ -348,18 +348,18 @@ def test_a_kill_after_any_write_changes_nothing_in_the_end(
         with monkeypatch.context() as patch:
             _die_after(patch, writes)
             try:
-                climb(store)
+                trial(store)
             except SystemExit:
                 killed = True
             else:
                 killed = False
-        climb(store)
+        trial(store)
         found = [(t.params, t.state, t.values, t.reason, t.rungs) for t in records(store)]
         return found, killed
 
-    def climb(store: StudyStore) -> None:
-        ledger = Ledger(space, store)
-        InlineExecutor().run(ledger, lambda: LookupEvaluator(raises=3), stop=lambda: False)
+    def trial(store: StudyStore) -> None:
+        scheduler = Scheduler(space, store)
+        InlineExecutor().run(scheduler, lambda: LookupEvaluator(raises=3), stop=lambda: False)
 
     expected, _ = run("whole", writes=10**6)
     assert {row[1] for row in expected} == {"complete", "pruned", "failed"}
@@ -374,9 +374,9 @@ def test_a_kill_after_any_write_changes_nothing_in_the_end(
 def test_a_running_trial_without_a_candidate_is_failed_with_a_reason(tmp_path: Path) -> None:
     store = open_store(tmp_path, FakeSpace())
     store.add(state=TrialState.RUNNING, params={}, distributions={}, attributes={})
-    ledger = Ledger(FakeSpace(trials=3), store)
-    while (job := ledger.next_job()) is not None:
-        answer(job, ledger)
+    scheduler = Scheduler(FakeSpace(trials=3), store)
+    while (job := scheduler.next_job()) is not None:
+        answer(job, scheduler)
     first, *others = records(store)
     assert (first.state, first.reason) == ("failed", "left without a candidate by another program")
     assert [t.state for t in others] == ["complete", "complete"]
@@ -388,8 +388,8 @@ def test_trials_may_be_extended_and_the_number_is_remembered(tmp_path: Path) -> 
     assert len(search(tmp_path, space)) == 4
     assert len(search(tmp_path, space, trials=7)) == 7
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store, trials=9)
-    ledger.next_job()
+    scheduler = Scheduler(space, store, trials=9)
+    scheduler.next_job()
     store.close()  # killed
     assert len(search(tmp_path, space)) == 9
 
@@ -406,14 +406,14 @@ def test_a_design_is_asked_for_once(tmp_path: Path) -> None:
 def test_the_plan_counts_down_to_nothing_and_events_tell_all(tmp_path: Path) -> None:
     events: list[Event] = []
     space = FakeSpace(seeds=2)
-    ledger = Ledger(space, open_store(tmp_path, space), on_event=events.append)
-    while (job := ledger.next_job()) is not None:
-        answer(job, ledger)
+    scheduler = Scheduler(space, open_store(tmp_path, space), on_event=events.append)
+    while (job := scheduler.next_job()) is not None:
+        answer(job, scheduler)
     jobs = [event.plan.jobs for event in events]
     assert jobs == sorted(jobs, reverse=True)
     assert jobs[0] == 11 * 2 * 2
     assert jobs[-1] == 0
-    assert sum(isinstance(event, JobFinished) for event in events) == ledger.jobs_done
+    assert sum(isinstance(event, JobFinished) for event in events) == scheduler.jobs_done
     ended = [event for event in events if isinstance(event, TrialFinished)]
     assert [event.number for event in ended] == list(range(11))
 
@@ -421,20 +421,20 @@ def test_the_plan_counts_down_to_nothing_and_events_tell_all(tmp_path: Path) -> 
 def test_waiting_trials_do_not_swallow_the_sampler(tmp_path: Path) -> None:
     space = replace(PARETO, trials=500, grid=0)  # one network for all
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
-    assert ledger.next_job() is not None
-    assert ledger.next_job() is None
+    scheduler = Scheduler(space, store)
+    assert scheduler.next_job() is not None
+    assert scheduler.next_job() is None
     assert 1 < len(records(store)) < 40
 
 
 def test_a_trial_enters_the_study_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = replace(PARETO, sampler=FakeSampler(name="tpe"))
     store = open_store(tmp_path, space)
-    ledger = Ledger(space, store)
+    scheduler = Scheduler(space, store)
     written = []
     for name in ("set_trial_param", "set_trial_user_attr", "set_trial_system_attr"):
         monkeypatch.setattr(type(store.storage), name, lambda *a, **k: written.append(a))
-    ledger.next_job()
+    scheduler.next_job()
     assert written == []
     assert records(store)[0].rungs
 

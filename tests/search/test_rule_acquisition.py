@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.search import serialization as attr
-from cmt_search.search.sampling.generator import Asked, Asker
-from cmt_search.search.sampling.rule_acquisition import expected_sizes, repeat_variance
+from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
+from cmt_search.search.sampling.rule_acquisition import expected_set_size, repeat_variance
 from cmt_search.space import Rung, SearchSpace, parse_space
 
 TEXT = """
@@ -35,16 +35,16 @@ def truth(rung: Rung) -> float:
     return 0.5 + 0.05 * rung.growth - 0.02 * float(x @ x)
 
 
-Log = list[tuple[Asked, list[float] | None]]  # what was asked, and what its rungs measured
+Log = list[tuple[Suggestion, list[float] | None]]  # what was asked, and what its rungs measured
 
 
-def finish(asker: Asker, asked: Asked, *, noise: float, log: Log) -> None:
+def finish(generator: CandidateGenerator, asked: Suggestion, *, noise: float, log: Log) -> None:
     assert asked.candidate is not None
     rng = np.random.default_rng([asked.number, 5])
     values = [truth(rung) + noise * float(rng.normal()) for rung in asked.candidate.rungs]
     for i, value in enumerate(values):
-        asker.report(asked.number, rung=i, value=value)
-    asker.tell(asked.number, state=TrialState.COMPLETE, values=[values[-1]])
+        generator.report(asked.number, rung=i, value=value)
+    generator.tell(asked.number, state=TrialState.COMPLETE, values=[values[-1]])
     log.append((asked, values))
 
 
@@ -72,52 +72,52 @@ def stored(log: Log, distributions: Any) -> list[FrozenTrial]:
     return trials
 
 
-def designed(space: SearchSpace, *, noise: float) -> tuple[Asker, Log]:
-    """An asker whose design is measured."""
-    asker = Asker(space, trials=[])
+def make_design(space: SearchSpace, *, noise: float) -> tuple[CandidateGenerator, Log]:
+    """An generator whose design is measured."""
+    generator = CandidateGenerator(space, trials=[])
     log: Log = []
-    while asker.designing:
-        asked = asker.ask()
+    while generator.designing:
+        asked = generator.ask()
         if asked.candidate is None:
             log.append((asked, None))
         else:
-            finish(asker, asked, noise=noise, log=log)
-    return asker, log
+            finish(generator, asked, noise=noise, log=log)
+    return generator, log
 
 
 def test_after_the_design_new_feasible_rules_are_asked_for_in_time() -> None:
-    asker, log = designed(SPACE, noise=0.002)
+    generator, log = make_design(SPACE, noise=0.002)
     known = {a.candidate.rungs[-1].arch.key for a, _ in log if a.candidate}
     asked, took = [], []
     for _ in range(4):
         start = time.process_time()
-        one = asker.ask()
+        one = generator.ask()
         took.append(time.process_time() - start)
         assert one.candidate is not None, "a rule without networks was asked for"
         assert one.replicate > 0 or one.candidate.rungs[-1].arch.key not in known
         asked.append(one)
-        finish(asker, one, noise=0.002, log=log)
+        finish(generator, one, noise=0.002, log=log)
     assert all(one.name == f"gp {one.number}" or one.replicate for one in asked)
     assert len({(tuple(one.params.items()), one.replicate) for one in asked}) == 4
     assert max(took) < 2
 
 
 def test_what_runs_counts_and_is_not_asked_for_again() -> None:
-    asker, log = designed(SPACE, noise=0.002)
-    parallel = [asker.ask() for _ in range(4)]
+    generator, log = make_design(SPACE, noise=0.002)
+    parallel = [generator.ask() for _ in range(4)]
     assert len({(tuple(one.params.items()), one.replicate) for one in parallel}) == 4
     running = [*log, *((one, None) for one in parallel[:3])]
-    again = Asker(SPACE, trials=stored(running, asker.distributions))
+    again = CandidateGenerator(SPACE, trials=stored(running, generator.distributions))
     assert again.ask() == parallel[3]  # the same after a kill, those that ran among them
 
 
 def test_a_resumed_search_asks_the_same() -> None:
-    asker, log = designed(SPACE, noise=0.004)
+    generator, log = make_design(SPACE, noise=0.004)
     for _ in range(3):
-        again = Asker(SPACE, trials=stored(log, asker.distributions)).ask()
-        asked = asker.ask()
+        again = CandidateGenerator(SPACE, trials=stored(log, generator.distributions)).ask()
+        asked = generator.ask()
         assert again == asked
-        finish(asker, asked, noise=0.004, log=log)
+        finish(generator, asked, noise=0.004, log=log)
 
 
 def test_where_a_space_holds_few_networks_another_seed_is_asked_for() -> None:
@@ -126,13 +126,13 @@ def test_where_a_space_holds_few_networks_another_seed_is_asked_for() -> None:
     space = parse_space(
         coarse.replace("knobs: {", "knobs: {depth: {max: 9}, width: {step: 4}, "), source="few"
     )
-    asker, log = designed(space, noise=0.01)
+    generator, log = make_design(space, noise=0.01)
     asked = []
     for _ in range(12):
-        one = asker.ask()
+        one = generator.ask()
         assert one.candidate is not None
         asked.append(one)
-        finish(asker, one, noise=0.01, log=log)
+        finish(generator, one, noise=0.01, log=log)
     seen = [(one.candidate.rungs[-1].arch.key, one.replicate) for one in asked if one.candidate]
     assert len(set(seen)) == 12, "an ask was answered from the study"
     assert any(one.replicate for one in asked)
@@ -141,8 +141,8 @@ def test_where_a_space_holds_few_networks_another_seed_is_asked_for() -> None:
 def test_no_torch_is_needed() -> None:
     code = (
         "import sys\n"
-        "from tests.search import test_asking_rules as t\n"
-        "asker, log = t.designed(t.SPACE, noise=0.002); print(asker.ask().name)\n"
+        "from tests.search import test_rule_acquisition as t\n"
+        "generator, log = t.make_design(t.SPACE, noise=0.002); print(generator.ask().name)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -164,7 +164,7 @@ def test_measuring_what_is_in_doubt_shrinks_the_set_most() -> None:
     sure, doubt = rng.normal(size=(2, 2000))
     effect = np.stack([0.02 * doubt, np.zeros(2000), -0.05 + 0.001 * sure], axis=1)
     at = effect.copy()
-    sizes = expected_sizes(effect, at=at, variances=np.full((2000, 3), 1e-6), rng=rng)
+    sizes = expected_set_size(effect, at=at, variances=np.full((2000, 3), 1e-6), rng=rng)
     assert sizes[0] < 0.5
     assert sizes[0] < sizes[1] - 0.1
     assert sizes[1] == pytest.approx(sizes[2], abs=0.02)
