@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +11,18 @@ from cmt_search import load
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
-from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
 from cmt_search.presets import PRESETS
+from tests.runs import RULE_SPACE, run_words, use_table
 
-SPACE = """
-kind: rule
-base: {preset: cmt_pico, in_chans: 1}
-knobs: {resolution: {step: 2, max: 28}}
-budgets: {times_base: [3, 8]}
-tolerance: 0.02
-sampler: {lattice: 3, replicates: 2}
-"""
 LAUNCH = ["run", "resume", "status", "runs", "validate"]
 MEASURE = ["calibrate", "confirm", "profile", "rules", "train"]
 COMMANDS = [*LAUNCH, *MEASURE, "new", "report", "inspect", "family", "export"]
 
 
-class Table:
-    """An evaluator that knows the truth: width helps, seeds scatter by a little."""
-
-    def __call__(
-        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
-    ) -> Measurement:
-        growth = cost(arch).macs / 429_048
-        noise = ((seed * 7919 + int(arch.key, 16)) % 1000 / 1000 - 0.5) * 0.004
-        top1 = min(0.99, 0.6 + 0.03 * growth**0.5 + 0.002 * arch.stages[0].width + noise)
-        point = CurvePoint(epoch=1, train_loss=1.0, loss=1 - top1, top1=top1)
-        return Measurement(
-            top1=top1,
-            loss=1 - top1,
-            curve=(point,),
-            correct=b"\xff",
-            images=8,
-            seconds=0.1,
-            seed=seed,
-            device="cpu",
-        )
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "space.yaml").write_text(SPACE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
-        arguments = ["--runs", str(folder), "--name", "tiny", "--executor", "inline"]
-        assert invoke(["run", str(folder / "space.yaml"), *arguments]) == 0
-    return folder / "tiny"
+@pytest.fixture
+def run(wide_run: Path, analysed_once: None) -> Path:
+    """A finished run, whose study no test changes."""
+    return wide_run
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -100,10 +62,8 @@ def test_the_run_is_complete(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_running_again_does_nothing_again(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
-    space = str(run.parent / "space.yaml")
-    arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline", "--json"]
-    assert invoke(["run", space, *arguments]) == 0
+    use_table(monkeypatch, "width")
+    assert invoke([*run_words(run.parent), "--json"]) == 0
     assert said(capsys)["trainings"] == 0
 
 
@@ -111,10 +71,10 @@ def test_another_space_under_the_same_name_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(SPACE.replace("[3, 8]", "[3, 6]"))
+    other.write_text(RULE_SPACE.replace("[3, 8]", "[3, 6]"))
     arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline"]
     assert invoke(["run", str(other), *arguments]) == 2
-    assert "begun with another search space" in capsys.readouterr().err
+    assert "another search space" in capsys.readouterr().err
 
 
 def test_the_report_is_written_and_summarised(
@@ -168,9 +128,7 @@ def test_quiet_prints_the_bare_result(run: Path, capfd: pytest.CaptureFixture[st
     trial = ["--variant", "trial-0", "--to", out, "--format", "yaml,timm"]
     assert invoke(["--quiet", "export", str(run), *trial]) == 0
     assert capfd.readouterr() == (f"{out}/trial-0.yaml\n{out}/trial-0\n", "")
-    space = str(run.parent / "space.yaml")
-    arguments = ["--runs", str(run.parent), "--name", "tiny", "--executor", "inline"]
-    assert invoke(["run", space, *arguments, "--quiet"]) == 0
+    assert invoke([*run_words(run.parent), "--quiet"]) == 0
     assert capfd.readouterr() == (f"{run}\n", "")
     assert invoke(["runs", str(run.parent), "-q"]) == 0
     assert capfd.readouterr().out.startswith("tiny\trule\tfinished\t")
@@ -188,10 +146,17 @@ def test_a_budget_without_a_member_is_reported(
     assert list(said(capsys)["missing"]) == ["200M"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--base", "run", "--budgets", "2M,4M"], id="small"),
+        pytest.param([], id="published sizes", marks=pytest.mark.slow),
+    ],
+)
 def test_exported_members_load_as_they_were_solved(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert invoke(["family", str(run), "--json"]) == 0
+    assert invoke(["family", str(run), *arguments, "--json"]) == 0
     members = {m["name"]: m for m in said(capsys)["members"]}
     assert invoke(["export", str(run), "--to", str(tmp_path), "--json"]) == 0
     exported = said(capsys)["exported"]
@@ -202,14 +167,14 @@ def test_exported_members_load_as_they_were_solved(
             assert (arch.key, cost(arch).macs) == (members[name]["key"], members[name]["macs"])
 
 
-@pytest.mark.parametrize("name", ["trial-0", "cmt_s"])
+@pytest.mark.parametrize("name", ["trial-0", "cmt_pico"])
 def test_trials_and_presets_export_too(
     name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--variant", name, "--to", str(tmp_path), "--format", "yaml"]
     assert invoke(["export", str(run), *arguments]) == 0
     arch = load(tmp_path / f"{name}.yaml")
-    assert arch == PRESETS["cmt_s"] if name == "cmt_s" else cost(arch).macs > 3e6
+    assert arch == PRESETS["cmt_pico"] if name == "cmt_pico" else cost(arch).macs > 3e6
 
 
 @pytest.mark.parametrize(
@@ -223,7 +188,7 @@ def test_trials_and_presets_export_too(
 def test_what_cannot_be_exported_is_explained(
     arguments: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    invoke(["family", str(run)])
+    assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
     assert invoke(["export", str(run), *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
 
@@ -239,7 +204,7 @@ def test_validate_shows_the_design(run: Path, capsys: pytest.CaptureFixture[str]
 def test_confirm_compares_fresh_measurements_with_the_prediction(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    use_table(monkeypatch, "width")
     arguments = ["--seeds", "2", "--executor", "inline", "--json"]
     assert invoke(["confirm", str(run), *arguments]) == 0
     result = said(capsys)
@@ -260,7 +225,7 @@ def test_confirm_compares_fresh_measurements_with_the_prediction(
 def test_confirm_nearer_than_twice_the_largest_budget_checks_no_law(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
+    use_table(monkeypatch, "width")
     arguments = ["--seeds", "2", "--executor", "inline", "--budget", "5M"]
     assert invoke(["confirm", str(run), *arguments]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -302,21 +267,3 @@ def test_no_command_is_missing_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
     listed = re.findall(r"^  (\w+)  ", capsys.readouterr().out, flags=re.MULTILINE)
     assert sorted(listed) == sorted(COMMANDS)
-
-
-@pytest.mark.parametrize("statement", ["import cmt_search", "import cmt_search.cli"])
-def test_importing_is_light(statement: str) -> None:
-    heavy = {"torch", "timm", "ray", "optuna", "pandas", "plotly", "dash", "sklearn", "scipy"}
-    code = f"import sys; {statement}; print(sorted(set(sys.modules) & {heavy!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_what_runs_beside_a_training_needs_no_search_library() -> None:
-    absent = {"ray", "optuna", "plotly", "pandas", "pydantic", "sklearn", "typer", "dash"}
-    code = (
-        "import sys\n"
-        f"for name in {absent!r}: sys.modules[name] = None\n"
-        "import cmt_search.builder, cmt_search.cost, cmt_search.scaling, cmt_search.proxy\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,9 +1,6 @@
 """`family` says which rules are not told from the best, and stands beside other families."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +10,20 @@ import yaml
 from cmt_search.analysis import equal_rules, equals_of, equals_text
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
-from cmt_search.cli.wiring import analysis_of, space_of
+from cmt_search.cli.wiring import space_of
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.evaluation import Measurement
 from cmt_search.scaling import DIMENSIONS, Shares
 from cmt_search.search import RunDir
-from tests.cli.test_cli import SPACE, Table, said
-
-STUDIES = 10
-
-
-class Equal(Table):
-    """An evaluator for which only MACs count: all rules are equal."""
-
-    def __call__(self, arch: Arch, *, seed: int, **more: Any) -> Measurement:
-        noise = ((seed * 7919 + int(arch.key, 16)) % 1000 / 1000 - 0.5) * 0.004
-        top1 = 0.6 + 0.03 * (cost(arch).macs / 429_048) ** 0.5 + noise
-        return replace(super().__call__(arch, seed=seed, **more), top1=top1, loss=1 - top1)
+from tests.cli.conftest import STUDIES, analyse_once
+from tests.cli.test_cli import said
+from tests.runs import RULE_SPACE, run_words, use_table
 
 
-cached_analysis = cache(analysis_of)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A finished run, whose verdicts are simulated a few times only."""
-    folder = tmp_path_factory.mktemp("family")
-    (folder / "space.yaml").write_text(SPACE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Equal)
-        patch.setattr("cmt_search.cli.wiring.STUDIES", STUDIES)
-        patch.setattr("cmt_search.cli.wiring.analysis_of", cached_analysis)
-        arguments = ["--runs", str(folder), "--name", "tiny", "--executor", "inline"]
-        assert invoke(["run", str(folder / "space.yaml"), *arguments]) == 0
-        yield folder / "tiny"
+@pytest.fixture
+def run(flat_run: Path, analysed_once: None) -> Path:
+    """A finished run in which all rules are equal; no test changes its study."""
+    return flat_run
 
 
 def family(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -59,7 +35,7 @@ def family(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> An
 def test_the_equals_stand_beside_the_best_rule(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    analysis = cached_analysis(run, studies=STUDIES)
+    analysis = analyse_once(run, studies=STUDIES, laws=True, storage=None)
     assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
     assert equals_text(analysis) in capsys.readouterr().out.replace("\n", "")
     written = yaml.safe_load((run / "family.yaml").read_text(encoding="utf-8"))["evidence"]
@@ -77,7 +53,9 @@ def test_the_cheapest_of_the_equals_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    some = equal_rules(cached_analysis(run, studies=STUDIES))[::6]  # solving all takes seconds
+    some = equal_rules(analyse_once(run, studies=STUDIES, laws=True, storage=None))[
+        ::6
+    ]  # solving all takes seconds
     monkeypatch.setattr("cmt_search.analysis.equal_rules", lambda analysis: some)
     chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
     space = space_of(RunDir.open(run))
@@ -107,11 +85,10 @@ def test_an_unknown_criterion_names_the_known_ones(
 def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "space.yaml").write_text(SPACE)
-    monkeypatch.setattr("cmt_search.cli.wiring.factory_of", lambda space, *, device: Table)
-    arguments = ["--runs", str(tmp_path), "--name", "few", "--executor", "inline"]
-    assert invoke(["run", str(tmp_path / "space.yaml"), "--trials", "2", *arguments]) == 0
-    run = str(tmp_path / "few")
+    (tmp_path / "space.yaml").write_text(RULE_SPACE)
+    use_table(monkeypatch, "width")
+    assert invoke([*run_words(tmp_path), "--trials", "2"]) == 0
+    run = str(tmp_path / "tiny")
     assert invoke(["family", run, "--rule", "least-activations"]) == 2
     assert "there is no best rule yet. No verdict: " in capsys.readouterr().err
     capsys.readouterr()

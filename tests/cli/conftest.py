@@ -1,0 +1,22 @@
+"""Verdicts are simulated a few times only, and an unchanged study is analysed once."""
+
+from functools import cache
+
+import pytest
+
+from cmt_search.cli import wiring
+
+STUDIES = 10
+
+analyse_once = cache(wiring.analysis_of)
+
+
+@pytest.fixture(autouse=True)
+def _few_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmt_search.cli.wiring.STUDIES", STUDIES)
+
+
+@pytest.fixture
+def analysed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that leave the study as it is."""
+    monkeypatch.setattr("cmt_search.cli.wiring.analysis_of", analyse_once)
