@@ -1,5 +1,8 @@
 """Run searches: study, scheduler, samplers, executors. Importing this does not import optuna."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cmt_search.search.calibration import (
     CalibrationNetwork,
     CalibrationSpace,
@@ -9,9 +12,7 @@ from cmt_search.search.calibration import (
 from cmt_search.search.driver import run_search
 from cmt_search.search.run_dir import Driver, RunDir, RunInfo
 from cmt_search.search.sampling.design import DesignPoint, design_points
-from cmt_search.search.sampling.generator import preview_candidates
 from cmt_search.search.sampling.sobol import initial_points
-from cmt_search.search.storage import RunRecord, read_run, read_trials
 from cmt_search.search.types import (
     Event,
     Job,
@@ -29,6 +30,10 @@ from cmt_search.search.types import (
     TrialFinished,
     TrialRecord,
 )
+
+if TYPE_CHECKING:
+    from cmt_search.search.sampling.generator import preview_candidates
+    from cmt_search.search.storage import RunRecord, read_run, read_trials
 
 __all__ = [
     "CalibrationNetwork",
@@ -62,3 +67,17 @@ __all__ = [
     "run_search",
     "sample_networks",
 ]
+
+# Imported on first use, because these modules import optuna and scipy.
+_LAZY = {
+    "RunRecord": "storage",
+    "preview_candidates": "sampling.generator",
+    "read_run": "storage",
+    "read_trials": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
