@@ -22,8 +22,8 @@ class DatasetSpec:
     `timm:NAME` reads what `timm.data.create_dataset(NAME)` reads: `timm:` alone a folder or tar
     file of images, `timm:torch/cifar100`, `timm:hfds/OWNER/NAME`, `timm:wds/NAME`.
 
-    `split` names the validation fold: "search" is the one that searches see, "sealed" is disjoint
-    from it and is for final comparisons only.
+    `split` names the images that networks are measured on: "validation" in searches; "test" is
+    disjoint from it and held out for final comparisons (`cmt-search confirm`).
 
     Raises:
         DataError: the name is unknown, `root` or `size` is missing or has no use, or a choice of
@@ -33,7 +33,7 @@ class DatasetSpec:
     name: str = EMBEDDED
     root: str | None = None  # folder on this machine; the embedded set needs none
     size: int | None = None  # pixels; side at which images of a folder or of timm's are stored
-    split: Literal["search", "sealed"] = "search"
+    split: Literal["validation", "test"] = "validation"
     train_split: str = "train"  # as the source calls it; timm's only
     val_split: str | None = "validation"  # likewise; None: it has none, so a fifth is held out
     classes: int | tuple[str, ...] | None = None  # how many, drawn at random, or which; None: all
@@ -47,8 +47,8 @@ class DatasetSpec:
                 f"{_WHERE}.name={self.name!r} is unknown; use one of {', '.join(DATASETS)}, or "
                 f"{TIMM}NAME for what timm.data.create_dataset reads"
             )
-        if self.split not in ("search", "sealed"):
-            raise DataError(f"{_WHERE}.split={self.split!r} is unknown; use search or sealed")
+        if self.split not in ("validation", "test"):
+            raise DataError(f"{_WHERE}.split={self.split!r} is unknown; use validation or test")
         _check_root(self)
         _check_size(self)
         _check_splits(self)

@@ -4,17 +4,17 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def closest_match(word: str, known: Iterable[str]) -> str | None:
     """The known word that was likely meant, if any is near."""
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1)
     return names[close[0]] if close else None
 
 
-def instead(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """How a message about an unknown word ends: `use a, b`, with the likely one first."""
     names = list(dict.fromkeys(known))
-    near, listed = nearest(word, names), ", ".join(names)
+    near, listed = closest_match(word, names), ", ".join(names)
     return f"use {listed}" if near is None else f"did you mean {near}? Known are {listed}"
 
 

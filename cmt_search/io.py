@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A path to write to, in the same folder; it becomes `path` when the block ends well.
 
     Raises: OSError, as the block and the file system do; then `path` is as it was.
@@ -21,12 +21,12 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
+def atomic_write(path: Path, content: str | bytes) -> Path:
     """Write a file of text (UTF-8) or bytes.
 
     Raises: OSError, and `path` is as it was.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(data)
     return path

@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from cmt_search.cli.main import build_app
+from cmt_search.cost.setting import BenchmarkConfig
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.recipe import Augment, Recipe, TwoPhase
 from cmt_search.space import SearchSpace, schema
@@ -24,10 +25,10 @@ SECTIONS: dict[str, type] = {
     "knobs.depth, width, resolution, stem_width, neck_width": schema.Knob,
     "budgets": schema.Budgets,
     "caps": schema.Caps,
-    "ladder": schema.Ladder,
+    "fidelities": schema.Fidelities,
     "sampler": schema.Sampler,
     "sampler.points": schema.Point,
-    "latency": schema.Latency,
+    "latency": BenchmarkConfig,
     "proxy": schema.Proxy,
     "proxy.dataset": DatasetSpec,
     "proxy.recipe": Recipe,

@@ -19,8 +19,8 @@ from cmt_search.recipe import Augment, Recipe, TwoPhase
             "cifar10, folder, or timm:NAME for what timm.data.create_dataset reads",
         ),
         (
-            {"split": "test"},
-            "proxy.dataset.split='test' is unknown; use search or sealed",
+            {"split": "search"},
+            "proxy.dataset.split='search' is unknown; use validation or test",
         ),
         (
             {"root": "data"},

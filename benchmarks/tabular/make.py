@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import TrainingLength
 from cmt_search.scaling import DIMENSIONS
@@ -53,8 +53,8 @@ def main() -> None:
     if not rows:
         raise SystemExit(f"{args.run} has no rule that is measured whole yet; wait for one")
     about = provenance(args.run, space=space, whole=whole, missing=missing)
-    write_whole(args.to.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
-    write_whole(args.to.with_suffix(".csv"), as_csv(rows))
+    atomic_write(args.to.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+    atomic_write(args.to.with_suffix(".csv"), as_csv(rows))
     held = {key: about[key] for key in ("rules", "networks_held", "trainings", "device_seconds")}
     print(f"{args.to.with_suffix('.csv')}: {len(rows)} rows; {held}")
 

@@ -90,8 +90,8 @@ class Searcher:
             "sampler": self.sampler or Sampler(name="random", rules=()),
             "seed": seed,
             "trials": self.trials,
-            "lengths": (first, last) if self.halving else (last,),
-            "halving": factor(data) if self.halving else None,
+            "epoch_schedule": (first, last) if self.halving else (last,),
+            "reduction_factor": factor(data) if self.halving else None,
         }
         if self.kind == "shape":
             return TabularShapeSpace(**known)

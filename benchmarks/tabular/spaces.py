@@ -26,13 +26,13 @@ class TabularSpace:
     seed: int
     seeds: int = 1
     trials: int = 40
-    lengths: tuple[int, ...] = ()  # epochs, growing; empty: the longest of the table
-    halving: int | None = None
+    epoch_schedule: tuple[int, ...] = ()  # epochs, growing; empty: the longest of the table
+    reduction_factor: int | None = None
     objectives: tuple[str, ...] = ("top1",)
     fingerprint: str = "table"
     kind: Literal["rule", "shape"] = "rule"
 
-    def counted(self) -> Self:
+    def analytic_only(self) -> Self:
         """Itself: nothing is measured before a training."""
         return self
 
@@ -44,7 +44,7 @@ class TabularSpace:
     @property
     def epochs(self) -> tuple[int, ...]:
         """Of the rungs."""
-        return self.lengths or self.data.lengths[-1:]
+        return self.epoch_schedule or self.data.lengths[-1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,11 @@ class TabularRuleSpace(TabularSpace):
     kind: Literal["rule"] = "rule"
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """The sticks."""
+        """The two parameters of shares."""
         return self._triangle.parameters()
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
-        """The sticks that give these shares."""
+        """The parameters that give these shares."""
         return self._triangle.params_of_shares(shares)
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
@@ -77,9 +77,11 @@ class TabularRuleSpace(TabularSpace):
 
     @cached_property
     def _triangle(self) -> RuleSpace:
-        """The sticks without networks."""
+        """The shares without networks."""
         space = self.data.space
-        return RuleSpace(rule_of=space.rule, budgets=(), epochs=(), trained=space.proxy.fidelity)
+        return RuleSpace(
+            rule_of=space.rule, budgets=(), epochs=(), fidelity_of=space.proxy.fidelity
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

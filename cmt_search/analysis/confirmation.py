@@ -1,4 +1,4 @@
-"""Predicted against measured: what fresh seeds on sealed images say of a search's rules."""
+"""Predicted against measured: what fresh seeds on the test split say of a search's rules."""
 
 import math
 from collections.abc import Iterable, Sequence

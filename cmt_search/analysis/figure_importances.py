@@ -68,5 +68,5 @@ def draw_importances(
 
 
 def _parameter(name: str) -> str:
-    known = {"stick_depth": "depth's share", "stick_width": "width against resolution"}
+    known = {"depth_quantile": "depth's share", "width_of_rest": "width against resolution"}
     return known.get(name, name.replace("_", " "))

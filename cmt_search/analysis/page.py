@@ -6,7 +6,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from cmt_search.errors import RunError
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 
 # For every figure: no button that offers to send it to plotly's cloud, and no advertisement.
 QUIET = {"displaylogo": False, "showSendToCloud": False}
@@ -19,7 +19,7 @@ def write_page(path: Path, text: str) -> Path:
         RunError: the file cannot be written.
     """
     try:
-        return write_whole(path, text)
+        return atomic_write(path, text)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error}); choose another file") from error
 

@@ -57,7 +57,7 @@ class Calibrating:
         last = len(self.levels) - 1
         proxy = self.space.proxy
         data = load_dataset(proxy.dataset)
-        notes = (*proxy.recipe.notes(epochs=self.space.lengths[-1]), *data.notes)
+        notes = (*proxy.recipe.notes(epochs=self.space.epoch_schedule[-1]), *data.notes)
         found = calibration(
             records,
             base_macs=cost(self.space.arch).macs,
@@ -72,7 +72,7 @@ class Calibrating:
     def _is_usual(self, level: "FidelityLevel") -> bool:
         """Whether it is the space's own training."""
         proxy = self.space.proxy
-        own = (self.space.lengths[-1], proxy.data_fraction, proxy.image_scale)
+        own = (self.space.epoch_schedule[-1], proxy.data_fraction, proxy.image_scale)
         return (level.epochs, level.data_fraction, level.image_scale) == own
 
     def _listed(self) -> "CalibrationSpace":

@@ -9,7 +9,7 @@ import typer
 
 from cmt_search.cli.options import Json, Launch, Runs, SpaceArgument, launches, run_name
 from cmt_search.errors import CmtSearchError
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 
 if TYPE_CHECKING:
     from cmt_search.search import FidelityLevel
@@ -80,7 +80,7 @@ def calibrate(
     found = work.analysed(rates=factors, scores=scores)
     result = as_json(found, levels=levels)
     file = work.folder / "calibration.json"
-    write_whole(file, jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
+    atomic_write(file, jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
     told = write_choice(space, found, levels=levels, space=wanted) if write else ()
     if json:
         print_json(result | {"written": list(told)})
@@ -106,7 +106,7 @@ def _levels(
             "calibrate compares lengths in epochs, and proxy.steps or proxy.seconds cuts them off; "
             "take them out of the space file while calibrating"
         )
-    usual, part = space.lengths[-1], space.proxy.data_fraction
+    usual, part = space.epoch_schedule[-1], space.proxy.data_fraction
     side = space.proxy.image_scale
     lengths = {usual, *(max(1, usual // cut) for cut in (4, 2)), 4 * usual}
     if epochs is not None:

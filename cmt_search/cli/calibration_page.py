@@ -75,8 +75,8 @@ def write_choice(
     if found.choice is not None:
         level = levels[found.choice.rung]
         told = [f"{file}: now trains {level}"]
-        if space.ladder.epochs and level.epochs != space.lengths[-1]:
-            told[0] += "; its ladder of epochs stays, write that length into ladder.epochs yourself"
+        if space.fidelities.epochs and level.epochs != space.epoch_schedule[-1]:
+            told[0] += "; fidelities.epochs is unchanged, add that number of epochs to it yourself"
         changes = {
             "proxy.epochs": level.epochs,
             "proxy.data_fraction": level.data_fraction,

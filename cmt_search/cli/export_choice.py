@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_search.cli.export_options import NONE, RETRAIN
-from cmt_search.errors import ExportError, instead, nearest
+from cmt_search.errors import ExportError, closest_match, suggestion
 from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _nothing(run: Path) -> ExportError:
     """There is nothing of this name; what may have been meant."""
     places = (run.parent, Path("runs"))
     runs = [str(found.parent) for place in places for found in place.glob("*/run.json")]
-    near = nearest(str(run), (*PRESETS, *runs))
+    near = closest_match(str(run), (*PRESETS, *runs))
     guess = f"did you mean {near}? Presets" if near else "presets"
     return ExportError(
         f"{run} is neither a preset, a run nor a file; {guess} are {', '.join(PRESETS)}; a run is "
@@ -116,7 +116,7 @@ def _named(
         if variant.name == name:
             return (variant,)
     known = ("all", *(v.name for v in variants), *more)
-    raise ExportError(f"--variant {name!r} is unknown; {instead(name, known)}")
+    raise ExportError(f"--variant {name!r} is unknown; {suggestion(name, known)}")
 
 
 def _trial(run: Path, *, number: int) -> "Variant":

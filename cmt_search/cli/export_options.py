@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_search.cli.completing import ALL
-from cmt_search.errors import ExportError, instead
+from cmt_search.errors import ExportError, suggestion
 
 if TYPE_CHECKING:
     from cmt_search.export import Source
@@ -28,7 +28,7 @@ def wanted_formats(text: str | None, *, register: bool) -> tuple[str, ...]:
         if name in STUDY_FORMATS:
             raise ExportError(f"--format {name!r} is of a study; add --study DIR")
         if name not in FORMATS:
-            raise ExportError(f"--format {name!r} is unknown; {instead(name, (*FORMATS, ALL))}")
+            raise ExportError(f"--format {name!r} is unknown; {suggestion(name, (*FORMATS, ALL))}")
     return names
 
 
@@ -43,7 +43,7 @@ def study_formats(text: str | None) -> tuple[str, ...]:
     names = tuple(STUDY_FORMATS) if text in (None, ALL) else _parts(text or "")
     for name in names:
         if name not in STUDY_FORMATS:
-            known = instead(name, (*STUDY_FORMATS, ALL))
+            known = suggestion(name, (*STUDY_FORMATS, ALL))
             raise ExportError(f"--format {name!r} is no format of a study; {known}")
     return names
 
@@ -82,7 +82,7 @@ def check_weights(weights: str | None, *, wanted: Sequence[str], register: Path 
         keep = ", ".join(name for name, how in FORMATS.items() if how.keeps_weights)
         raise ExportError(f"--weights: {', '.join(wanted)} keeps none; add one of {keep}")
     if weights != RETRAIN and not Path(weights).exists():
-        known = instead(weights, (RETRAIN, NONE))
+        known = suggestion(weights, (RETRAIN, NONE))
         raise ExportError(
             f"--weights {weights!r} is no file or folder; {known}, or a folder of "
             "`cmt-search train`, or an export that holds weights"

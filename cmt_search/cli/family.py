@@ -77,7 +77,9 @@ def family(
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
     }
-    limits = [space.budget(macs, counted=True) if base == OWN_BASE else macs for macs in asked]
+    limits = [
+        space.budget(macs, analytic_only=True) if base == OWN_BASE else macs for macs in asked
+    ]
     solved = {name: _solved(one, budgets=limits) for name, one in known.items()}
     families = [found for found, _ in solved.values()]
     own, missing = solved[rule]

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from cmt_search.errors import AnalysisError, BudgetError, SpaceError, instead
+from cmt_search.errors import AnalysisError, BudgetError, SpaceError, suggestion
 from cmt_search.presets import PRESETS
 from cmt_search.scaling.shares import DIMENSIONS
 
@@ -29,7 +29,7 @@ def chosen_rule(
     from cmt_search.scaling import ScalingRule
 
     if base != OWN_BASE and base not in PRESETS:
-        raise SpaceError(f"--base {base!r} is unknown; {instead(base, (OWN_BASE, *PRESETS))}")
+        raise SpaceError(f"--base {base!r} is unknown; {suggestion(base, (OWN_BASE, *PRESETS))}")
     network = space.arch if base == OWN_BASE else PRESETS[base]
     shares = _shares(name, base=network, analysis=analysis, space=space)
     if base == OWN_BASE:
@@ -57,7 +57,7 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
         if rule == "tinynet":
             why = f"varies with the budget and has no shares; use {', '.join(known)}"
         else:
-            why = f"is unknown; {instead(rule, known)}"
+            why = f"is unknown; {suggestion(rule, known)}"
         raise AnalysisError(f"rule {rule!r} {why}") from None
 
 

@@ -129,7 +129,7 @@ def validate(
     )
     if measuring := measuring_text(wanted):
         say(measuring)
-    for note in wanted.proxy.recipe.notes(epochs=wanted.lengths[-1]):
+    for note in wanted.proxy.recipe.notes(epochs=wanted.epoch_schedule[-1]):
         say(note)
     for line in power_lines(found, seconds=seconds) if rule else (contrast_line(found),):
         say(line)

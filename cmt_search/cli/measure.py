@@ -10,7 +10,7 @@ import typer
 from cmt_search.cli.driving import drive, opened
 from cmt_search.cli.options import Json, Launch, RunArgument, launches
 from cmt_search.errors import AnalysisError, BudgetError
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 
 if TYPE_CHECKING:
     from cmt_search.search import RunDir
@@ -28,7 +28,7 @@ def confirm(
     times: Annotated[int, typer.Option(min=1, help="Epochs, as a multiple of the search's.")] = 4,
     json: Json = False,
 ) -> None:
-    """Retrain the best, the named and a bad rule: held-out budget, sealed images, fresh seeds.
+    """Retrain the best, the named and a bad rule: held-out budget, the test split, fresh seeds.
 
     From twice the search's largest budget on, the law is checked where it was not fitted: z of each
     rule, and the regret of the rule that it chooses beside that of the naive answer, the rule that
@@ -59,7 +59,7 @@ def confirm(
     records = read_trials(within, storage=launch.storage)
     result = compared(records, analysis=analysis, space=held_out, asked=asked)
     path = folder.path / "confirm.json"
-    write_whole(path, jsonlib.dumps(result, indent=2) + "\n")
+    atomic_write(path, jsonlib.dumps(result, indent=2) + "\n")
     if json:
         print_json(result)
         return

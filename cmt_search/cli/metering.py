@@ -22,13 +22,13 @@ def metered(space: "SearchSpace", *, file: Path | None = None) -> "SearchSpace":
     from cmt_search.cost.benchmark import Kept, LatencyOf, MemoryOf
     from cmt_search.cost.setting import Machine
 
-    setting = space.latency.setting
+    setting = space.latency
     found: dict[str, LatencyOf | MemoryOf] = {
         "latency_ms": LatencyOf(build=build, setting=setting),
         "memory_mib": MemoryOf(build=build, setting=setting),
     }
     if file is None:
-        return space.metered({name: found[name] for name in space.measured})
+        return space.with_meters({name: found[name] for name in space.measured})
     machine = Machine.here(setting.device)
     kept = {
         name: Kept(file=file, name=name, measure=found[name].figure, machine=machine)
@@ -36,7 +36,7 @@ def metered(space: "SearchSpace", *, file: Path | None = None) -> "SearchSpace":
     }
     for meter in kept.values():
         meter.check()
-    return space.metered(kept)
+    return space.with_meters(kept)
 
 
 def measured_on(space: "SearchSpace") -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def measured_on(space: "SearchSpace") -> dict[str, Any] | None:
 
     from cmt_search.cost.setting import Machine
 
-    setting = space.latency.setting
+    setting = space.latency
     return {"setting": asdict(setting), "machine": Machine.here(setting.device).to_dict()}
 
 
@@ -57,7 +57,7 @@ def measuring_text(space: "SearchSpace") -> str:
         return ""
     from cmt_search.cost.setting import hardware_name
 
-    setting = space.latency.setting
+    setting = space.latency
     threads = f", threads: {setting.threads or 'all'}" if setting.device == "cpu" else ""
     return (
         f"{' and '.join(space.measured)} of every network are measured before it is trained, on "

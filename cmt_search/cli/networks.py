@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.errors import ArchError, nearest
+from cmt_search.errors import ArchError, closest_match
 from cmt_search.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def network_of(text: str) -> "Arch":
     if text in PRESETS:
         return PRESETS[text]
     if not Path(text).exists() and not Path(text).suffix:
-        near = nearest(text, PRESETS)
+        near = closest_match(text, PRESETS)
         guess = f"did you mean {near}? Presets" if near else "presets"
         raise ArchError(
             f"{text} is neither a preset nor a file; {guess} are {', '.join(PRESETS)}; a file is "

@@ -10,7 +10,7 @@ import typer
 from cmt_search.cli.completing import beginning
 from cmt_search.cli.new_text import KINDS, space_text
 from cmt_search.cli.options import Json
-from cmt_search.errors import CmtSearchError, SpaceError, instead
+from cmt_search.errors import CmtSearchError, SpaceError, suggestion
 
 T = TypeVar("T")
 _SOURCES = ("fashion-mnist-10k", "fashion-mnist", "cifar10", "folder")
@@ -167,7 +167,7 @@ def _place(
 
 def _one_of(value: str, known: Sequence[str], *, option: str) -> str:
     if value not in known:
-        raise SpaceError(f"{option} {value!r} is unknown; {instead(value, known)}")
+        raise SpaceError(f"{option} {value!r} is unknown; {suggestion(value, known)}")
     return value
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.cli.completing import EXECUTORS, executors, runs_beside
-from cmt_search.errors import BudgetError, CmtSearchError, DataError, RunError, instead
+from cmt_search.errors import BudgetError, CmtSearchError, DataError, RunError, suggestion
 from cmt_search.search.driver import RETRIES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def device_name(text: str | None) -> str | None:
     """
     if text is None or re.fullmatch(r"cpu|cuda(:\d+)?", text):
         return text
-    raise DataError(f"--device {text!r} is unknown; {instead(text, ('cpu', 'cuda', 'cuda:1'))}")
+    raise DataError(f"--device {text!r} is unknown; {suggestion(text, ('cpu', 'cuda', 'cuda:1'))}")
 
 
 def run_name(text: str | None) -> str | None:
@@ -155,7 +155,7 @@ def executor_name(text: str) -> str:
         RunError: there is no such executor.
     """
     if text not in EXECUTORS:
-        raise RunError(f"--executor {text!r} is unknown; {instead(text, EXECUTORS)}")
+        raise RunError(f"--executor {text!r} is unknown; {suggestion(text, EXECUTORS)}")
     return text
 
 

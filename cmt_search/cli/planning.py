@@ -69,7 +69,9 @@ def plan(space: "SearchSpace", *, of: Solved) -> dict[str, Any]:
     trials, most = space.trials or len(rows), most_trials(space)
     trials = trials if most is None else min(trials, most)
     if space.kind != "rule":
-        trainings = (trials if space.trials else 0) * space.seeds * max(1, len(space.ladder.epochs))
+        trainings = (
+            (trials if space.trials else 0) * space.seeds * max(1, len(space.fidelities.epochs))
+        )
     return {
         "kind": space.kind,
         "base_macs": _macs(space),
@@ -91,7 +93,7 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
     rows = [
         (rung.realised.values, math.log(rung.macs / base), rung.budget, rung.arch.key)
         for rung in of.trainings
-        if rung.realised is not None and rung.fidelity.epochs == space.lengths[-1]
+        if rung.realised is not None and rung.fidelity.epochs == space.epoch_schedule[-1]
     ]
     shares, growth, budget, network = zip(*rows, strict=True)
     powers = []

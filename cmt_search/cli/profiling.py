@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.cost import Cost
     from cmt_search.cost.benchmark import Latency, Memory
-    from cmt_search.cost.setting import Setting
+    from cmt_search.cost.setting import BenchmarkConfig
 
 
 def profile(
@@ -55,15 +55,16 @@ def profile(
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.networks import network_of
     from cmt_search.cost import cost
-    from cmt_search.cost.setting import Setting
+    from cmt_search.cost.setting import BenchmarkConfig
 
-    setting = Setting(
+    setting = BenchmarkConfig(
         device=device,
         threads=threads,
         batch=batch,
         dtype=dtype,
         compiled=compiled,
         seconds=seconds,
+        error=0.01,
     )
     network = network_of(arch)
     counted = cost(network)
@@ -96,7 +97,7 @@ def _rows(counted: "Cost") -> list[dict[str, str]]:
     ]
 
 
-def _measured(network: "Arch", *, setting: "Setting") -> tuple["Latency", "Memory"]:
+def _measured(network: "Arch", *, setting: "BenchmarkConfig") -> tuple["Latency", "Memory"]:
     from cmt_search.builder import build
     from cmt_search.cost.benchmark import measure_latency, measure_memory
 

@@ -28,7 +28,7 @@ def check_trainable(space: SearchSpace, *, file: Path) -> None:
     """Refuse, before anything is made, a space whose networks cannot learn from its images.
 
     Raises:
-        SpaceError: channels or classes differ, or the images are sealed.
+        SpaceError: channels or classes differ, or the split is the test split.
     """
     dataset = space.proxy.dataset
     for name in ("in_chans", "num_classes"):
@@ -38,10 +38,10 @@ def check_trainable(space: SearchSpace, *, file: Path) -> None:
                 f"{file}: base.{name}: is {given}, but {dataset.name} has {wanted}; "
                 f"set base.{name}: {wanted}"
             )
-    if dataset.split != "search":
+    if dataset.split != "validation":
         raise SpaceError(
-            f"{file}: proxy.dataset.split: {dataset.split} images are for `cmt-search confirm`, "
-            "which no search may see; remove the key"
+            f"{file}: proxy.dataset.split: the test split is held out for `cmt-search confirm`; "
+            "remove the key"
         )
 
 

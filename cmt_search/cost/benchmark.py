@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.cost.setting import DTYPES, Machine, Setting
+from cmt_search.cost.setting import DTYPES, BenchmarkConfig, Machine
 from cmt_search.errors import CmtSearchError, RunError
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 
 Pass = Callable[[], None]  # returns when the device has finished
 
 
 @contextlib.contextmanager
-def conditions(setting: Setting) -> Iterator[Setting]:
+def conditions(setting: BenchmarkConfig) -> Iterator[BenchmarkConfig]:
     """The setting, its threads decided; the process's threads and random numbers are kept.
 
     Raises:
@@ -56,7 +56,9 @@ def conditions(setting: Setting) -> Iterator[Setting]:
             torch.set_num_threads(before)
 
 
-def inference_pass(module: nn.Module, *, shape: tuple[int, int, int], setting: Setting) -> Pass:
+def inference_pass(
+    module: nn.Module, *, shape: tuple[int, int, int], setting: BenchmarkConfig
+) -> Pass:
     """A forward pass in eval mode of a copy that is cast to the setting's dtype.
 
     Shape: `shape` is (channels, height, width) of an image.
@@ -73,7 +75,9 @@ def inference_pass(module: nn.Module, *, shape: tuple[int, int, int], setting: S
     return forward
 
 
-def training_step(module: nn.Module, *, shape: tuple[int, int, int], setting: Setting) -> Pass:
+def training_step(
+    module: nn.Module, *, shape: tuple[int, int, int], setting: BenchmarkConfig
+) -> Pass:
     """Forward, cross entropy, backward and a first step of AdamW, of a copy in train mode.
 
     Shape: `shape` is (channels, height, width) of an image.
@@ -97,7 +101,7 @@ def training_step(module: nn.Module, *, shape: tuple[int, int, int], setting: Se
 
 
 def _prepared(
-    module: nn.Module, *, setting: Setting, dtype: torch.dtype, training: bool
+    module: nn.Module, *, setting: BenchmarkConfig, dtype: torch.dtype, training: bool
 ) -> nn.Module:
     """A copy on the device, so that the caller's module stays as it is."""
     copied = copy.deepcopy(module).to(setting.device, dtype).train(training)
@@ -107,7 +111,7 @@ def _prepared(
     return cast("nn.Module", torch.compile(copied))
 
 
-def _images(shape: tuple[int, int, int], *, setting: Setting) -> Tensor:
+def _images(shape: tuple[int, int, int], *, setting: BenchmarkConfig) -> Tensor:
     """The same images every time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(setting.batch, *shape, generator=generator).to(setting.device)
@@ -118,7 +122,7 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _check(setting: Setting) -> None:
+def _check(setting: BenchmarkConfig) -> None:
     if setting.device == "cpu":
         if not _computes_in(setting.dtype):
             raise CmtSearchError(
@@ -164,7 +168,7 @@ class Latency:
     error: float  # half of the median's 95% interval over the median, if passes are independent
     repeats: int  # passes timed, after the warm-up
     settled: bool  # by the error asked for; otherwise the time limit ended it
-    setting: Setting
+    setting: BenchmarkConfig
     machine: Machine
 
     @property
@@ -181,11 +185,11 @@ class Latency:
 class LatencyOf:
     """Arch -> milliseconds, measured once per network: a cap or an objective for a search.
 
-    `build` makes the module: LatencyOf(build=build, setting=Setting(threads=1))(arch).
+    `build` makes the module: LatencyOf(build=build, setting=BenchmarkConfig(threads=1))(arch).
     """
 
     build: Callable[[Arch], nn.Module]
-    setting: Setting
+    setting: BenchmarkConfig
     known: dict[str, Latency] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, arch: Arch) -> float:
@@ -206,7 +210,7 @@ def measure_latency(
     module: nn.Module,
     *,
     shape: tuple[int, int, int],
-    setting: Setting,
+    setting: BenchmarkConfig,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
     """Time forward passes of a copy of `module` until their median is settled or time is up.
@@ -236,7 +240,9 @@ def measure_latency(
     )
 
 
-def _timed(run: Pass, *, setting: Setting, clock: Callable[[], float]) -> tuple[list[float], float]:
+def _timed(
+    run: Pass, *, setting: BenchmarkConfig, clock: Callable[[], float]
+) -> tuple[list[float], float]:
     """Seconds of the passes, in order of size, and the error of their median."""
     times: list[float] = []
     began = clock()
@@ -276,7 +282,7 @@ class Memory:
     inference_mib: float | None  # what a forward pass adds, at most
     training_mib: float | None  # what a training step adds to fp32 weights, at most, if asked for
     notes: tuple[str, ...]
-    setting: Setting
+    setting: BenchmarkConfig
     machine: Machine
 
     @property
@@ -302,11 +308,11 @@ class Memory:
 class MemoryOf:
     """Arch -> its memory in a forward pass: a cap or an objective for a search.
 
-    `build` makes the module: MemoryOf(build=build, setting=Setting())(arch).
+    `build` makes the module: MemoryOf(build=build, setting=BenchmarkConfig())(arch).
     """
 
     build: Callable[[Arch], nn.Module]
-    setting: Setting
+    setting: BenchmarkConfig
 
     def __call__(self, arch: Arch) -> float:
         """Weights and what a forward pass adds. Units: MiB."""
@@ -321,7 +327,11 @@ class MemoryOf:
 
 
 def measure_memory(
-    module: nn.Module, *, shape: tuple[int, int, int], setting: Setting, training: bool = True
+    module: nn.Module,
+    *,
+    shape: tuple[int, int, int],
+    setting: BenchmarkConfig,
+    training: bool = True,
 ) -> Memory:
     """Peak memory of a forward pass and, unless left out, of a training step of copies of `module`.
 
@@ -478,6 +488,6 @@ def read_kept(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _write(file: Path, text: str) -> None:
     try:
-        write_whole(file, text)
+        atomic_write(file, text)
     except OSError as error:
         raise RunError(f"{file} cannot be written ({error.strerror}); free its folder") from error

@@ -13,20 +13,22 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # by torch'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """How networks are measured; figures compare only where it is the same.
+class BenchmarkConfig:
+    """How latency and memory are measured; only figures of equal configs compare.
 
+    In a search, the driver measures each network once, before it is trained. Trainings on the same
+    cores or GPU disturb the measurement: give Ray fewer --slots, or a cluster of its own.
     For inference the network and its images are cast to `dtype`, on a CPU as on a GPU. A training
     step keeps its weights in fp32 and runs under autocast, as trainings do.
     """
 
     device: str = "cpu"  # or cuda, or cuda:1
-    threads: int | None = None  # of the CPU; None: as many as the process has
+    threads: int | None = 1  # of the CPU; null: as many as the process has
     batch: int = 1  # images in a pass
     dtype: str = "fp32"  # or bf16, fp16
     compiled: bool = False  # by torch.compile
-    error: float = 0.01  # passes are timed until the median is known to this part of itself,
-    seconds: float = 10.0  # or until they have taken this long
+    error: float = 0.02  # passes are timed until the relative error of the median is below this,
+    seconds: float = 2.0  # or until they have taken this long
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):

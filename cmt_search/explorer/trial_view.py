@@ -12,7 +12,7 @@ from cmt_search.explorer.drawing import network_drawing, stage_rows
 from cmt_search.scaling import Shares
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import Rung
-from cmt_search.space.candidates import shares_of_sticks
+from cmt_search.space.candidates import shares_from_params
 
 HINT = "Click a point, a curve or a row, or type a trial's number."
 
@@ -28,7 +28,7 @@ def asked_shares(record: TrialRecord) -> Shares | None:
         depth, width, resolution = record.shares
         return Shares(depth=depth, width=width, resolution=resolution)
     try:
-        return shares_of_sticks(record.params)
+        return shares_from_params(record.params)
     except KeyError:
         return None
 

@@ -9,7 +9,7 @@ from cmt_search.errors import CmtSearchError, ExportError
 from cmt_search.export.provenance import plain
 from cmt_search.export.text import read_mapping, yaml_text
 from cmt_search.export.variant import Variant, check_version
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 from cmt_search.scaling import Family
 from cmt_search.seal import check_seal, sealed
 
@@ -49,7 +49,7 @@ def write_family(
         "beside": [other.to_dict() for other in beside],
     }
     try:
-        return write_whole(path, yaml_text(sealed(whole)))
+        return atomic_write(path, yaml_text(sealed(whole)))
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
 

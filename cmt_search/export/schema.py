@@ -10,7 +10,7 @@ from typing import Any
 from cmt_search.arch import POSITIONS, Arch, Stage
 from cmt_search.errors import ExportError
 from cmt_search.export import family, variant
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 from cmt_search.seal import SEAL
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -113,7 +113,7 @@ def write_schemas(folder: Path) -> tuple[Path, ...]:
     """
     try:
         return tuple(
-            write_whole(folder / name, json.dumps(schema(), indent=2) + "\n")
+            atomic_write(folder / name, json.dumps(schema(), indent=2) + "\n")
             for name, schema in SCHEMAS.items()
         )
     except OSError as error:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
-from cmt_search.io import replacing, write_whole
+from cmt_search.io import atomic_path, atomic_write
 from cmt_search.proxy.trainer import Training
 from cmt_search.seal import sealed
 
@@ -38,7 +38,7 @@ class Checkpoint:
         """Keep the state; whoever is killed while writing leaves the one before it."""
         if self.folder is None:
             return
-        with replacing(self.folder / f"{self.name}.pt") as partial:
+        with atomic_path(self.folder / f"{self.name}.pt") as partial:
             torch.save({"identity": self.identity, **state}, partial)
 
     def load(self) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ class TrainingDir:
         """Write the learning curve so far."""
         rows = [asdict(point) for point in training.curve]
         with (
-            replacing(self.path / "curve.csv") as partial,
+            atomic_path(self.path / "curve.csv") as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -109,7 +109,7 @@ class TrainingDir:
         """Write the weights that were measured."""
         self.write_curve(training)
         state = training.measured.state_dict()
-        with replacing(self.weights) as partial:
+        with atomic_path(self.weights) as partial:
             save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial)
 
     def complete(self, measurement: Measurement) -> None:
@@ -125,7 +125,7 @@ class TrainingDir:
 
     def _write(self, **more: Any) -> None:
         data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}
-        write_whole(self.info, json.dumps(sealed(_plain(data)), indent=2) + "\n")
+        atomic_write(self.info, json.dumps(sealed(_plain(data)), indent=2) + "\n")
 
     def _kept(self) -> dict[str, Any] | None:
         if not self.info.exists():

@@ -20,7 +20,7 @@ from cmt_search.proxy.decoding import CenterSquare, cached_images, fingerprint
 from cmt_search.proxy.timm_data import timm_parts
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
-_SEALED_FRACTION = 0.1  # of the training images of a source with validation images
+_TEST_FRACTION = 0.1  # of the training images of a source with validation images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class _Source:
 def load_dataset(spec: DatasetSpec) -> Dataset:
     """Read the images, split them, and keep those that the spec chooses.
 
-    The validation fold of "search" is the source's own, or else a fifth of its images. That of
-    "sealed" comes from the images that a search trains on and never validates on: another fifth,
+    The validation fold of "validation" is the source's own, or else a fifth of its images. That of
+    "test" comes from the images that a search trains on and never validates on: another fifth,
     or a tenth of a source that has validation images of its own. The first kind trains on all
     images outside the fold in use, so it trains on as many either way; the second never trains on
     the source's validation images. All folds are stratified and fixed, and do not depend on the
@@ -52,7 +52,7 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     classes = select_classes(spec, names=names)
     train, val = (
         filter_classes(part, chosen=classes, names=names)
-        for part in _split(source, sealed=spec.split == "sealed")
+        for part in _split(source, test=spec.split == "test")
     )
     train = subsample(train, spec)
     mean, std = train.statistics()
@@ -63,14 +63,14 @@ def _read(spec: DatasetSpec) -> _Source:
     return _timm(spec) if spec.of_timm is not None else _READERS[spec.name](spec)
 
 
-def _split(source: _Source, *, sealed: bool) -> tuple[ImageSet, ImageSet]:
-    if source.val is not None and not sealed:
+def _split(source: _Source, *, test: bool) -> tuple[ImageSet, ImageSet]:
+    if source.val is not None and not test:
         return source.train, source.val
     ranks = source.train.ranks()
     if source.val is not None:
-        fold = ranks < _SEALED_FRACTION
+        fold = ranks < _TEST_FRACTION
     else:
-        low = _VAL_FRACTION if sealed else 0.0
+        low = _VAL_FRACTION if test else 0.0
         fold = (ranks >= low) & (ranks < low + _VAL_FRACTION)
     return source.train.keep(~fold), source.train.keep(fold)
 

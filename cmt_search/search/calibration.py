@@ -71,7 +71,7 @@ class CalibrationSpace:
     kind: Literal["list"] = "list"
     objectives: tuple[str, ...] = ("top1",)
     trials: int | None = None
-    halving: int | None = None
+    reduction_factor: int | None = None
     sampler: ListSampler = ListSampler()
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class CalibrationSpace:
         text = json.dumps([self.of, keys, levels, self.seeds, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def counted(self) -> Self:
+    def analytic_only(self) -> Self:
         """The same: the networks of a list are known."""
         return self
 

@@ -19,8 +19,8 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from cmt_search.errors import RunError, nearest
-from cmt_search.io import write_whole
+from cmt_search.errors import RunError, closest_match
+from cmt_search.io import atomic_write
 from cmt_search.search.types import Job
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
@@ -158,8 +158,8 @@ class RunDir:
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_whole(run.space, space_yaml)
-            write_whole(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
+            atomic_write(run.space, space_yaml)
+            atomic_write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written ({error.strerror}); choose another folder, or free it"
@@ -177,7 +177,7 @@ class RunDir:
         if run.info_file.exists():
             return run
         others = (found.parent.name for found in path.parent.glob("*/run.json"))
-        near = None if path.exists() else nearest(path.name, others)
+        near = None if path.exists() else closest_match(path.name, others)
         hint = (
             f"did you mean {path.with_name(near)}?" if near else "start one with `cmt-search run`"
         )
@@ -314,7 +314,7 @@ class RunDir:
 
     def _sign(self, driver: Driver) -> None:
         try:
-            write_whole(self.driver_file, json.dumps(asdict(driver)) + "\n")
+            atomic_write(self.driver_file, json.dumps(asdict(driver)) + "\n")
         except OSError as error:
             raise RunError(
                 f"{self.driver_file} cannot be written ({error.strerror}); a run needs a folder "

@@ -549,7 +549,10 @@ class Scheduler:
         if len(values) == 1:  # Optuna takes no intermediate values of several objectives
             self._store.report(climb.number, rung=rung, value=values[0])
             self._asker.report(self._lineage.ask_of(climb.number), rung=rung, value=values[0])
-        factor, signs = self._space.halving, [sign(name) for name in self._space.objectives]
+        factor, signs = (
+            self._space.reduction_factor,
+            [sign(name) for name in self._space.objectives],
+        )
         if climb.rungs_done == len(climb.candidate.rungs):
             self._finish(climb, TrialState.COMPLETE, values=values)
         elif (

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from cmt_search.arch import Arch
 from cmt_search.errors import CmtSearchError, RunError
-from cmt_search.io import write_whole
+from cmt_search.io import atomic_write
 from cmt_search.scaling.shares import DIMENSIONS
 from cmt_search.search.run_dir import RunDir, mask_passwords
 from cmt_search.search.storage import read_trials
@@ -452,4 +452,4 @@ def _read_marks(folder: RunDir) -> dict[str, set[int]]:
 
 def _write_marks(folder: RunDir, done: dict[str, set[int]]) -> None:
     marks = {target: sorted(numbers) for target, numbers in done.items()}
-    write_whole(folder.logged, json.dumps(marks) + "\n")
+    atomic_write(folder.logged, json.dumps(marks) + "\n")

@@ -229,8 +229,8 @@ class Space(Protocol):
         ...
 
     @property
-    def halving(self) -> int | None:
-        """Factor of successive halving over the ladder; None: every trial climbs all of it."""
+    def reduction_factor(self) -> int | None:
+        """Reduction factor of successive halving; None: every trial runs all of its rungs."""
         ...
 
     @property
@@ -238,7 +238,7 @@ class Space(Protocol):
         """Hash of everything that decides what a trial is."""
         ...
 
-    def counted(self) -> "Space":
+    def analytic_only(self) -> "Space":
         """The same space, of whose networks nothing is measured before training."""
         ...
 
@@ -247,7 +247,7 @@ class Space(Protocol):
         ...
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """The ladder that a choice means.
+        """The candidate that a choice of parameters means.
 
         Raises:
             BudgetError: no network meets the limits, those measured before training among them.

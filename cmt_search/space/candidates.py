@@ -12,17 +12,17 @@ from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling import Budget, Grid, Keep, Member, ScalingRule, Shares, shape_at, shaped
 
-Meter = Callable[[Arch], float]
+MeterFunction = Callable[[Arch], float]
 
 UNITS = {"latency_ms": "ms", "memory_mib": "MiB"}  # what may be measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
+class CostMeter:
     """What is to be measured of every network, with what, and up to where."""
 
-    wanted: tuple[str, ...] = ()  # of UNITS
-    meters: Mapping[str, Meter] = field(default_factory=dict)
+    required: tuple[str, ...] = ()  # of UNITS
+    meters: Mapping[str, MeterFunction] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -31,11 +31,11 @@ class Gauge:
         Raises:
             SpaceError: a meter is missing.
         """
-        missing = [name for name in self.wanted if name not in self.meters]
+        missing = [name for name in self.required if name not in self.meters]
         if missing:
             raise SpaceError(
                 f"{missing[0]} is capped or an objective, and nothing here measures it; "
-                f"give the space a function: space.metered({{'{missing[0]}': function}})"
+                f"give the space a function: space.with_meters({{'{missing[0]}': function}})"
             )
 
     def measured(self, arch: Arch, *, what: str) -> dict[str, float]:
@@ -45,7 +45,7 @@ class Gauge:
             BudgetError: one is above its cap.
         """
         found: dict[str, float] = {}
-        for name in self.wanted:
+        for name in self.required:
             found[name] = value = self.meters[name](arch)
             limit = self.caps.get(name)
             if limit is not None and value > limit:
@@ -89,7 +89,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One step of a candidate's ladder: a network and how long to train it."""
+    """One step of a candidate: a network and the fidelity to train it at."""
 
     arch: Arch
     fidelity: Fidelity
@@ -129,24 +129,27 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One point of a search space, decided down to the networks of its ladder."""
+    """One point of a search space, decided down to its networks and their fidelities."""
 
     name: str  # the rule's name, or how the point came about
     rungs: tuple[Rung, ...]  # climbed in this order
     shares: Shares | None = None  # asked for; rule searches
 
 
-_STICKS = ("stick_depth", "stick_width")
+SHARE_PARAMS = ("depth_quantile", "width_of_rest")
 
 
-def shares_of_sticks(params: Mapping[str, float | int]) -> Shares:
-    """The shares that a rule search's parameters mean.
+def shares_from_params(params: Mapping[str, float | int]) -> Shares:
+    """Map the parameters of a rule search to shares by stick-breaking.
+
+    `depth_quantile` is the probability that a uniform draw has a larger depth share, (1 - depth)^2;
+    `width_of_rest` is width / (width + resolution).
 
     Raises:
         KeyError: they are those of another search.
     """
-    first, second = (float(params[name]) for name in _STICKS)
-    # Rounded, so that shares survive the way to sticks and back unchanged.
+    first, second = (float(params[name]) for name in SHARE_PARAMS)
+    # Rounded, so that shares survive a round trip through the parameters unchanged.
     depth = round(1 - math.sqrt(first), 9)
     width = round((1 - depth) * second, 9)
     return Shares(depth=depth, width=width, resolution=round(1 - depth - width, 9))
@@ -159,19 +162,19 @@ class RuleSpace:
     rule_of: Callable[[Shares], ScalingRule]
     budgets: tuple[Budget, ...]
     epochs: tuple[int, ...]  # growing; all budgets are climbed at one length before the next
-    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
+    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
+    meter: CostMeter = field(default_factory=CostMeter)  # a budget's cap on latency needs its meter
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Two sticks in 0..1: uniform draws of both are uniform over the triangle."""
-        return tuple(Parameter(name=name, low=0.0, high=1.0) for name in _STICKS)
+        """Two numbers in 0..1: uniform draws of both are uniform over the triangle."""
+        return tuple(Parameter(name=name, low=0.0, high=1.0) for name in SHARE_PARAMS)
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
-        """The sticks that give these shares."""
+        """The parameters that give these shares; inverse of `shares_from_params`."""
         rest = shares.width + shares.resolution
         return {
-            "stick_depth": (1 - shares.depth) ** 2,
-            "stick_width": shares.width / rest if rest > 1e-12 else 0.0,
+            "depth_quantile": (1 - shares.depth) ** 2,
+            "width_of_rest": shares.width / rest if rest > 1e-12 else 0.0,
         }
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
@@ -181,20 +184,20 @@ class RuleSpace:
             BudgetError: a budget is out of this rule's reach.
             SpaceError: latency is capped, and there is no meter.
         """
-        self.gauge.check()
-        shares = shares_of_sticks(params)
+        self.meter.check()
+        shares = shares_from_params(params)
         rule = self.rule_of(shares)
         members = [self._member(rule, budget=budget) for budget in self.budgets]
         base = cost(rule.base).macs
         rungs = [
-            Rung.of(member, base_macs=base, fidelity=self.trained(member.arch, epochs))
+            Rung.of(member, base_macs=base, fidelity=self.fidelity_of(member.arch, epochs))
             for epochs in self.epochs
             for member in members
         ]
         return Candidate(name=name or "sampled", rungs=tuple(rungs), shares=shares)
 
     def _member(self, rule: ScalingRule, *, budget: Budget) -> Member:
-        latency = self.gauge.meters.get("latency_ms")
+        latency = self.meter.meters.get("latency_ms")
         try:
             if budget.latency_ms is None:
                 return _counted_member(rule, budget)
@@ -222,8 +225,8 @@ class ShapeSpace:
     stage_ratio: float | None  # where it is not sampled
     grid: Grid  # bounds and steps of widths
     epochs: tuple[int, ...]
-    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    gauge: Gauge = field(default_factory=Gauge)  # a budget's cap on latency needs its meter
+    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
+    meter: CostMeter = field(default_factory=CostMeter)  # a budget's cap on latency needs its meter
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The place of the budget, and the knobs that have a range."""
@@ -238,7 +241,7 @@ class ShapeSpace:
             ArchError: there is no such network.
             SpaceError: latency is capped, and there is no meter.
         """
-        self.gauge.check()
+        self.meter.check()
         budget = self.budgets[int(params[BUDGET])]
         member = self._member(
             budget,
@@ -248,7 +251,7 @@ class ShapeSpace:
         )
         base = cost(self.base).macs
         rungs = tuple(
-            Rung.of(member, base_macs=base, fidelity=self.trained(member.arch, epochs))
+            Rung.of(member, base_macs=base, fidelity=self.fidelity_of(member.arch, epochs))
             for epochs in self.epochs
         )
         return Candidate(name=name or "sampled", rungs=rungs)
@@ -265,7 +268,7 @@ class ShapeSpace:
             budget=budget,
             grid=self.grid,
         )
-        return shape(latency=self.gauge.meters["latency_ms"]) if budget.latency_ms else shape()
+        return shape(latency=self.meter.meters["latency_ms"]) if budget.latency_ms else shape()
 
     def check_reach(self) -> None:
         """Refuse a budget that no shape of a coarse grid of the ranges meets.
@@ -301,7 +304,7 @@ _counted_shape = lru_cache(maxsize=256)(shape_at)  # an initial point is solved,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreeSpace:
+class ParetoSpace:
     """Sizes of the base, each within its range; what has none stays the base's."""
 
     base: Arch
@@ -310,8 +313,8 @@ class FreeSpace:
     keep: Keep  # in every stage: the number of heads, or the channels in each
     caps: Mapping[str, int]  # macs, params, activations
     epochs: tuple[int, ...]
-    trained: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    gauge: Gauge = field(default_factory=Gauge)
+    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
+    meter: CostMeter = field(default_factory=CostMeter)
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The knobs that have a range."""
@@ -325,7 +328,7 @@ class FreeSpace:
             ArchError: there is no such network; none between the ends of checked ranges.
             SpaceError: a cost is to be measured, and there is no meter.
         """
-        self.gauge.check()
+        self.meter.check()
         arch = self._arch(params)
         counted = cost(arch)
         for cap, limit in self.caps.items():
@@ -334,11 +337,11 @@ class FreeSpace:
                     f"caps.{cap}: {value:,} of {dict(params)} is above {limit:,}; "
                     "raise the cap or narrow the knobs"
                 )
-        measured = self.gauge.measured(arch, what=str(dict(params)))
+        measured = self.meter.measured(arch, what=str(dict(params)))
         rungs = tuple(
             Rung(
                 arch=arch,
-                fidelity=self.trained(arch, epochs),
+                fidelity=self.fidelity_of(arch, epochs),
                 macs=counted.macs,
                 params=counted.params,
                 activations=counted.activations,

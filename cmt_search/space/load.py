@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from cmt_search.errors import CmtSearchError, SpaceError, nearest
-from cmt_search.io import replacing
+from cmt_search.errors import CmtSearchError, SpaceError, closest_match
+from cmt_search.io import atomic_path
 from cmt_search.scaling import CATALOGUE, Shares
 from cmt_search.space.schema import Proxy
 from cmt_search.space.search_space import SearchSpace
@@ -173,7 +173,7 @@ def _nearest_key(loc: tuple[int | str, ...], root: Any) -> str:
             field = fields[part]
             model = getattr(field, "annotation", None) or getattr(field, "type", None)
     names = list(getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {}))
-    if near := nearest(str(loc[-1]), names):
+    if near := closest_match(str(loc[-1]), names):
         return f"did you mean {near}?"
     return f"remove it, or use one of {', '.join(names)}" if names else "remove it"
 
@@ -206,7 +206,7 @@ def load_training(path: Path | str) -> Proxy:
 def confirmation_space(
     space: SearchSpace, *, rules: Mapping[str, Shares], macs: float, seeds: int, times: int
 ) -> SearchSpace:
-    """The space that retrains `rules` at one held-out budget, on a sealed split, `times` as long.
+    """The space that retrains `rules` at one held-out budget, on the test split, `times` as long.
 
     Raises:
         SpaceError: it is no rule search, or the budget is one that the search has seen.
@@ -227,11 +227,11 @@ def confirmation_space(
     data["budgets"] = [macs]
     data["seeds"] = seeds
     data["seed"] = space.seed + 500_000  # far from every seed that the search used
-    data["proxy"]["epochs"] = space.lengths[-1] * times
+    data["proxy"]["epochs"] = space.epoch_schedule[-1] * times
     for limit in ("steps", "seconds"):
         if limit in data["proxy"]:
             data["proxy"][limit] *= times
-    data["proxy"]["dataset"]["split"] = "sealed"
+    data["proxy"]["dataset"]["split"] = "test"
     data["sampler"] = {
         "name": "design",
         "lattice": 0,
@@ -239,7 +239,11 @@ def confirmation_space(
         "rules": [name for name in rules if name in CATALOGUE],
         "points": points,
     }
-    for key in ("trials", "ladder", "caps"):  # caps are for members; a larger budget breaks them
+    for key in (
+        "trials",
+        "fidelities",
+        "caps",
+    ):  # caps are for members; a larger budget breaks them
         data.pop(key, None)
     return validated(data, source="confirmation")
 
@@ -264,7 +268,7 @@ def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
     text = io.StringIO()
     yaml.dump(data, text)
     try:
-        with replacing(file) as partial:
+        with atomic_path(file) as partial:
             partial.write_text(text.getvalue(), encoding="utf-8")
             load_space(partial)
     except OSError as error:

@@ -6,9 +6,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmt_search.arch import Arch
-from cmt_search.cost.setting import Setting
 from cmt_search.dataset_spec import DatasetSpec
-from cmt_search.errors import CmtSearchError, SpaceError, instead
+from cmt_search.errors import CmtSearchError, SpaceError, suggestion
 from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.format import Quantity
 from cmt_search.presets import PRESETS
@@ -49,7 +48,9 @@ class Base(Section):
         if (self.preset is None) == (self.arch is None):
             raise ValueError("name either a preset or an arch, and not both")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"preset {self.preset!r} is unknown; {instead(self.preset, PRESETS)}")
+            raise ValueError(
+                f"preset {self.preset!r} is unknown; {suggestion(self.preset, PRESETS)}"
+            )
         try:
             self.build()
         except CmtSearchError as error:
@@ -166,36 +167,6 @@ class Caps(Section):
     memory_mib: float | None = Field(default=None, gt=0)  # likewise; Pareto searches
 
 
-class Latency(Section):
-    """How latency and memory are measured where they are capped or an objective.
-
-    The process that drives the search measures each network once, before it is trained. Trainings
-    on the same cores or GPU disturb it: give Ray fewer --slots, or a cluster of its own. One thread
-    and a median known to 2% suit a search, of which many networks are measured.
-    """
-
-    device: str = "cpu"  # or cuda, or cuda:1
-    threads: int | None = 1  # of the CPU
-    batch: int = 1  # images in a pass
-    dtype: str = "fp32"  # or bf16, fp16
-    compiled: bool = False  # by torch.compile
-    error: float = 0.02  # passes are timed until the median is known to this part of itself,
-    seconds: float = 2.0  # or until they have taken this long
-
-    @model_validator(mode="after")
-    def _can_be(self) -> Self:
-        try:
-            self.setting  # noqa: B018 - is checked as it is made
-        except CmtSearchError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    @property
-    def setting(self) -> Setting:
-        """The same for those who measure."""
-        return Setting(**self.model_dump())
-
-
 class Proxy(Section):
     """How a network is measured."""
 
@@ -218,16 +189,18 @@ class Proxy(Section):
         )
 
 
-class Ladder(Section):
-    """Growing training lengths, and what stops on the way.
+class Fidelities(Section):
+    """The fidelities that a trial is trained at, in this order, and successive halving between them.
 
-    Each goes on from the checkpoint of the one before it as far as the recipe lets them share their
-    epochs; see `Recipe.shared_epochs`. A cosine shares none.
-    A rule search has them for halving only: it is decided where a length ends, after all budgets.
+    A rung resumes from the checkpoint of the previous one for the epochs that the recipe lets them
+    share; see `Recipe.shared_epochs`. A cosine shares none. In a rule search, halving decides after
+    all budgets were trained at a fidelity.
     """
 
-    epochs: tuple[int, ...] = ()  # empty: one length of proxy.epochs
-    halving: int | None = Field(default=None, ge=2)  # keep the best 1/halving at each length
+    epochs: tuple[int, ...] = ()  # of each rung, increasing; empty: one rung of proxy.epochs
+    reduction_factor: int | None = Field(
+        default=None, ge=2
+    )  # eta: keep the best 1/eta at each rung
 
     @field_validator("epochs")
     @classmethod

@@ -13,15 +13,16 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
+from cmt_search.cost.setting import BenchmarkConfig
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, ideal_point, named_rule
 from cmt_search.space.candidates import (
     UNITS,
     Candidate,
-    FreeSpace,
-    Gauge,
-    Meter,
+    CostMeter,
+    MeterFunction,
     Parameter,
+    ParetoSpace,
     RuleSpace,
     ShapeSpace,
 )
@@ -30,9 +31,8 @@ from cmt_search.space.schema import (
     Base,
     Budgets,
     Caps,
+    Fidelities,
     Knobs,
-    Ladder,
-    Latency,
     Proxy,
     Sampler,
     Section,
@@ -99,15 +99,15 @@ class SearchSpace(Section):
     tolerance: float = Field(default=0.01, gt=0, lt=0.5)  # of the MACs of a budget
     caps: Caps = Caps()
     proxy: Proxy = Proxy()
-    ladder: Ladder = Ladder()
-    latency: Latency = Latency()
+    fidelities: Fidelities = Fidelities()
+    latency: BenchmarkConfig = BenchmarkConfig()
     objectives: tuple[Objective, ...] = ()  # the first is accuracy; pareto: [top1, macs]
     sampler: Sampler = Sampler()
     trials: int | None = Field(default=None, ge=1)  # none: as many as the design holds
     seeds: int = Field(default=1, ge=1)  # trainings of each network
     seed: int = Field(default=0, ge=0, le=2**31 - 1)  # of the search and of its trainings
-    _meters: dict[str, Meter] = PrivateAttr(default_factory=dict)  # by `metered`
-    _counted: bool = PrivateAttr(default=False)  # by `counted`
+    _meters: dict[str, MeterFunction] = PrivateAttr(default_factory=dict)  # by `with_meters`
+    _analytic_only: bool = PrivateAttr(default=False)  # by `analytic_only`
 
     @model_validator(mode="before")
     @classmethod
@@ -134,14 +134,14 @@ class SearchSpace(Section):
         return self.base.build()
 
     @property
-    def halving(self) -> int | None:
-        """Factor of successive halving over the ladder; None: every trial climbs all of it."""
-        return self.ladder.halving
+    def reduction_factor(self) -> int | None:
+        """Reduction factor of successive halving; None: every trial runs all of its rungs."""
+        return self.fidelities.reduction_factor
 
     @property
-    def lengths(self) -> tuple[int, ...]:
+    def epoch_schedule(self) -> tuple[int, ...]:
         """Epochs of the trainings, growing."""
-        return self.ladder.epochs or (self.proxy.epochs,)
+        return self.fidelities.epochs or (self.proxy.epochs,)
 
     @property
     def grid(self) -> Grid:
@@ -176,19 +176,19 @@ class SearchSpace(Section):
         caps = self.caps.model_dump(exclude_none=True)
         return tuple(name for name in UNITS if name in caps or name in self.objectives)
 
-    def metered(self, meters: Mapping[str, Meter]) -> Self:
+    def with_meters(self, meters: Mapping[str, MeterFunction]) -> Self:
         """The same space with functions from Arch to what `measured` names."""
         space = self.model_copy()
         space._meters = dict(meters)
         return space
 
-    def counted(self) -> Self:
+    def analytic_only(self) -> Self:
         """The same space, of whose networks nothing is measured: no cap on latency or memory."""
         space = self.model_copy()
-        space._counted = True
+        space._analytic_only = True
         return space
 
-    def budget(self, macs: float, *, counted: bool = False) -> Budget:
+    def budget(self, macs: float, *, analytic_only: bool = False) -> Budget:
         """A budget with this space's tolerance and caps, or with those alone that are counted."""
         params, activations = self.caps.params, self.caps.activations
         return Budget(
@@ -227,11 +227,11 @@ class SearchSpace(Section):
         return self._points().parameters()
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """The ladder that a choice of parameters means; deterministic where its meters are.
+        """The networks of a choice of parameters; deterministic if its meters are.
 
         Raises:
             BudgetError: no network meets the limits.
-            SpaceError: a cost is to be measured, and `metered` gave no meter.
+            SpaceError: a cost is to be measured, and `with_meters` gave no meter.
         """
         return self._points().candidate(params, name)
 
@@ -255,60 +255,64 @@ class SearchSpace(Section):
             BudgetError: it breaks one.
         """
         if self.kind == "pareto":
-            check_caps(self.free(), ranges=ranges(self.knobs, names=FREE))
+            check_caps(self.pareto_space(), ranges=ranges(self.knobs, names=FREE))
 
-    def free(self, *, counted: bool = False) -> FreeSpace:
-        """The candidates of a Pareto search; `counted`: whatever would be measured of them."""
+    def pareto_space(self, *, analytic_only: bool = False) -> ParetoSpace:
+        """The candidates of a Pareto search; `analytic_only`: whatever would be measured of them."""
         caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
-        return FreeSpace(
+        return ParetoSpace(
             base=self.arch,
             ranges=ranges(self.knobs, names=FREE),
             stage_ratio=self._fixed_ratio,
             keep=self.knobs.keep,
             caps={name: int(cap) for name, cap in caps.items()},
-            epochs=self.lengths,
-            trained=self.proxy.fidelity,
-            gauge=self._gauge(counted=counted),
+            epochs=self.epoch_schedule,
+            fidelity_of=self.proxy.fidelity,
+            meter=self._meter(analytic_only=analytic_only),
         )
 
-    def shapes(self, *, counted: bool = False) -> ShapeSpace:
-        """The candidates of a shape search; `counted` likewise."""
-        counted = counted or self._counted
+    def shape_space(self, *, analytic_only: bool = False) -> ShapeSpace:
+        """The candidates of a shape search; `analytic_only` likewise."""
+        analytic_only = analytic_only or self._analytic_only
         return ShapeSpace(
             base=self.arch,
             ranges=ranges(self.knobs, names=SHAPE),
-            budgets=tuple(self.budget(macs, counted=counted) for macs in self.budget_macs),
+            budgets=tuple(
+                self.budget(macs, analytic_only=analytic_only) for macs in self.budget_macs
+            ),
             stage_ratio=self._fixed_ratio,
             grid=self.grid,
-            epochs=self.lengths,
-            trained=self.proxy.fidelity,
-            gauge=self._gauge(counted=counted),
+            epochs=self.epoch_schedule,
+            fidelity_of=self.proxy.fidelity,
+            meter=self._meter(analytic_only=analytic_only),
         )
 
-    def _points(self) -> RuleSpace | ShapeSpace | FreeSpace:
+    def _points(self) -> RuleSpace | ShapeSpace | ParetoSpace:
         match self.kind:
             case "rule":
                 return self._rule_space()
             case "shape":
-                return self.shapes()
+                return self.shape_space()
             case "pareto":
-                return self.free()
+                return self.pareto_space()
 
     def _rule_space(self) -> RuleSpace:
-        counted = self._counted
+        analytic_only = self._analytic_only
         return RuleSpace(
             rule_of=self.rule,
-            budgets=tuple(self.budget(macs, counted=counted) for macs in self.budget_macs),
-            epochs=self.lengths,
-            trained=self.proxy.fidelity,
-            gauge=self._gauge(),
+            budgets=tuple(
+                self.budget(macs, analytic_only=analytic_only) for macs in self.budget_macs
+            ),
+            epochs=self.epoch_schedule,
+            fidelity_of=self.proxy.fidelity,
+            meter=self._meter(),
         )
 
-    def _gauge(self, *, counted: bool = False) -> Gauge:
-        if counted or self._counted:
-            return Gauge()
+    def _meter(self, *, analytic_only: bool = False) -> CostMeter:
+        if analytic_only or self._analytic_only:
+            return CostMeter()
         caps = self.caps.model_dump(include=set(UNITS), exclude_none=True)
-        return Gauge(wanted=self.measured, meters=self._meters, caps=caps)
+        return CostMeter(required=self.measured, meters=self._meters, caps=caps)
 
     @property
     def _fixed_ratio(self) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cmt_search.cost import cost
 from cmt_search.errors import ArchError, BudgetError
 from cmt_search.scaling import SmoothFamily
-from cmt_search.space.candidates import FreeSpace, Parameter
+from cmt_search.space.candidates import Parameter, ParetoSpace
 from cmt_search.space.schema import PARETO_ONLY, Knob, Knobs, Range, RatioRange
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check(space: "SearchSpace") -> None:
             _check_pareto(space)
 
 
-def check_caps(space: FreeSpace, *, ranges: tuple[Parameter, ...]) -> None:
+def check_caps(space: ParetoSpace, *, ranges: tuple[Parameter, ...]) -> None:
     """Cost grows with every knob but the stage ratio, at one of whose ends it is the least.
 
     Raises:
@@ -102,10 +102,10 @@ def _check_stage_ratio(space: "SearchSpace") -> None:
 def _check_rule(space: "SearchSpace") -> None:
     if space.objectives != ("top1",):
         raise ValueError("objectives: a rule search has the objective [top1]; remove the key")
-    if space.ladder.epochs and space.ladder.halving is None:
+    if space.fidelities.epochs and space.fidelities.reduction_factor is None:
         raise ValueError(
-            "ladder.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
-            "add ladder.halving to stop rules after the shorter trainings"
+            "fidelities.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
+            "add fidelities.reduction_factor to stop rules after the shorter trainings"
         )
     _check_halving(space)
     if space.sampler.name not in _OF_RULES:
@@ -150,7 +150,7 @@ def _check_budgets(space: "SearchSpace") -> None:
         refusals = []
         for name, shares in space.named_shares().items():
             try:
-                space.rule(shares).member(space.budget(macs, counted=True))
+                space.rule(shares).member(space.budget(macs, analytic_only=True))
                 break
             except BudgetError as error:
                 refusals.append(f"{name}: {error}")
@@ -179,7 +179,7 @@ def _check_shape(space: "SearchSpace") -> None:
         raise ValueError(f"knobs.depth.min: {stages} stages need a block each; use {stages}")
     _check_grid(found, space=space)
     try:
-        space.shapes(counted=True).check_reach()
+        space.shape_space(analytic_only=True).check_reach()
     except BudgetError as error:
         raise ValueError(f"budgets: {error}") from None
     except ArchError as error:
@@ -199,7 +199,7 @@ def _check_pareto(space: "SearchSpace") -> None:
     _check_grid(found, space=space)
     if space.sampler.name == "cmaes" and len(space.objectives) > 1:
         raise ValueError("sampler.name: cmaes has one objective; use nsga2, or objectives: [top1]")
-    free = space.free(counted=True)
+    free = space.pareto_space(analytic_only=True)
     _check_ends(free, ranges=found)
     try:
         check_caps(free, ranges=found)
@@ -217,8 +217,10 @@ def _check_free_sampler(space: "SearchSpace") -> None:
 
 
 def _check_halving(space: "SearchSpace") -> None:
-    if space.ladder.halving is not None and len(space.ladder.epochs) < 2:
-        raise ValueError("ladder.halving: needs two rungs or more; write epochs like [1, 3, 9]")
+    if space.fidelities.reduction_factor is not None and len(space.fidelities.epochs) < 2:
+        raise ValueError(
+            "fidelities.reduction_factor: needs two rungs or more; write epochs like [1, 3, 9]"
+        )
 
 
 def _check_grid(found: tuple[Parameter, ...], *, space: "SearchSpace") -> None:
@@ -233,7 +235,7 @@ def _check_grid(found: tuple[Parameter, ...], *, space: "SearchSpace") -> None:
         raise ValueError("sampler.name: cmaes needs two knobs with a range or more; use tpe")
 
 
-def _check_ends(space: FreeSpace, *, ranges: tuple[Parameter, ...]) -> None:
+def _check_ends(space: ParetoSpace, *, ranges: tuple[Parameter, ...]) -> None:
     """Between networks there are only networks: every size grows with every knob."""
     for ends in ({p.name: p.low for p in ranges}, {p.name: p.high for p in ranges}):
         try:

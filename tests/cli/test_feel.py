@@ -16,7 +16,7 @@ from cmt_search.cli.console import command, is_quiet, quietly
 from cmt_search.cli.earlier import aside
 from cmt_search.cli.family_choice import chosen_rule
 from cmt_search.cli.main import build_app
-from cmt_search.errors import CmtSearchError, instead
+from cmt_search.errors import CmtSearchError, suggestion
 from cmt_search.space import load_space
 
 QUICKSTART = Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml"
@@ -45,9 +45,9 @@ def test_a_mistyped_run_is_recognised(
 
 
 def test_words_are_near_whatever_their_case() -> None:
-    assert instead("ONNX", ("yaml", "onnx")) == "did you mean onnx? Known are yaml, onnx"
-    assert instead("best-s", ("best-S", "all")) == "did you mean best-S? Known are best-S, all"
-    assert instead("gguf", ("yaml", "onnx", "yaml")) == "use yaml, onnx"
+    assert suggestion("ONNX", ("yaml", "onnx")) == "did you mean onnx? Known are yaml, onnx"
+    assert suggestion("best-s", ("best-S", "all")) == "did you mean best-S? Known are best-S, all"
+    assert suggestion("gguf", ("yaml", "onnx", "yaml")) == "use yaml, onnx"
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,9 @@ def evaluator(patch: pytest.MonkeyPatch, evaluate: Any) -> None:
             "base.num_classes: is 7, but fashion-mnist-10k has 10; set base.num_classes: 10",
         ),
         (
-            RULE + "proxy: {dataset: {split: sealed}}\n",
+            RULE + "proxy: {dataset: {split: test}}\n",
             (),
-            "proxy.dataset.split: sealed images are for `cmt-search confirm`",
+            "proxy.dataset.split: the test split is held out for `cmt-search confirm`",
         ),
         (RULE, ("--time-limit", "soon"), "--time-limit 'soon' is no duration"),
     ],

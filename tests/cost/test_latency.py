@@ -14,13 +14,13 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.cost import benchmark as passes
 from cmt_search.cost.benchmark import LatencyOf, measure_latency, median_error
-from cmt_search.cost.setting import Setting, hardware_name
+from cmt_search.cost.setting import BenchmarkConfig, hardware_name
 from cmt_search.errors import CmtSearchError
 from cmt_search.presets import PRESETS
 from tests.cost.stopwatch import Slow
 
 SHAPE = (3, 4, 4)
-QUICK = Setting(seconds=0.02)
+QUICK = BenchmarkConfig(seconds=0.02)
 
 
 class Fails(nn.Module):
@@ -36,7 +36,7 @@ class Fails(nn.Module):
 
 def test_the_warm_up_is_not_counted_and_equal_passes_settle_at_once() -> None:
     module = Slow(itertools.chain([50.0, 40, 30], itertools.repeat(2.0)))
-    setting = Setting(seconds=100)
+    setting = BenchmarkConfig(seconds=100)
     found = measure_latency(module, shape=SHAPE, setting=setting, clock=module.clock)
     assert (found.median_ms, found.low_ms, found.high_ms) == (2000, 2000, 2000)
     assert (found.repeats, found.settled, found.error) == (10, True, 0)
@@ -45,13 +45,15 @@ def test_the_warm_up_is_not_counted_and_equal_passes_settle_at_once() -> None:
 
 def test_a_short_pass_warms_up_for_a_twentieth_of_the_limit() -> None:
     module = Slow(itertools.repeat(0.5))
-    measure_latency(module, shape=SHAPE, setting=Setting(seconds=100), clock=module.clock)
+    measure_latency(module, shape=SHAPE, setting=BenchmarkConfig(seconds=100), clock=module.clock)
     assert len(module.batches) == 10 + 10
 
 
 def test_uneven_passes_are_repeated_until_time_is_up() -> None:
     module = Slow(itertools.cycle([1.0, 3.0]))
-    found = measure_latency(module, shape=SHAPE, setting=Setting(seconds=80), clock=module.clock)
+    found = measure_latency(
+        module, shape=SHAPE, setting=BenchmarkConfig(seconds=80), clock=module.clock
+    )
     assert (found.repeats, found.settled) == (40, False)
     assert found.error == 0.5
     assert (found.low_ms, found.median_ms, found.high_ms) == (1000, 2000, 3000)
@@ -59,7 +61,7 @@ def test_uneven_passes_are_repeated_until_time_is_up() -> None:
 
 def test_uneven_passes_settle_when_their_median_is_known() -> None:
     module = Slow(itertools.cycle([1.0, 1.1, 1.2, 1.3]))
-    setting = Setting(seconds=1e6, error=0.05)
+    setting = BenchmarkConfig(seconds=1e6, error=0.05)
     found = measure_latency(module, shape=SHAPE, setting=setting, clock=module.clock)
     assert found.settled
     assert found.error <= 0.05
@@ -68,7 +70,9 @@ def test_uneven_passes_settle_when_their_median_is_known() -> None:
 
 def test_a_pass_longer_than_the_limit_is_timed_three_times() -> None:
     module = Slow(itertools.repeat(1000.0))
-    found = measure_latency(module, shape=SHAPE, setting=Setting(seconds=1), clock=module.clock)
+    found = measure_latency(
+        module, shape=SHAPE, setting=BenchmarkConfig(seconds=1), clock=module.clock
+    )
     assert (found.repeats, found.settled, found.median_ms) == (3, False, 1e6)
 
 
@@ -114,7 +118,7 @@ def test_images_come_in_batches_and_are_the_same_every_time() -> None:
 def test_threads_and_random_numbers_are_left_as_they_were() -> None:
     before, state = torch.get_num_threads(), torch.get_rng_state()
     module = Slow(itertools.repeat(1.0))
-    setting = Setting(threads=before + 1)
+    setting = BenchmarkConfig(threads=before + 1)
     found = measure_latency(module, shape=SHAPE, setting=setting, clock=module.clock)
     assert set(module.threads) == {before + 1}
     assert found.setting.threads == before + 1
@@ -163,19 +167,19 @@ def test_a_network_is_measured_once_however_it_is_written() -> None:
 )
 def test_a_setting_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(CmtSearchError, match=message):
-        Setting(**values)
+        BenchmarkConfig(**values)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(CmtSearchError, match="device=cuda:1: torch sees 1 GPUs here; use cpu, or"):
-        measure_latency(nn.Identity(), shape=SHAPE, setting=Setting(device="cuda:1"))
+        measure_latency(nn.Identity(), shape=SHAPE, setting=BenchmarkConfig(device="cuda:1"))
 
 
 def test_a_dtype_that_the_processor_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "_computes_in", lambda dtype: dtype == "fp32")
     with pytest.raises(CmtSearchError, match="dtype=fp16: this processor does not compute in it"):
-        measure_latency(nn.Identity(), shape=SHAPE, setting=Setting(dtype="fp16"))
+        measure_latency(nn.Identity(), shape=SHAPE, setting=BenchmarkConfig(dtype="fp16"))
     measure_latency(nn.Identity(), shape=SHAPE, setting=QUICK)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cmt_search.builder import build
 from cmt_search.cost import benchmark, cost
 from cmt_search.cost.benchmark import measure_memory, peak_mib
-from cmt_search.cost.setting import Setting
+from cmt_search.cost.setting import BenchmarkConfig
 from cmt_search.presets import PRESETS
 
 MIB = 2**20
@@ -36,11 +36,11 @@ class Holds(nn.Module):
 
 @has_peaks
 def test_a_pass_adds_what_it_holds_at_its_worst_moment_and_a_step_what_learning_needs() -> None:
-    found = measure_memory(Holds(96), shape=(3, 35, 39), setting=Setting(batch=2))
+    found = measure_memory(Holds(96), shape=(3, 35, 39), setting=BenchmarkConfig(batch=2))
     assert found.weights_mib == 4096 * 1024 * 4 / MIB + 8
     assert found.inference_mib == pytest.approx(96, abs=2)
     # Gradients and two moments: 48 MiB, at most 96 of the pass at another moment.
-    small = measure_memory(Holds(1), shape=(3, 35, 39), setting=Setting(batch=2))
+    small = measure_memory(Holds(1), shape=(3, 35, 39), setting=BenchmarkConfig(batch=2))
     assert small.inference_mib == pytest.approx(1, abs=3)  # what else the process takes meanwhile
     assert small.training_mib == pytest.approx(48, abs=6)
     assert found.notes == small.notes == ()
@@ -59,7 +59,7 @@ def test_weights_are_counted_in_the_dtype_that_they_are_cast_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(benchmark, "_computes_in", lambda dtype: True)
-    setting = Setting(dtype="bf16", batch=2)
+    setting = BenchmarkConfig(dtype="bf16", batch=2)
     found = measure_memory(Holds(1), shape=(3, 35, 39), setting=setting)
     assert found.weights_mib == 4096 * 1024 * 2 / MIB + 8  # whole numbers are not cast
     assert found.setting == replace(setting, threads=torch.get_num_threads())
@@ -68,7 +68,7 @@ def test_weights_are_counted_in_the_dtype_that_they_are_cast_to(
 def test_a_step_that_batch_norms_refuse_is_unknown_and_says_why() -> None:
     pico = PRESETS["cmt_pico"]  # one pixel is left in its last stage
     one, two = (
-        measure_memory(build(pico), shape=(3, 14, 14), setting=Setting(batch=batch))
+        measure_memory(build(pico), shape=(3, 14, 14), setting=BenchmarkConfig(batch=batch))
         for batch in (1, 2)
     )
     assert one.training_mib is None
@@ -81,7 +81,9 @@ def test_where_no_peak_can_be_reset_memory_is_unknown_and_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(benchmark, "_RESET", tmp_path / "absent" / "clear_refs")
-    found = measure_memory(build(PRESETS["cmt_pico"]), shape=(3, 14, 14), setting=Setting(batch=2))
+    found = measure_memory(
+        build(PRESETS["cmt_pico"]), shape=(3, 14, 14), setting=BenchmarkConfig(batch=2)
+    )
     assert (found.inference_mib, found.training_mib) == (None, None)
     assert "this system keeps none that a process can reset; Linux and GPUs do" in found.notes[0]
     data = json.loads(json.dumps(found.to_dict()))
@@ -96,4 +98,4 @@ def test_another_refusal_of_a_network_is_raised_as_it_is() -> None:
             raise ValueError("one channel only")
 
     with pytest.raises(ValueError, match="one channel only"):
-        measure_memory(Refuses(), shape=(3, 4, 4), setting=Setting())
+        measure_memory(Refuses(), shape=(3, 4, 4), setting=BenchmarkConfig())

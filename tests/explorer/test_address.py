@@ -14,7 +14,9 @@ from cmt_search.scaling import Member, ScalingRule, Shares
 from cmt_search.space import Parameter
 from tests.explorer.test_app import call, follow
 
-PARAMETERS = tuple(Parameter(name=n, low=0.0, high=1.0) for n in ("stick_depth", "stick_width"))
+PARAMETERS = tuple(
+    Parameter(name=n, low=0.0, high=1.0) for n in ("depth_quantile", "width_of_rest")
+)
 ADDRESSES = (
     "?y=macs&x=macs&z=macs&trial=-1&other=3&sort=-shares",
     "?x=top1&y=top1&z=loss&log=x,y,z,q&flip=z&trial=99999999999999999999&other=nan",

@@ -139,7 +139,7 @@ def test_limits_of_a_training_and_measured_costs_are_shown_where_they_are_known(
 
 def test_an_infeasible_rule_tells_the_shares_that_were_asked_for() -> None:
     none = record(7, state="failed", reason="infeasible: too small")
-    lost = replace(none, params={"stick_depth": 0.36, "stick_width": 0.25})
+    lost = replace(none, params={"depth_quantile": 0.36, "width_of_rest": 0.25})
     assert facts(lost)["shares asked for"] == "depth 0.40, width 0.15, resolution 0.45"
     assert "parameters" not in facts(lost)
     assert trial_row(lost)["shares"] == pytest.approx((0.4, 0.15, 0.45))

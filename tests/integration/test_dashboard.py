@@ -16,7 +16,7 @@ import pytest
 from cmt_search.search import RunDir, read_trials, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
-SPACE = FakeSpace(trials=5, halving=2, sampler=FakeSampler(lattice=2, replicates=1))
+SPACE = FakeSpace(trials=5, reduction_factor=2, sampler=FakeSampler(lattice=2, replicates=1))
 
 
 def asked(address: str, *, of: subprocess.Popen[bytes]) -> Any:

@@ -14,7 +14,7 @@ def _digests(images: torch.Tensor) -> set[bytes]:
 
 @pytest.fixture(scope="module")
 def sealed() -> Dataset:
-    return load_dataset(DatasetSpec(split="sealed"))
+    return load_dataset(DatasetSpec(split="test"))
 
 
 def test_the_embedded_images_are_fashion_mnist_in_shape_and_type(embedded: Dataset) -> None:
@@ -25,7 +25,7 @@ def test_the_embedded_images_are_fashion_mnist_in_shape_and_type(embedded: Datas
     assert embedded.classes[0] == "T-shirt/top"
 
 
-@pytest.mark.parametrize("split", ["search", "sealed"])
+@pytest.mark.parametrize("split", ["validation", "test"])
 def test_each_split_holds_every_class_equally_often(split: str) -> None:
     data = load_dataset(DatasetSpec(split=split))
     assert data.train.labels.bincount().tolist() == [800] * 10
@@ -33,7 +33,7 @@ def test_each_split_holds_every_class_equally_often(split: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "start"), [("search", "4ad05fd18339d14c"), ("sealed", "f3616e8bc16e1a35")]
+    ("split", "start"), [("validation", "4ad05fd18339d14c"), ("test", "f3616e8bc16e1a35")]
 )
 def test_the_validation_images_never_change(split: str, start: str) -> None:
     val = load_dataset(DatasetSpec(split=split)).val

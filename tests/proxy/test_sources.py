@@ -71,7 +71,7 @@ def test_fashion_mnist_is_read_in_torchvision_layout(tmp_path: Path) -> None:
 
 def test_a_sealed_split_is_a_stratified_tenth_of_the_training_images(tmp_path: Path) -> None:
     _write_fashion_mnist(tmp_path, train=100, test=30)
-    spec = DatasetSpec(name="fashion-mnist", root=str(tmp_path), split="sealed")
+    spec = DatasetSpec(name="fashion-mnist", root=str(tmp_path), split="test")
     data = load_dataset(spec)
     assert data.train.labels.bincount().tolist() == [9] * 10
     assert data.val.labels.bincount().tolist() == [1] * 10
@@ -185,7 +185,7 @@ def test_resized_images_of_a_folder_are_stored_too(
 ) -> None:
     monkeypatch.setenv("CMT_SEARCH_CACHE", str(tmp_path / "cache"))
     _write_folder(tmp_path / "data")
-    spec = DatasetSpec(name="folder", root=str(tmp_path / "data"), size=10, split="sealed")
+    spec = DatasetSpec(name="folder", root=str(tmp_path / "data"), size=10, split="test")
     small = load_dataset(spec).resized(5)
     plain = ImageSet(images=load_dataset(spec).train.images, labels=small.train.labels).resized(5)
     assert torch.equal(small.train.images, plain.images)

@@ -63,7 +63,7 @@ def test_a_folder_agrees_with_the_folder_source(tmp_path: Path) -> None:
 def test_a_source_without_a_validation_split_gives_a_fifth(tmp_path: Path) -> None:
     _write(tmp_path, parts={"train": 10})
     search = _load(tmp_path, val_split=None)
-    sealed = _load(tmp_path, val_split=None, split="sealed")
+    sealed = _load(tmp_path, val_split=None, split="test")
     for data in (search, sealed):
         assert data.train.labels.bincount().tolist() == [8, 8]
         assert data.val.labels.bincount().tolist() == [2, 2]

@@ -18,7 +18,7 @@ from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 SPACE = FakeSpace(
     trials=20,
     seeds=2,
-    halving=3,
+    reduction_factor=3,
     epochs=(1, 2, 4),
     grid=6,  # some twins
     infeasible_above=0.8,

@@ -46,13 +46,13 @@ class FakeSpace:
     seeds: int = 1
     seed: int = 7
     sampler: FakeSampler = field(default_factory=FakeSampler)
-    halving: int | None = None
+    reduction_factor: int | None = None
     fingerprint: str = "f00d"
     epochs: tuple[int, ...] = (1, 2)  # of the rungs
     grid: int = 8  # networks per parameter; few make twins
     infeasible_above: float = 2.0  # depth's share
 
-    def counted(self) -> "FakeSpace":
+    def analytic_only(self) -> "FakeSpace":
         return self
 
     def parameters(self) -> tuple[Parameter, ...]:

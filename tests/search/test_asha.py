@@ -83,7 +83,7 @@ tolerance: 0.03
 
 
 def test_a_rule_search_halves_where_a_training_length_ends_never_between_budgets() -> None:
-    space = parse_space(RULE % "ladder: {epochs: [1, 4], halving: 3}", source="rule")
+    space = parse_space(RULE % "fidelities: {epochs: [1, 4], reduction_factor: 3}", source="rule")
     middle = Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
     candidate = space.candidate(space.params_of_shares(middle))
     assert [(r.fidelity, r.budget) for r in candidate.rungs] == [
@@ -95,4 +95,4 @@ def test_a_rule_search_halves_where_a_training_length_ends_never_between_budgets
         trial.rungs_done = done
         ends.append(trial.ends_length)
     assert ends == [False, True, False]
-    assert space.halving == 3
+    assert space.reduction_factor == 3

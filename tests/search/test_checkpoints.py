@@ -124,7 +124,7 @@ def test_what_a_stopped_trial_has_left_is_swept_away(tmp_path: Path) -> None:
             )
             return super().__call__(arch, **known)
 
-    space = FakeSpace(trials=12, epochs=(1, 3), halving=3)
+    space = FakeSpace(trials=12, epochs=(1, 3), reduction_factor=3)
     outcome = run_search(run, space, lambda: Looking(), executor="inline")
     assert outcome.pruned > 3
     assert not any(kept)  # one slot: whoever stands between two rungs is trained next

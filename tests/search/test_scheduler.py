@@ -255,7 +255,7 @@ def test_halving_compares_equal_rungs_and_prunes_with_a_reason(tmp_path: Path) -
     space = FakeSpace(
         kind="pareto",
         trials=20,
-        halving=2,
+        reduction_factor=2,
         epochs=(1, 2, 4),
         grid=1000,  # no twins
         sampler=FakeSampler(name="random"),
@@ -290,7 +290,7 @@ def test_costs_are_objectives_of_the_last_rung(tmp_path: Path) -> None:
 
 
 def test_halving_with_several_objectives_lets_a_third_go_on(tmp_path: Path) -> None:
-    space = replace(PARETO, trials=30, halving=3, epochs=(1, 2))
+    space = replace(PARETO, trials=30, reduction_factor=3, epochs=(1, 2))
     trials = search(tmp_path, space)
     at_first = [(t.rungs[0].measurements[0].top1, -t.rungs[0].rung.macs) for t in trials]
     stopped = {t.number for t in trials if t.state == "pruned"}
@@ -339,7 +339,7 @@ def test_a_kill_after_any_write_changes_nothing_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler = FakeSampler(name="random", lattice=1, replicates=1)
-    space = FakeSpace(trials=5, halving=2, grid=4, infeasible_above=0.9, sampler=sampler)
+    space = FakeSpace(trials=5, reduction_factor=2, grid=4, infeasible_above=0.9, sampler=sampler)
     storage = open_store(tmp_path, space).storage
 
     def run(name: str, *, writes: int) -> tuple[list[tuple[object, ...]], bool]:

@@ -33,7 +33,7 @@ proxy: {epochs: 2}
 """
 PLAIN = "sampler: {name: sobol}\ntrials: 60"
 HALVED = (
-    "ladder: {epochs: [1, 2], halving: 2}\nsampler: {name: tpe, initial_points: 16}\ntrials: 32"
+    "fidelities: {epochs: [1, 2], reduction_factor: 2}\nsampler: {name: tpe, initial_points: 16}\ntrials: 32"
 )
 TRUTH = np.array([0.3, 0.4, 0.3])  # shares of the best rule
 

@@ -161,7 +161,7 @@ def test_out_of_memory_at_a_size_that_is_no_longer_used_repeats_nothing(tmp_path
 
 
 def test_pruning_is_decided_anew_on_a_rung_that_is_repeated(tmp_path: Path) -> None:
-    space = replace(SPACE, trials=20, halving=2)
+    space = replace(SPACE, trials=20, reduction_factor=2)
     store = open_store(tmp_path, space)
     drive(store, space, Memory(room=32, blocks=largest(space)))
     trials = records(store)

@@ -15,7 +15,7 @@ from cmt_search.search.tracking import Target, TrialLog, logged, targets, tracki
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(
-    trials=6, seeds=2, halving=2, sampler=FakeSampler(lattice=2, replicates=1), grid=6
+    trials=6, seeds=2, reduction_factor=2, sampler=FakeSampler(lattice=2, replicates=1), grid=6
 )
 
 

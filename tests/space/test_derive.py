@@ -1,4 +1,4 @@
-"""A confirmation is the search's space with fresh seeds, a sealed split and more training."""
+"""A confirmation is the search's space with fresh seeds, the test split and more training."""
 
 from typing import Any
 
@@ -31,10 +31,10 @@ def _confirmed(**changes: Any) -> SearchSpace:
     return confirmation_space(SPACE, **wanted)
 
 
-def test_a_confirmation_trains_longer_on_the_sealed_split_with_fresh_seeds() -> None:
+def test_a_confirmation_trains_longer_on_the_test_split_with_fresh_seeds() -> None:
     space = _confirmed()
     assert space.proxy.epochs == 8
-    assert space.proxy.dataset.split == "sealed"
+    assert space.proxy.dataset.split == "test"
     assert (space.seeds, space.trials) == (3, None)
     assert space.seed != SPACE.seed
     assert space.budget_macs == (12 * 443160,)

@@ -257,9 +257,9 @@ def test_an_impossible_proxy_is_refused(line: str, message: str) -> None:
             "objectives: a rule search has the objective [top1]; remove the key",
         ),
         (
-            "ladder: {epochs: [1, 2]}",
-            "ladder.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
-            "add ladder.halving to stop rules after the shorter trainings",
+            "fidelities: {epochs: [1, 2]}",
+            "fidelities.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
+            "add fidelities.reduction_factor to stop rules after the shorter trainings",
         ),
         (
             "sampler: {name: nsga2}",
@@ -304,20 +304,20 @@ def test_what_a_rule_search_has_no_use_for_is_refused(line: str, message: str) -
             "sampler.name: design is for rule searches; use tpe or random",
         ),
         (
-            "ladder: {halving: 3}",
-            "ladder.halving: needs two rungs or more; write epochs like [1, 3, 9]",
+            "fidelities: {reduction_factor: 3}",
+            "fidelities.reduction_factor: needs two rungs or more; write epochs like [1, 3, 9]",
         ),
         (
-            "ladder: {halving: 1, epochs: [1, 2]}",
-            "ladder.halving: 1 is not possible; write greater than or equal to 2",
+            "fidelities: {reduction_factor: 1, epochs: [1, 2]}",
+            "fidelities.reduction_factor: 1 is not possible; write greater than or equal to 2",
         ),
         (
             "sampler: {name: cmaes}",
             "sampler.name: cmaes has one objective; use nsga2, or objectives: [top1]",
         ),
         (
-            "ladder: {epochs: [3, 1]}",
-            "ladder.epochs: epochs [3, 1] do not grow; write them like [1, 3, 9]",
+            "fidelities: {epochs: [3, 1]}",
+            "fidelities.epochs: epochs [3, 1] do not grow; write them like [1, 3, 9]",
         ),
         (
             "caps: {macs: 1k}",

@@ -7,7 +7,7 @@ import pytest
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
-from cmt_search.cost.setting import Setting
+from cmt_search.cost.setting import BenchmarkConfig
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.scaling import Shares
 from cmt_search.space import SearchSpace, parse_space
@@ -56,10 +56,10 @@ def test_what_is_capped_or_an_objective_is_measured(line: str, measured: tuple[s
 
 
 def test_a_candidate_carries_what_was_measured_and_nothing_that_was_not() -> None:
-    space = parsed(PARETO + "objectives: [top1, latency_ms]").metered(METERS)
+    space = parsed(PARETO + "objectives: [top1, latency_ms]").with_meters(METERS)
     (rung,) = space.candidate(LARGE).rungs
     assert (rung.latency_ms, rung.memory_mib) == (milliseconds(rung.arch), None)
-    (rung,) = parsed(PARETO).metered(METERS).candidate(LARGE).rungs
+    (rung,) = parsed(PARETO).with_meters(METERS).candidate(LARGE).rungs
     assert (rung.latency_ms, rung.memory_mib) == (None, None)
 
 
@@ -71,7 +71,7 @@ def test_every_rung_of_a_ladder_has_the_figure_of_one_measurement() -> None:
         return 1.5
 
     text = PARETO + "objectives: [top1, memory_mib]\nladder: {epochs: [1, 3]}"
-    rungs = parsed(text).metered({"memory_mib": counts}).candidate(LARGE).rungs
+    rungs = parsed(text).with_meters({"memory_mib": counts}).candidate(LARGE).rungs
     assert [rung.memory_mib for rung in rungs] == [1.5, 1.5]
     assert calls.total() == 1
 
@@ -84,7 +84,7 @@ def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> N
             space.candidate(params)
         assert str(caught.value) == (
             "latency_ms is capped or an objective, and nothing here measures it; give the space a "
-            "function: space.metered({'latency_ms': function})"
+            "function: space.with_meters({'latency_ms': function})"
         )
 
 
@@ -92,7 +92,7 @@ def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> N
 
 
 def test_a_network_above_a_measured_cap_is_infeasible_and_both_figures_are_named() -> None:
-    space = parsed(PARETO + "caps: {latency_ms: 0.5}").metered(METERS)
+    space = parsed(PARETO + "caps: {latency_ms: 0.5}").with_meters(METERS)
     arch = parsed(PARETO).candidate(LARGE).rungs[0].arch
     with pytest.raises(BudgetError) as caught:
         space.candidate(LARGE)
@@ -106,7 +106,7 @@ def test_a_network_that_breaks_a_counted_cap_is_not_measured() -> None:
     def fails(arch: Arch) -> float:
         raise AssertionError("measured in vain")
 
-    space = parsed(PARETO + "caps: {macs: 0.4M, latency_ms: 3}").metered({"latency_ms": fails})
+    space = parsed(PARETO + "caps: {macs: 0.4M, latency_ms: 3}").with_meters({"latency_ms": fails})
     with pytest.raises(BudgetError, match=r"^caps\.macs: "):
         space.candidate(LARGE)
 
@@ -114,9 +114,11 @@ def test_a_network_that_breaks_a_counted_cap_is_not_measured() -> None:
 def test_the_smallest_network_is_held_to_measured_caps_where_there_are_meters() -> None:
     space = parsed(PARETO + "caps: {memory_mib: 0.1}")
     with pytest.raises(BudgetError, match=r"^caps\.memory_mib: .*; this is the smallest network"):
-        space.metered(METERS).check_smallest()
-    parsed(PARETO + "caps: {memory_mib: 100}").metered(METERS).check_smallest()
-    parsed(RULE + "caps: {latency_ms: 5}").metered(METERS).check_smallest()  # says it by candidate
+        space.with_meters(METERS).check_smallest()
+    parsed(PARETO + "caps: {memory_mib: 100}").with_meters(METERS).check_smallest()
+    parsed(RULE + "caps: {latency_ms: 5}").with_meters(
+        METERS
+    ).check_smallest()  # says it by candidate
 
 
 def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
@@ -127,7 +129,7 @@ def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
     def slow(arch: Arch) -> float:
         return 7.0 if arch == nearest else 4.0
 
-    space = parsed(RULE + "caps: {latency_ms: 5}").metered({"latency_ms": slow})
+    space = parsed(RULE + "caps: {latency_ms: 5}").with_meters({"latency_ms": slow})
     (rung,) = space.candidate(params).rungs
     assert rung.arch != nearest
     assert rung.latency_ms == 4.0
@@ -135,7 +137,7 @@ def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
 
 
 def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds() -> None:
-    space = parsed(RULE + "caps: {latency_ms: 0.001}").metered(METERS)
+    space = parsed(RULE + "caps: {latency_ms: 0.001}").with_meters(METERS)
     with pytest.raises(BudgetError, match=r"at [\d,]+ MACs .* breaks the cap on latency_ms"):
         space.candidate(space.params_of_shares(MIXED))
 
@@ -143,18 +145,18 @@ def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds(
 def test_budgets_are_checked_without_what_must_be_measured() -> None:
     space = parsed(RULE + "caps: {latency_ms: 0.001, params: 1M}")
     assert space.budget(1e6).latency_ms == 0.001
-    assert space.budget(1e6, counted=True).latency_ms is None
-    assert space.budget(1e6, counted=True).params == 1_000_000
+    assert space.budget(1e6, analytic_only=True).latency_ms is None
+    assert space.budget(1e6, analytic_only=True).params == 1_000_000
 
 
 # The file
 
 
 def test_the_setting_of_a_file_is_that_of_the_meters_and_suits_many_networks() -> None:
-    assert parsed(PARETO).latency.setting == Setting(threads=1, error=0.02, seconds=2.0)
+    assert parsed(PARETO).latency == BenchmarkConfig(threads=1)
     text = PARETO + "latency: {device: 'cuda:1', threads: null, batch: 8, dtype: fp16}"
-    wanted = Setting(device="cuda:1", threads=None, batch=8, dtype="fp16", error=0.02, seconds=2.0)
-    assert parsed(text).latency.setting == wanted
+    wanted = BenchmarkConfig(device="cuda:1", threads=None, batch=8, dtype="fp16")
+    assert parsed(text).latency == wanted
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_how_it_is_measured_decides_what_a_trial_is_only_where_it_is_measured() 
 
 def test_meters_change_neither_the_fingerprint_nor_the_file() -> None:
     space = parsed(PARETO + "objectives: [top1, latency_ms]\ncaps: {memory_mib: 9}")
-    metered = space.metered(METERS)
+    metered = space.with_meters(METERS)
     assert metered.fingerprint == space.fingerprint
     assert metered.to_yaml() == space.to_yaml()
     assert parsed(space.to_yaml()) == space

@@ -22,7 +22,7 @@ knobs:
   resolution: {min: 14, max: 28, log: true}
   stage_ratio: {min: 0.2, max: 0.8}
 caps: {macs: 6M, params: 0.4M}
-ladder: {epochs: [1, 3]}
+fidelities: {epochs: [1, 3]}
 proxy: {data_fraction: 0.5}
 """,
     source="test",

@@ -38,7 +38,7 @@ def test_defaults_depend_on_the_kind_of_search() -> None:
     assert (pareto.objectives, pareto.sampler.name) == (("top1", "macs"), "tpe")
     assert rule.proxy.recipe == Recipe()
     assert pareto.proxy.dataset == DatasetSpec()
-    assert (rule.seeds, rule.seed, rule.halving, rule.tolerance) == (1, 0, None, 0.01)
+    assert (rule.seeds, rule.seed, rule.reduction_factor, rule.tolerance) == (1, 0, None, 0.01)
 
 
 @pytest.mark.parametrize("sampler", [None, {}, {"name": None}])
@@ -187,7 +187,7 @@ def test_the_spelling_of_a_budget_keeps_the_fingerprint() -> None:
         ("caps.params", "10M"),
         ("caps.activations", "10M"),
         ("proxy.dataset.name", "fashion-mnist"),
-        ("proxy.dataset.split", "sealed"),
+        ("proxy.dataset.split", "test"),
         ("proxy.epochs", 5),
         ("proxy.data_fraction", 0.5),
         ("proxy.recipe", {"lr": 0.001}),

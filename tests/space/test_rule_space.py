@@ -28,13 +28,13 @@ sampler: {rules: [dwr, uniform], points: [{name: mine, depth: 0.5, width: 0.25, 
 
 def _without_budgets(space: SearchSpace) -> RuleSpace:
     """Candidates of its shares alone, without the time that solving takes."""
-    return RuleSpace(rule_of=space.rule, budgets=(), epochs=(1,), trained=space.proxy.fidelity)
+    return RuleSpace(rule_of=space.rule, budgets=(), epochs=(1,), fidelity_of=space.proxy.fidelity)
 
 
 def test_the_parameters_are_two_sticks() -> None:
     assert SPACE.parameters() == (
-        Parameter(name="stick_depth", low=0, high=1),
-        Parameter(name="stick_width", low=0, high=1),
+        Parameter(name="depth_quantile", low=0, high=1),
+        Parameter(name="width_of_rest", low=0, high=1),
     )
 
 
@@ -58,7 +58,7 @@ def test_a_candidate_climbs_its_budgets_with_one_fidelity() -> None:
 
 
 def test_candidates_are_deterministic_and_have_a_name_without_being_given_one() -> None:
-    params = {"stick_depth": 0.4, "stick_width": 0.6}
+    params = {"depth_quantile": 0.4, "width_of_rest": 0.6}
     assert SPACE.candidate(params) == SPACE.candidate(params)
     assert SPACE.candidate(params).name == "sampled"
 
@@ -80,7 +80,7 @@ def test_shares_survive_the_way_to_parameters_and_back(cuts: tuple[int, int]) ->
 @settings(max_examples=200)
 @given(first=st.floats(0, 1), second=st.floats(0, 1))
 def test_any_sticks_are_a_point_of_the_triangle(first: float, second: float) -> None:
-    params = {"stick_depth": first, "stick_width": second}
+    params = {"depth_quantile": first, "width_of_rest": second}
     shares = _without_budgets(SPACE).candidate(params).shares
     assert shares is not None
     assert min(shares.values) >= 0
@@ -91,7 +91,7 @@ def test_uniform_sticks_cover_the_triangle_evenly() -> None:
     numbers, space = random.Random(3), _without_budgets(SPACE)
     drawn = []
     for _ in range(4000):
-        params = {"stick_depth": numbers.random(), "stick_width": numbers.random()}
+        params = {"depth_quantile": numbers.random(), "width_of_rest": numbers.random()}
         shares = space.candidate(params).shares
         assert shares is not None
         drawn.append(shares.values)

@@ -73,7 +73,7 @@ def test_a_candidate_has_the_shape_and_meets_the_budget(params: dict[str, float 
 
 
 def test_budgets_grow_and_lengths_are_the_ladder() -> None:
-    space = parse_space(TEXT + "ladder: {epochs: [2, 6], halving: 2}", source="test")
+    space = parse_space(TEXT + "fidelities: {epochs: [2, 6], reduction_factor: 2}", source="test")
     base = cost(space.arch).macs
     assert space.budget_macs == (2 * base, 4 * base, 8 * base)
     params = {"budget": 1, "depth": 6, "resolution": 20, "stage_ratio": 0.5}
@@ -99,8 +99,8 @@ def test_latency_is_measured_only_where_it_is_not_left_out() -> None:
         return 1.0
 
     params = {"budget": 0, "depth": 6, "resolution": 20, "stage_ratio": 0.5}
-    space = capped.metered({"latency_ms": meter})
-    assert space.counted().candidate(params).rungs[0].latency_ms is None
+    space = capped.with_meters({"latency_ms": meter})
+    assert space.analytic_only().candidate(params).rungs[0].latency_ms is None
     assert measured == []
     assert space.candidate(params).rungs[0].latency_ms == 1.0
     assert len(measured) == 1
@@ -165,8 +165,8 @@ def test_a_shape_search_has_no_shares() -> None:
             "sampler.name: cmaes needs two knobs with a range or more; use tpe",
         ),
         (
-            with_("ladder: {halving: 2}"),
-            "ladder.halving: needs two rungs or more; write epochs like [1, 3, 9]",
+            with_("fidelities: {reduction_factor: 2}"),
+            "fidelities.reduction_factor: needs two rungs or more; write epochs like [1, 3, 9]",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def _pulled_in(
 
     A point beyond that is a named rule stays away: that rule is in the design, and says why.
     """
-    counted, found, beyond = space.counted(), dict[str, Shares](), []
+    counted, found, beyond = space.analytic_only(), dict[str, Shares](), []
     for name, shares in lattice.items():
         if _feasible(counted, shares):
             found[name] = shares

@@ -216,7 +216,10 @@ class RuleAcquisition:
 
     def _first_new(self, choices: list[_Choice], *, name: str) -> DesignPoint:
         """The first that has its networks and would be trained, not answered from the study."""
-        known, counted = {entry.networks for entry in self._entries.values()}, self._space.counted()
+        known, counted = (
+            {entry.networks for entry in self._entries.values()},
+            self._space.analytic_only(),
+        )
         tries = 0
         for choice in choices:
             shares = choice.point.shares

@@ -40,7 +40,7 @@ def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoi
     wanted = n_initial_points(space) if count is None else count
     if not wanted:
         return ()
-    counted = space.counted()
+    counted = space.analytic_only()
     group = next((p for p in space.parameters() if p.group), None)
     if group is None:
         return tuple(point for point, _ in _stratified(counted, count=wanted))
@@ -95,7 +95,7 @@ def grid_size(parameters: Sequence[Parameter]) -> int:
 
 def has_networks(space: Space, params: dict[str, float | int]) -> bool:
     """Whether a point has its networks, as far as is known without measuring them."""
-    return _point(space.counted(), params, index=0) is not None
+    return _point(space.analytic_only(), params, index=0) is not None
 
 
 def _by_turns(space: Space, group: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
