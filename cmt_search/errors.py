@@ -22,15 +22,15 @@ class CmtSearchError(Exception):
     """Base of the errors that a user can fix; the command line exits with 2 on them."""
 
 
-class ArchError(CmtSearchError):
+class ArchError(CmtSearchError, ValueError):
     """An architecture that cannot exist, or a description of one that cannot be read."""
 
 
-class BudgetError(CmtSearchError):
+class BudgetError(CmtSearchError, ValueError):
     """A budget that no network of the family meets, with the limit that binds."""
 
 
-class SpaceError(CmtSearchError):
+class SpaceError(CmtSearchError, ValueError):
     """A space file that says something impossible, with its key path."""
 
 

@@ -70,7 +70,7 @@ def test_the_native_resolution_is_that_of_the_stored_images(
 
 
 def test_the_embedded_data_set_is_the_default() -> None:
-    assert DatasetSpec() == DatasetSpec(name=EMBEDDED, split="search")
+    assert DatasetSpec() == DatasetSpec(name=EMBEDDED, split="validation")
 
 
 @pytest.mark.parametrize(

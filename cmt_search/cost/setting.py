@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-from cmt_search.errors import CmtSearchError
+from cmt_search.errors import SpaceError
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # by torch's names
 
@@ -32,15 +32,15 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            raise CmtSearchError(f"device={self.device!r} is unknown; use cpu, cuda or cuda:1")
+            raise SpaceError(f"device={self.device!r} is unknown; use cpu, cuda or cuda:1")
         if self.threads is not None and self.threads < 1:
-            raise CmtSearchError(f"threads={self.threads} cannot compute; use 1 or more")
+            raise SpaceError(f"threads={self.threads} cannot compute; use 1 or more")
         if self.batch < 1:
-            raise CmtSearchError(f"batch={self.batch} holds no image; use 1 or more")
+            raise SpaceError(f"batch={self.batch} holds no image; use 1 or more")
         if self.dtype not in DTYPES:
-            raise CmtSearchError(f"dtype={self.dtype!r} is unknown; use {', '.join(DTYPES)}")
+            raise SpaceError(f"dtype={self.dtype!r} is unknown; use {', '.join(DTYPES)}")
         if not self.error > 0 or not self.seconds > 0:
-            raise CmtSearchError(
+            raise SpaceError(
                 f"error={self.error}, seconds={self.seconds}: both are above 0; use 0.01 and 10"
             )
 

@@ -134,7 +134,7 @@ def _explain(detail: ErrorDetails, root: Any) -> str:
             return f"{where}: is missing; add it"
         case "value_error":
             message = detail["msg"].removeprefix("Value error, ")
-            return f"{where}: {message}" if where else message
+            return message if message.startswith(where) else f"{where}: {message}"
         case "literal_error":
             expected = detail.get("ctx", {}).get("expected", "")
             return f"{where}: {given!r} is not possible; use {expected}"

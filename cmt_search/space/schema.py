@@ -190,7 +190,7 @@ class Proxy(Section):
 
 
 class Fidelities(Section):
-    """The fidelities that a trial is trained at, in this order, and successive halving between them.
+    """The fidelities of a trial, in the order of training, and successive halving between them.
 
     A rung resumes from the checkpoint of the previous one for the epochs that the recipe lets them
     share; see `Recipe.shared_epochs`. A cosine shares none. In a rule search, halving decides after

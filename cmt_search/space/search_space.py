@@ -196,8 +196,11 @@ class SearchSpace(Section):
             tolerance=self.tolerance,
             params=None if params is None else int(params),
             activations=None if activations is None else int(activations),
-            latency_ms=None if counted else self.caps.latency_ms,
+            latency_ms=None if analytic_only else self.caps.latency_ms,
         )
+
+    def _budgets(self, *, analytic_only: bool) -> tuple[Budget, ...]:
+        return tuple(self.budget(macs, analytic_only=analytic_only) for macs in self.budget_macs)
 
     def rule(self, shares: Shares, *, name: str = "rule") -> ScalingRule:
         """The rule of these shares around this space's base, on its grid."""
@@ -258,7 +261,7 @@ class SearchSpace(Section):
             check_caps(self.pareto_space(), ranges=ranges(self.knobs, names=FREE))
 
     def pareto_space(self, *, analytic_only: bool = False) -> ParetoSpace:
-        """The candidates of a Pareto search; `analytic_only`: whatever would be measured of them."""
+        """The candidates of a Pareto search; `analytic_only` measures none."""
         caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
         return ParetoSpace(
             base=self.arch,
@@ -277,9 +280,7 @@ class SearchSpace(Section):
         return ShapeSpace(
             base=self.arch,
             ranges=ranges(self.knobs, names=SHAPE),
-            budgets=tuple(
-                self.budget(macs, analytic_only=analytic_only) for macs in self.budget_macs
-            ),
+            budgets=self._budgets(analytic_only=analytic_only),
             stage_ratio=self._fixed_ratio,
             grid=self.grid,
             epochs=self.epoch_schedule,
@@ -300,9 +301,7 @@ class SearchSpace(Section):
         analytic_only = self._analytic_only
         return RuleSpace(
             rule_of=self.rule,
-            budgets=tuple(
-                self.budget(macs, analytic_only=analytic_only) for macs in self.budget_macs
-            ),
+            budgets=self._budgets(analytic_only=analytic_only),
             epochs=self.epoch_schedule,
             fidelity_of=self.proxy.fidelity,
             meter=self._meter(),

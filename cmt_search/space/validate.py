@@ -104,8 +104,8 @@ def _check_rule(space: "SearchSpace") -> None:
         raise ValueError("objectives: a rule search has the objective [top1]; remove the key")
     if space.fidelities.epochs and space.fidelities.reduction_factor is None:
         raise ValueError(
-            "fidelities.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
-            "add fidelities.reduction_factor to stop rules after the shorter trainings"
+            "fidelities.epochs: a rule search trains its budgets for proxy.epochs; remove the key, "
+            "or add fidelities.reduction_factor to prune rules after the shorter trainings"
         )
     _check_halving(space)
     if space.sampler.name not in _OF_RULES:

@@ -162,7 +162,7 @@ def test_a_network_is_measured_once_however_it_is_written() -> None:
         ({"batch": 0}, "batch=0 holds no image; use 1 or more"),
         ({"dtype": "int8"}, "dtype='int8' is unknown; use fp32, bf16, fp16"),
         ({"seconds": 0}, "seconds=0: both are above 0; use 0.01 and 10"),
-        ({"error": float("nan")}, "error=nan, seconds=10.0: both are above 0"),
+        ({"error": float("nan")}, "error=nan, seconds=2.0: both are above 0"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:

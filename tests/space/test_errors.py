@@ -6,7 +6,7 @@ from cmt_search.space import parse_space
 from tests.space.broken import PARETO, RULE, says
 
 TOP = (
-    "kind, base, knobs, budgets, tolerance, caps, proxy, ladder, latency, objectives, sampler, "
+    "kind, base, knobs, budgets, tolerance, caps, proxy, fidelities, latency, objectives, sampler, "
     "trials, seeds, seed"
 )
 RULES = "cmt-paper, efficientnet, dwr, depth-only, width-only, resolution-only, uniform, dw, dr, wr"
@@ -258,8 +258,8 @@ def test_an_impossible_proxy_is_refused(line: str, message: str) -> None:
         ),
         (
             "fidelities: {epochs: [1, 2]}",
-            "fidelities.epochs: a rule search climbs its budgets at proxy.epochs; remove the key, or "
-            "add fidelities.reduction_factor to stop rules after the shorter trainings",
+            "fidelities.epochs: a rule search trains its budgets for proxy.epochs; remove the key, "
+            "or add fidelities.reduction_factor to prune rules after the shorter trainings",
         ),
         (
             "sampler: {name: nsga2}",

@@ -70,7 +70,7 @@ def test_every_rung_of_a_ladder_has_the_figure_of_one_measurement() -> None:
         calls[arch.key] += 1
         return 1.5
 
-    text = PARETO + "objectives: [top1, memory_mib]\nladder: {epochs: [1, 3]}"
+    text = PARETO + "objectives: [top1, memory_mib]\nfidelities: {epochs: [1, 3]}"
     rungs = parsed(text).with_meters({"memory_mib": counts}).candidate(LARGE).rungs
     assert [rung.memory_mib for rung in rungs] == [1.5, 1.5]
     assert calls.total() == 1
@@ -116,9 +116,7 @@ def test_the_smallest_network_is_held_to_measured_caps_where_there_are_meters() 
     with pytest.raises(BudgetError, match=r"^caps\.memory_mib: .*; this is the smallest network"):
         space.with_meters(METERS).check_smallest()
     parsed(PARETO + "caps: {memory_mib: 100}").with_meters(METERS).check_smallest()
-    parsed(RULE + "caps: {latency_ms: 5}").with_meters(
-        METERS
-    ).check_smallest()  # says it by candidate
+    parsed(RULE + "caps: {latency_ms: 5}").with_meters(METERS).check_smallest()
 
 
 def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:

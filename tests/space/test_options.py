@@ -283,24 +283,6 @@ def test_options_survive_the_way_to_yaml_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fingerprint"),
-    [
-        ("kind: rule\nbase: {preset: cmt_pico}\nbudgets: {times_base: [3]}", "748500e47fd7c095"),
-        (
-            "kind: pareto\nbase: {preset: cmt_pico}\ntrials: 5\nknobs: {depth: {min: 4, max: 12}}",
-            "9e8889c3ab5ebe22",
-        ),
-    ],
-)
-def test_fingerprints_of_spaces_without_options_are_those_that_runs_before_them_hold(
-    text: str, fingerprint: str
-) -> None:
-    space = parse_space(text, source="x")
-    assert space.fingerprint == fingerprint
-    assert parse_space(space.to_yaml(), source="x").fingerprint == fingerprint
-
-
-@pytest.mark.parametrize(
     ("start", "path", "value"),
     [
         (RULE, "base.qk_ratio", 0.5),

@@ -107,7 +107,7 @@ pareto_data = st.fixed_dictionaries(
         "seeds": st.integers(1, 5),
         "seed": st.integers(0, 99),
         "tolerance": st.floats(0.001, 0.4),
-        "ladder": st.just({"epochs": [1, 3, 9]}),
+        "fidelities": st.just({"epochs": [1, 3, 9]}),
         "objectives": st.just(["loss", "params", "macs"]),
         "sampler": st.just({"name": "random"}),
         "proxy": st.fixed_dictionaries(
@@ -208,7 +208,7 @@ def test_whatever_decides_what_a_trial_is_changes_the_fingerprint(path: str, val
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("ladder", {"epochs": [1, 2]}),
+        ("fidelities", {"epochs": [1, 2]}),
         ("objectives", ["top1"]),
         ("knobs.depth.max", 13),
         ("knobs.depth.step", 2),
