@@ -32,7 +32,11 @@ proxy: {epochs: 2}
 %s
 """
 PLAIN = "sampler: {name: sobol}\ntrials: 60"
-HALVED = "fidelities: {epochs: [1, 2], reduction_factor: 2}\nsampler: {name: tpe, initial_points: 16}\ntrials: 32"
+HALVED = """
+fidelities: {epochs: [1, 2], reduction_factor: 2}
+sampler: {name: tpe, initial_points: 16}
+trials: 32
+"""
 TRUTH = np.array([0.3, 0.4, 0.3])  # shares of the best rule
 
 
