@@ -13,7 +13,8 @@ analyse_once = cache(wiring.analysis_of)
 
 @pytest.fixture(autouse=True)
 def _few_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cmt_search.cli.wiring.STUDIES", STUDIES)
+    for module in ("wiring", "inspecting"):
+        monkeypatch.setattr(f"cmt_search.cli.{module}.STUDIES", STUDIES)
 
 
 @pytest.fixture

@@ -134,21 +134,19 @@ def test_a_device_that_is_not_there_is_refused(
         ProxyEvaluator(DatasetSpec(), recipe=Recipe(), device=name)
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_a_report_that_cannot_be_written_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wide_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluator(monkeypatch, grows)
-    assert run(tmp_path, RULE) == 0
-    assert invoke(["report", str(tmp_path / "tiny"), "--to", str(tmp_path)]) == 2
+    assert invoke(["report", str(wide_run), "--to", str(tmp_path)]) == 2
     assert "cannot be written" in capsys.readouterr().err
-    assert invoke(["confirm", str(tmp_path / "tiny"), "--budget", "abc"]) == 2
+    assert invoke(["confirm", str(wide_run), "--budget", "abc"]) == 2
 
 
+@pytest.mark.usefixtures("analysed_once")
 def test_two_budgets_of_one_name_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wide_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluator(monkeypatch, grows)
-    assert run(tmp_path, RULE) == 0
     arguments = ["--rule", "dwr", "--budgets", "1.550G,1.551G"]
-    assert invoke(["family", str(tmp_path / "tiny"), *arguments]) == 2
-    assert "have the same name; write them apart" in capsys.readouterr().err
+    assert invoke(["family", str(wide_run), *arguments]) == 2
+    assert "have the same name" in capsys.readouterr().err

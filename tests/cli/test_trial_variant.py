@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from cmt_search.cli.trial_variant import commands, trial_variant
 from cmt_search.errors import ExportError
 from cmt_search.search import RunDir
 from tests.analysis.studies import measurement, record, rung
-from tests.cli.test_mistakes import RULE, evaluator, grows
 
 
 def folder(path: Path) -> RunDir:
@@ -61,13 +61,12 @@ def test_a_trial_without_a_network_is_refused_with_its_reason(tmp_path: Path) ->
 
 
 def test_the_explorer_writes_what_the_command_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wide_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "space.yaml").write_text(RULE)
-    evaluator(monkeypatch, grows)
-    arguments = ["--runs", str(tmp_path), "--name", "tiny", "--executor", "inline", "--json"]
-    assert invoke(["run", str(tmp_path / "space.yaml"), *arguments]) == 0
-    run = tmp_path / "tiny"
+    run = Path(shutil.copytree(wide_run, tmp_path / "tiny"))
     study = studies_of([run])[0]
     trial = next(r for r in study.load().records if r.state == "complete")
     assert study.export is not None

@@ -1,4 +1,7 @@
-"""Launch, inspect, export: the programs as a user starts them, on the embedded images."""
+"""Launch, inspect, export: the programs as a user starts them, on the embedded images.
+
+The tutorial takes the same way within one process: `tests/test_docs.py`.
+"""
 
 import json
 import os
@@ -11,6 +14,8 @@ import pytest
 
 from cmt_search.cost import cost
 from cmt_search.export import load
+
+pytestmark = pytest.mark.slow
 
 SPACE = """
 kind: rule
