@@ -1,6 +1,7 @@
 """What is measured of a network, and by whom: the contract between a search and a training."""
 
 import base64
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -140,4 +141,15 @@ class Evaluator(Protocol):
 
 
 EvaluatorFactory = Callable[[], Evaluator]
-"""Picklable, so that a worker process can make its own evaluator."""
+"""Make the evaluator of a process; picklable, so that a worker can call it.
+
+It does the slow work that all trainings share, such as decoding the images: an executor calls it
+once per process, and a job's time limit starts after it. `evaluator_threads` gives its CPU threads.
+"""
+
+THREADS_VARIABLE = "CMT_SEARCH_THREADS"
+
+
+def evaluator_threads() -> int:
+    """Return the CPU threads of this process's evaluator, as its executor set them; default 1."""
+    return int(os.environ.get(THREADS_VARIABLE, "1"))

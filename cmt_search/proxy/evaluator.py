@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,13 @@ import torch
 from cmt_search.arch import Arch
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.evaluation import EvaluatorFactory, Fidelity, Measurement, OutOfMemory
+from cmt_search.evaluation import (
+    EvaluatorFactory,
+    Fidelity,
+    Measurement,
+    OutOfMemory,
+    evaluator_threads,
+)
 from cmt_search.proxy.data import Dataset
 from cmt_search.proxy.run_dir import SHARED_PREFIX, Checkpoint
 from cmt_search.proxy.sources import load_dataset
@@ -203,8 +209,8 @@ class ProxyEvaluator:
     Raises:
         DataError: there is no such device here.
 
-    The images are read at the first call and stay in memory, at the last resolutions in use. On a
-    CPU, the process is set to one thread: trials run beside each other, not within one.
+    The images are read by `load`, or at the first call, and stay in memory, at the last resolutions
+    in use. On a CPU, the process is set to the threads of a trial, by default one.
     `deterministic` is for GPUs: the same numbers every time, and slower.
     """
 
@@ -221,7 +227,7 @@ class ProxyEvaluator:
         self.device = resolve_device(device)
         self.deterministic = deterministic
         if self.device.type == "cpu":
-            torch.set_num_threads(1)
+            torch.set_num_threads(evaluator_threads())
         self._at = lru_cache(maxsize=2)(self._prepare)
 
     def __call__(
@@ -254,6 +260,14 @@ class ProxyEvaluator:
             folder=folder,
             deterministic=self.deterministic,
         )
+
+    def load(self) -> None:
+        """Read the images.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        _ = self._data
 
     @cached_property
     def _data(self) -> Dataset:
@@ -289,7 +303,13 @@ def evaluator_factory(
     device: str | None = None,
     deterministic: bool = False,
 ) -> EvaluatorFactory:
-    """A picklable maker of evaluators, one per worker process; `device=None` takes a GPU if any."""
+    """Return a picklable factory, which reads the images; `device=None` takes a GPU if any."""
     return partial(
-        ProxyEvaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
+        _make_evaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
     )
+
+
+def _make_evaluator(dataset: DatasetSpec, **options: Any) -> ProxyEvaluator:
+    evaluator = ProxyEvaluator(dataset, **options)
+    evaluator.load()
+    return evaluator

@@ -9,7 +9,7 @@ import torch
 
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
-from cmt_search.evaluation import Fidelity
+from cmt_search.evaluation import THREADS_VARIABLE, Fidelity
 from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, evaluator_factory, train
 from cmt_search.proxy import evaluator as evaluator_module
 
@@ -56,11 +56,26 @@ def test_an_evaluator_on_a_cpu_uses_one_thread() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_missing_images_are_an_error_of_the_first_call(tiny: Arch, tmp_path: Path) -> None:
+def test_an_evaluator_uses_the_threads_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(THREADS_VARIABLE, "2")
+    try:
+        ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_missing_images_are_an_error_of_the_factory(tmp_path: Path) -> None:
     spec = DatasetSpec(name="cifar10", root=str(tmp_path))
-    measure = evaluator_factory(spec, recipe=RECIPE, device="cpu")()
+    make = evaluator_factory(spec, recipe=RECIPE, device="cpu")
     with pytest.raises(DataError, match="does not hold cifar10"):
-        measure(tiny, fidelity=BRIEF, seed=0)
+        make()
+
+
+def test_a_factory_reads_the_images(tiny: Arch, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = evaluator_factory(DatasetSpec(), recipe=RECIPE, device="cpu")()
+    monkeypatch.setattr(evaluator_module, "load_dataset", lambda spec: pytest.fail("read late"))
+    measure(tiny, fidelity=BRIEF, seed=0)
 
 
 def test_what_is_asked_for_again_from_its_folder_is_not_trained_again(

@@ -1,4 +1,4 @@
-"""Run one job, wherever it is: timeouts, errors, disk space."""
+"""Run one job in this process: evaluator, timeouts, errors, disk space."""
 
 import errno
 import faulthandler
@@ -15,33 +15,52 @@ from pathlib import Path
 from types import FrameType
 
 from cmt_search.errors import DataError, RunError, SpaceError
-from cmt_search.evaluation import Evaluator, Measurement, OutOfMemory, TrainingFailed
+from cmt_search.evaluation import (
+    THREADS_VARIABLE,
+    Evaluator,
+    EvaluatorFactory,
+    Measurement,
+    OutOfMemory,
+    TrainingFailed,
+)
 from cmt_search.search.types import Failure, Job
 
-_GRACE = 5.0  # seconds that a hanging process has to leave by itself
+_GRACE = 5.0  # seconds between the soft and the hard limit
 
 
 class JobTimeout(Exception):
-    """A job took longer than it may."""
+    """A job exceeded its time limit."""
+
+
+def make_evaluator(factory: EvaluatorFactory, *, threads: int = 1) -> Evaluator:
+    """Make this process's evaluator, with so many CPU threads; no job's time limit counts it."""
+    before = os.environ.get(THREADS_VARIABLE)
+    os.environ[THREADS_VARIABLE] = str(threads)
+    try:
+        return factory()
+    finally:
+        if before is None:
+            del os.environ[THREADS_VARIABLE]
+        else:
+            os.environ[THREADS_VARIABLE] = before
 
 
 @contextmanager
-def time_limit(limit: float | None) -> Iterator[None]:
-    """Raise `JobTimeout` in this thread once `limit` seconds are over.
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise `JobTimeout` in this thread after `seconds`.
 
-    It ends whatever comes back to Python now and then: loops, sleeps, a loader that waits. A call
-    that never returns from C goes on; `kill_after` ends that with its process. Only the main thread
-    gets signals: in others this does nothing.
+    It interrupts Python code: loops, sleeps, a waiting loader. A C call that does not return is
+    ended by `kill_after` alone. Signals reach the main thread only: elsewhere this does nothing.
     """
-    if limit is None or threading.current_thread() is not threading.main_thread():
+    if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise JobTimeout(f"stopped after {limit:g} s, the limit for a trial's training")
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise JobTimeout(f"stopped after {seconds:g} s, the limit for a trial's training")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -50,15 +69,12 @@ def time_limit(limit: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def kill_after(limit: float | None) -> Iterator[None]:
-    """End this process, with its stack on standard error, where `time_limit` could not.
-
-    For a worker: its driver sees it die, and gives the job to another.
-    """
-    if limit is None:
+def kill_after(seconds: float | None) -> Iterator[None]:
+    """End this worker process, with its stack on standard error, where `time_limit` could not."""
+    if seconds is None:
         yield
         return
-    faulthandler.dump_traceback_later(limit + _GRACE, exit=True)
+    faulthandler.dump_traceback_later(seconds + _GRACE, exit=True)
     try:
         yield
     finally:
@@ -73,57 +89,52 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def run_job(
     evaluator: Evaluator, job: Job, *, folder: Path | None = None, limit: float | None = None
 ) -> Measurement | Failure:
-    """Run one job; what goes wrong in it is a result.
+    """Run one job, for at most `limit` seconds; return a failure instead of raising it.
 
-    It may keep its state in `folder` between epochs, and takes at most `limit` seconds; see
-    `time_limit` for what can be stopped.
+    `folder` is for its checkpoints.
 
     Raises:
-        DataError: the data do not fit, which no other candidate would change.
-        SpaceError: nor would it change what the space file says.
-        RunError: the disk is full, which spoils no trial either.
+        DataError: the data fit no network of the search.
+        SpaceError: the space file is wrong for all networks.
+        RunError: the disk is full.
     """
     # An evaluator that never runs out of memory need not know of micro-batches.
     more = {} if job.micro_batch is None else {"micro_batch": job.micro_batch}
     began = time.time()
     try:
         with time_limit(limit):
-            measured = evaluator(
+            measurement = evaluator(
                 job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder, **more
             )
-        return replace(measured, worker=_worker(), began=began, ended=time.time())
+        return replace(
+            measurement,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            began=began,
+            ended=time.time(),
+        )
     except OutOfMemory as failure:
         return Failure(reason=str(failure), kind="memory", micro_batch=failure.micro_batch)
     except TrainingFailed as failure:
         return Failure(reason=str(failure), kind="verdict")
     except (DataError, SpaceError):
         raise
-    except JobTimeout as overdue:
-        return Failure(reason=describe(overdue), kind="hung")
-    except Exception as error:  # noqa: BLE001  # a row with its reason, not a crash
+    except JobTimeout as timeout:
+        return Failure(reason=describe(timeout), kind="hung")
+    except Exception as error:  # noqa: BLE001  # recorded as the trial's reason
         if folder is not None:
             _check_room(folder, error)
         return Failure(reason=describe(error))
 
 
-def _worker() -> str:
-    """Which of a search's processes this is."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def describe(error: BaseException) -> str:
-    """An exception and where it came from, short enough for a study."""
+    """Format an exception and its last calls, short enough for a study."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     calls = [f"{f.name} ({Path(f.filename).name}:{f.lineno})" for f in reversed(frames)]
     return f"{type(error).__name__}: {error}" + (", in " + " < ".join(calls) if calls else "")
 
 
 def _check_room(folder: Path, error: Exception) -> None:
-    """Tell a full disk from a training that fails.
-
-    Raises:
-        RunError: the folder for checkpoints takes no more.
-    """
+    """Raise `RunError` if the training failed because the disk is full."""
     probe = folder.parent / f".{folder.name}.probe"
     try:
         probe.write_bytes(bytes(_PROBE))
