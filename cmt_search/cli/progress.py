@@ -18,6 +18,7 @@ from cmt_search.search import Event, JobFinished, JobStarted, RungRepeated, Stop
 
 _STOPPING = {
     "interrupted": "interrupted: the running trainings are finished; Ctrl-C again stops at once",
+    "aborted": "stopped at once: unfinished trainings continue from their last epoch in a resume",
     "time limit": "the time is up: the running trainings are finished; Ctrl-C stops at once",
 }
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on

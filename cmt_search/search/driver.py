@@ -1,12 +1,13 @@
-"""Drive a run: lock, study, executor, outcome."""
+"""Run a search: lock, study, executor, outcome."""
 
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,26 +21,23 @@ if TYPE_CHECKING:
     from cmt_search.search.scheduler import Scheduler
 
 
-StopSignal = Callable[[], bool]
 StopReason = Literal["interrupted", "time limit"]
 
 
 class StopCondition:
-    """Says when no more jobs may be handed out."""
+    """Tell an executor when to hand out no more jobs."""
 
     def __init__(
-        self,
-        *,
-        time_limit: float | None = None,
-        on_stop: Callable[[StopReason], None] | None = None,
+        self, *, time_limit: float | None = None, on_event: Listener | None = None
     ) -> None:
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._interrupted = False
-        self._on_stop = on_stop
+        self._on_event = on_event
+        self._notified = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
-        if self.reason is not None:
+        """Return whether to stop; notify the listener the first time."""
+        if self.reason is not None and not self._notified:
             self._notify(self.reason)
         return self.reason is not None
 
@@ -54,48 +52,55 @@ class StopCondition:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the first SIGINT as a request to stop after the running jobs; the second aborts.
+        """Handle SIGINT and SIGTERM: the first lets running jobs finish, the second aborts.
 
-        Other threads than the main one get no signals, and there this does nothing.
+        Signals reach the main thread only: elsewhere this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._interrupted:
+            self._notify("aborted")
             raise KeyboardInterrupt
         self._interrupted = True
         self._notify("interrupted")
 
-    def _notify(self, reason: StopReason) -> None:
-        """Say once that the end has begun, as running jobs may take a while."""
-        if self._on_stop is not None:
-            notify, self._on_stop = self._on_stop, None
-            notify(reason)
+    def _notify(self, reason: Literal["interrupted", "time limit", "aborted"]) -> None:
+        self._notified = True
+        if self._on_event is not None:
+            self._on_event(Stopping(reason=reason))
 
 
-_QUIET = {
+_RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a data set's relative path stays what it is
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # a driver under `uv run` would start workers with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the running jobs finish
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `StopCondition` lets the running jobs finish
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's state is never read, and grows with every job
 }
-# Despite its name it works everywhere: without it Ray's servers listen on all interfaces.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOCAL_RAY_SETTINGS = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux too: listen on the loopback only
+    "RAY_worker_niceness": "0",  # Ray's 15 starves workers beside other work
+    "RAY_AUTH_MODE": "token",
+}
 
 
 def prepare_ray(*, local: bool) -> None:
     """Set what the user has not set, before ray is imported; `local`: on this machine alone."""
-    for name, value in (_QUIET | (_LOOPBACK if local else {})).items():
+    settings = dict(_RAY_SETTINGS)
+    if local:
+        settings |= _LOCAL_RAY_SETTINGS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
@@ -124,14 +129,14 @@ def run_search(
     on_event: Listener | None = None,
     measured_on: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Begin a search or go on with it, until it is finished or stopped.
+    """Start a search or resume it, until it is finished or stopped.
 
-    The first SIGINT and the time limit (seconds) let running jobs finish; a second SIGINT raises
-    KeyboardInterrupt and loses them. In both cases the next call goes on where this one stopped.
-    A job that fails, or takes longer than `trial_time_limit` seconds, is tried again `retries`
-    times before its trial fails; `retry_failed` tries trials again that failed in earlier calls.
-    `trials` replaces the space's number, for later calls too. `measured_on` goes into the study:
-    setting and machine of the latency and memory of its networks, where the space measures them.
+    The first SIGINT or SIGTERM and the time limit (seconds) let running jobs finish; a second
+    signal raises KeyboardInterrupt and loses them. The next call resumes in both cases. A job that
+    fails, or trains longer than `trial_time_limit` seconds, is retried `retries` times before its
+    trial fails; `retry_failed` retries the trials that failed in earlier calls. `trials` replaces
+    the space's number, also for later calls. `cpus_per_trial` are the threads of a training.
+    `measured_on` is stored in the study: how and where latency and memory are measured.
 
     Raises:
         RunError: another process drives the run, the space or the storage is not the run's, its
@@ -147,13 +152,13 @@ def run_search(
     url = run.storage_url(storage)
     if retries < 0:
         raise RunError(f"retries={retries} is no number of retries; use 0 for none")
-    choose = _executor(
+    runner = _executor(
         run,
         executor,
         slots=slots,
         address=address,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
+        cpus=cpus_per_trial,
+        gpus=gpus_per_trial,
     )
     set_verbosity(WARNING)
     with run.lock(), exclusive_lock(url, run_id=run.info().id):
@@ -167,7 +172,7 @@ def run_search(
             objectives=space.objectives,
             begun=run.study_created,
         )
-        try:
+        with closing(store):
             run.write_study_created()
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
@@ -179,14 +184,14 @@ def run_search(
                 retry_failed=retry_failed,
                 on_event=on_event,
             )
-            condition = StopCondition(time_limit=time_limit, on_stop=_on_stop(on_event))
-            with condition.listening():
-                choose(checkpoints, trial_time_limit).run(scheduler, factory, stop=condition)
+            stop = StopCondition(time_limit=time_limit, on_event=on_event)
+            with stop.listening():
+                runner.run(
+                    scheduler, factory, stop=stop, checkpoints=checkpoints, limit=trial_time_limit
+                )
             if scheduler.finished:
                 checkpoints.clear()
-            return _outcome(scheduler, condition)
-        finally:
-            store.close()
+            return _outcome(scheduler, stop)
 
 
 def _executor(
@@ -195,10 +200,9 @@ def _executor(
     *,
     slots: int | None,
     address: str | None,
-    cpus_per_trial: float,
-    gpus_per_trial: float,
-) -> "Callable[[Checkpoints, float | None], Executor]":
-    """What makes the executor, from a folder for checkpoints and the seconds of a job."""
+    cpus: float,
+    gpus: float,
+) -> "Executor":
     if slots is not None and slots < 1:
         raise RunError(f"slots={slots} runs nothing; use at least 1")
     if name == "inline":
@@ -206,26 +210,18 @@ def _executor(
             raise RunError("the inline executor has one slot on this machine; use --executor ray")
         from cmt_search.search.executors.inline import InlineExecutor
 
-        return lambda checkpoints, limit: InlineExecutor(checkpoints=checkpoints, limit=limit)
+        return InlineExecutor(threads=max(1, int(cpus)))
 
     prepare_ray(local=address is None)
     from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
 
-    request = ResourceRequest(
-        slots=slots, address=address, cpus=cpus_per_trial, gpus=gpus_per_trial
-    )
-    return lambda checkpoints, limit: RayExecutor(
-        folder=run.path, request=request, checkpoints=checkpoints, limit=limit
-    )
+    request = ResourceRequest(slots=slots, address=address, cpus=cpus, gpus=gpus)
+    return RayExecutor(folder=run.path, request=request)
 
 
-def _on_stop(on_event: Listener | None) -> "Callable[[StopReason], None] | None":
-    return None if on_event is None else lambda reason: on_event(Stopping(reason=reason))
-
-
-def _outcome(scheduler: "Scheduler", condition: StopCondition) -> Outcome:
+def _outcome(scheduler: "Scheduler", stop: StopCondition) -> Outcome:
     counts = scheduler.counts
-    ending: Ending = condition.reason or "interrupted"
+    ending: Ending = stop.reason or "interrupted"
     if scheduler.gave_up is not None:
         ending = "everything fails"
     return Outcome(

@@ -137,9 +137,9 @@ class RungRepeated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """The search was told to end; the running jobs are finished first."""
+    """The search stops: once its running jobs are finished, or, where aborted, at once."""
 
-    reason: Literal["interrupted", "time limit"]
+    reason: Literal["interrupted", "time limit", "aborted"]
 
 
 Event = JobStarted | JobFinished | TrialFinished | RungRepeated | Stopping

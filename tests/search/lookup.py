@@ -13,7 +13,13 @@ from typing import Literal
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.errors import BudgetError, DataError
-from cmt_search.evaluation import CurvePoint, Fidelity, Measurement, TrainingFailed
+from cmt_search.evaluation import (
+    CurvePoint,
+    Fidelity,
+    Measurement,
+    TrainingFailed,
+    evaluator_threads,
+)
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
 from cmt_search.space.candidates import Candidate, Parameter, Rung
@@ -170,13 +176,16 @@ class LookupFactory:
     deaf: bool = False
     keeps: bool = False
     broken: bool = False
+    decode: float = 0.0  # seconds of the factory
 
     def __call__(self) -> LookupEvaluator:
         if self.broken:
             raise DataError("data/images is missing; unpack the archive there")
         if self.log is not None:
             with self.log.open("a") as file:
-                file.write(json.dumps(["made", "", 0, 0, os.getpid()]) + "\n")
+                line = ["made", "", evaluator_threads(), os.nice(0), os.getpid()]
+                file.write(json.dumps(line) + "\n")
+        time.sleep(self.decode)
         return LookupEvaluator(
             log=self.log,
             wait=self.wait,

@@ -1,4 +1,4 @@
-"""Both executors on the same searches. Ray is started once, for all tests here."""
+"""Both executors on the same searches."""
 
 import os
 import random
@@ -6,7 +6,6 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cmt_search.errors import DataError, RunError
+from cmt_search.evaluation import evaluator_threads
 from cmt_search.search import (
     Event,
     JobFinished,
@@ -22,30 +22,16 @@ from cmt_search.search import (
     read_trials,
     run_search,
 )
-from cmt_search.search.driver import ExecutorName, prepare_ray
+from cmt_search.search.driver import ExecutorName
+from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
 
 TPE = FakeSpace(trials=14, seeds=2, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 SMALL = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=1, replicates=1))
-DEPTH_ONLY, CENTROID, PAPER = 9, 4, 2  # blocks of their networks
-
-
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    prepare_ray(local=True)
-    from cmt_search.search.executors.ray import ResourceRequest, connected
-
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # workers must find the evaluator
-    try:
-        with connected(ResourceRequest(slots=2)):
-            yield
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+on_ray = pytest.mark.usefixtures("ray_here")
+DEPTH_ONLY, CENTROID = 9, 4  # blocks of their networks
 
 
 def new(path: Path) -> RunDir:
@@ -56,7 +42,7 @@ def what(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
     return [(t.number, t.name, t.params, t.state, t.values, t.rungs, t.reason) for t in trials]
 
 
-@pytest.mark.usefixtures("ray_here")
+@on_ray
 def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> None:
     found = {}
     for executor in ("inline", "ray"):
@@ -81,20 +67,8 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
     assert str(failed[0][-1]).startswith("ZeroDivisionError: the lookup broke, in __call__")
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_slots_share_the_work_and_keep_their_evaluators(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from cmt_search.search.executors import ray as ray_executor
-
-    monkeypatch.setattr(ray_executor, "_REMEMBERED", 2)
-    forget, held = ray_executor.ResultCallback.on_step_end, []
-
-    def note(self: object, iteration: int, trials: list, **others: object) -> None:
-        held.append(len(trials))
-        forget(self, iteration, trials, **others)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ray_executor.ResultCallback, "on_step_end", note)
+@on_ray
+def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     outcome = run_search(run, space, LookupFactory(log=log, wait=0.2), executor="ray", slots=2)
@@ -106,13 +80,40 @@ def test_slots_share_the_work_and_keep_their_evaluators(
     assert os.getpid() not in workers
     assert sorted(line[4] for line in lines if line[0] == "made") == sorted(workers)
     assert {t.state for t in read_trials(run.path)} == {"complete"}
-    assert not list(run.path.glob(".tune-*"))
-    # Tune holds what runs, what is over since its last step, and `_REMEMBERED` more.
-    assert max(held) <= 7 < outcome.jobs
+    assert not (run.path / ".tune").exists()
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> None:
+@on_ray
+def test_a_search_goes_on_from_tuner_to_tuner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cmt_search.search.executors import ray as ray_executor
+
+    monkeypatch.setattr(ray_executor, "_JOBS_PER_TUNER", 3)
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    outcome = run_search(run, SMALL, LookupFactory(log=log), executor="ray", slots=1)
+    lines = read_log(log)
+    assert outcome.stopped == "finished"
+    assert outcome.jobs == outcome.complete == sum(line[0] == "begin" for line in lines)
+    assert sum(line[0] == "made" for line in lines) == -(-outcome.jobs // 3) > 1
+
+
+@on_ray
+def test_a_worker_trains_on_the_cpus_of_its_trial(tmp_path: Path) -> None:
+    run, log = new(tmp_path / "r"), tmp_path / "log"
+    one = replace(SMALL, trials=1)
+    run_search(run, one, LookupFactory(log=log), executor="ray", slots=1, cpus_per_trial=2)
+    assert [line[2:4] for line in read_log(log) if line[0] == "made"] == [(2, os.nice(0))]
+    inline, log = new(tmp_path / "inline"), tmp_path / "inline.log"
+    run_search(inline, one, LookupFactory(log=log), executor="inline", cpus_per_trial=3)
+    assert [line[2] for line in read_log(log) if line[0] == "made"] == [3]
+    assert evaluator_threads() == 1
+
+
+@on_ray
+def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
 
     run, log = new(tmp_path / "r"), tmp_path / "log"
@@ -120,22 +121,37 @@ def test_a_worker_that_dies_is_replaced_or_fails_its_trial(tmp_path: Path) -> No
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
-    factory = LookupFactory(log=log, dies=DEPTH_ONLY, dies_once=PAPER)
+    monkeypatch.setattr("cmt_search.search.scheduler._DEATHS", 1)
+    # The factory exceeds the limit of a job, which must not count it.
+    factory = LookupFactory(log=log, dies=DEPTH_ONLY, keeps=True, decode=1.1)
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
-    executor.run(Scheduler(space, store), factory, stop=lambda: False)
+    executor.run(
+        Scheduler(space, store),
+        factory,
+        stop=lambda: False,
+        checkpoints=Checkpoints.open(run.checkpoints),
+        limit=1.0,
+    )
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
     assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
     reason = str(trials["depth-only"].reason)
     assert reason.startswith("the worker died: ")
     assert "actor" in reason.lower()
-    assert reason.endswith("(tried 3 times)")
+    assert reason.endswith("(tried 2 times)")
+    keys = {name: trial.rungs[0].rung.arch.key for name, trial in trials.items()}
     began = Counter(line[1] for line in read_log(log) if line[0] == "begin")
-    tries = {name: began[trial.rungs[0].rung.arch.key] for name, trial in trials.items()}
-    assert tries == {"cmt-paper": 2, "dwr": 1, "depth-only": 3}
+    assert {name: began[key] for name, key in keys.items()} == {
+        "cmt-paper": 1,
+        "dwr": 1,
+        "depth-only": 2,
+    }
+    found = Counter(line[1] for line in read_log(log) if line[0] == "found")  # a checkpoint
+    assert found == {keys["depth-only"]: 1}
 
 
-@pytest.mark.usefixtures("ray_here")
+@pytest.mark.slow
+@on_ray
 def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) -> None:
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
@@ -165,8 +181,8 @@ def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) 
     assert set(trained(trials).values()) == {1}
 
 
-@pytest.mark.usefixtures("ray_here")
-@pytest.mark.parametrize("deaf", [False, True])
+@on_ray
+@pytest.mark.parametrize("deaf", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
@@ -177,35 +193,22 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
-    executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1), limit=1.0)
+    executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
     factory = LookupFactory(hangs=DEPTH_ONLY, deaf=deaf)
-    executor.run(Scheduler(space, store), factory, stop=lambda: False)
+    executor.run(Scheduler(space, store), factory, stop=lambda: False, limit=1.0)
     trials = {t.name: t for t in read_trials(run.path)}
     states = {name: trial.state for name, trial in trials.items()}
     assert states == {"cmt-paper": "complete", "dwr": "complete", "depth-only": "failed"}
     reason = str(trials["depth-only"].reason)
     if deaf:  # to signals, as a call that never returns from C is
-        assert re.match(r"hung: its process was ended \d+ s after it began, past .* of 1 s", reason)
+        assert re.match(r"hung: its process was ended after \d+ s; the limit is 1 s", reason)
     else:
         assert reason.startswith(
             "JobTimeout: stopped after 1 s, the limit for a trial's training, in"
         )
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_a_killed_worker_leaves_its_checkpoint_to_the_next(tmp_path: Path) -> None:
-    run, log = new(tmp_path / "r"), tmp_path / "log"
-    space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
-    factory = LookupFactory(log=log, dies_once=PAPER, keeps=True)
-    outcome = run_search(run, space, factory, executor="ray", slots=1)
-    assert (outcome.stopped, outcome.complete) == ("finished", 3)
-    found = [line for line in read_log(log) if line[0] == "found"]
-    paper = next(t for t in read_trials(run.path) if t.name == "cmt-paper")
-    assert [line[1] for line in found] == [paper.rungs[0].rung.arch.key]
-    assert not run.checkpoints.exists()
-
-
-@pytest.mark.usefixtures("ray_here")
+@on_ray
 @pytest.mark.parametrize(
     ("executor", "factory", "message"),
     [
@@ -229,7 +232,7 @@ def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
     assert (outcome.stopped, outcome.failed) == ("finished", 0)
 
 
-@pytest.mark.usefixtures("ray_here")
+@on_ray
 def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None:
     run, log = new(tmp_path / "r"), tmp_path / "log"
 
@@ -263,39 +266,20 @@ def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:
     assert [m.seed for m in read_trials(run.path)[0].rungs[0].measurements] == [7]
 
 
-@pytest.mark.usefixtures("ray_here")
+@on_ray
 def test_resources_that_no_node_has_are_refused_at_once(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     with pytest.raises(RunError) as error:
         run_search(run, SMALL, LookupFactory(), executor="ray", cpus_per_trial=512)
-    assert str(error.value).startswith(
-        "a trial asks for 512 CPU, and no node of this machine has that (by node: "
-    )
+    assert "need 512 CPU each, and this machine has room for 0 (by node: " in str(error.value)
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_ray_on_this_machine_listens_to_this_machine_only() -> None:
+@on_ray
+def test_ray_on_this_machine_listens_to_this_machine_only_and_asks_for_a_token() -> None:
     import ray
 
+    assert os.environ["RAY_AUTH_MODE"] == "token"
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
-
-
-def test_slots_follow_from_what_the_nodes_have() -> None:
-    prepare_ray(local=True)
-    from cmt_search.search.executors.ray import ResourceRequest, slots
-
-    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
-    assert slots(ResourceRequest(), nodes=nodes) == 11
-    assert slots(ResourceRequest(slots=4), nodes=nodes) == 4
-    assert slots(ResourceRequest(cpus=2), nodes=nodes) == 5
-    assert slots(ResourceRequest(cpus=1, gpus=0.25), nodes=nodes) == 8
-    with pytest.raises(RunError) as error:
-        slots(ResourceRequest(address="auto", cpus=4, gpus=3), nodes=nodes)
-    assert str(error.value) == (
-        "a trial asks for 4 CPU and 3 GPU, and no node of the cluster at 'auto' has that "
-        "(by node: 8 CPU and 2 GPU; 3 CPU and 0 GPU); lower --cpus-per-trial or --gpus-per-trial, "
-        "or give the --address of a larger cluster"
-    )
 
 
 @pytest.mark.parametrize(
