@@ -165,10 +165,10 @@ def _solved(
     rule: "ScalingRule", *, budgets: "Sequence[Budget | float]"
 ) -> "tuple[Family, dict[str, str]]":
     """The family, and why a budget has no member."""
-    from cmt_search.scaling import Family, members_at
+    from cmt_search.scaling import Family, solve_budgets
     from cmt_search.space import format_quantity
 
-    members, missing = members_at(rule, budgets=budgets)
+    members, missing = solve_budgets(rule, budgets=budgets)
     reasons = {format_quantity(macs): reason for macs, reason in missing.items()}
     return Family(rule=rule, members=members), reasons
 
@@ -176,15 +176,14 @@ def _solved(
 def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
     """A family as plain values."""
     from cmt_search.cli.family_page import slug
-    from cmt_search.scaling import off_budget, off_shares
 
     shares, name = family.rule.shares, family.rule.name
     members = []
     for member in family.members:
-        apart = off_shares(member, asked=shares)
+        share_rmse = member.share_rmse(shares)
         deviation = {
-            "macs": round(off_budget(member), 5),
-            "shares": None if apart is None else round(apart, 4),
+            "macs": round(member.budget_error, 5),
+            "shares": None if share_rmse is None else round(share_rmse, 4),
         }
         called = f"{slug(name)}-{labels[member.budget.macs]}"
         members.append({"name": called, **member.to_dict(), "deviation": deviation})

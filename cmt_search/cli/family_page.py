@@ -65,14 +65,13 @@ def write_family_page(
 
 
 def _member_row(name: str, member: "Member", *, rule: "ScalingRule") -> dict[str, str]:
-    from cmt_search.scaling import off_budget, off_shares
-
-    apart = off_shares(member, asked=rule.shares)
+    share_rmse = member.share_rmse(rule.shares)
     realised = member.realised.values if member.realised else ()
     return {
         **_row(name, member.arch),
         "shares d, w, r": ", ".join(f"{share:.2f}" for share in realised) or _NONE,
-        "off": f"{off_budget(member):+.1%}" + ("" if apart is None else f", {apart:.2f}"),
+        "off": f"{member.budget_error:+.1%}"
+        + ("" if share_rmse is None else f", {share_rmse:.2f}"),
     }
 
 

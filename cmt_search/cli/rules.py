@@ -1,5 +1,6 @@
-"""rules: the named scaling rules around a base, and the networks that they give."""
+"""rules: list the named scaling rules around a base, with their members."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +10,11 @@ from cmt_search.cli.completing import presets
 from cmt_search.cli.options import Json, macs_of
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.presets import PRESETS, PUBLISHED
+from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
-    from cmt_search.scaling import Explanation, RuleRow
+    from cmt_search.scaling import ExponentRow, RuleFit, RuleRow
 
 _TIMES_BASE = (0.25, 1.0, 4.0)  # budgets where none are given
 
@@ -29,49 +31,41 @@ def rules(
         str | None, typer.Option(help="MACs, as 0.64G,1.5G; default: 0.25, 1 and 4 times the base.")
     ] = None,
     constants: Annotated[
-        str | None, typer.Option(help="A rule of your own, as alpha,beta,gamma: 1.2,1.3,1.15.")
+        str | None, typer.Option(help="Custom rule, as alpha,beta,gamma: 1.2,1.3,1.15.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write figures to this HTML file.")] = None,
     json: Json = False,
 ) -> None:
-    """The named scaling rules around a base: shares, constants, members, and where they mislead."""
+    """List the named scaling rules around a base: shares, constants, members, exponent errors."""
     from cmt_search.cli.console import print_json
     from cmt_search.cli.networks import network_of
-    from cmt_search.scaling import describe_rules, exponent_table
+    from cmt_search.scaling import describe_rules, exponent_table, named_rules
 
     if plot is not None and plot.suffix != ".html":
         raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
     network = network_of(base)
-    asked = sorted(macs_of(budgets)) if budgets else _around(network)
-    own = (_own(network, text=constants, budgets=asked),) if constants else ()
-    rows = (*own, *describe_rules(network, budgets=asked))
-    explained = _published(network)
+    macs = sorted(macs_of(budgets)) if budgets else _default_budgets(network)
+    custom = (_custom_rule(network, text=constants, budgets=macs),) if constants else ()
+    rows = (*custom, *describe_rules(network, budgets=macs))
+    exponents = exponent_table(named_rules(network))
+    fit = _fit_published(network)
     if json:
         data: dict[str, Any] = {"base": network.key, "rules": [row.to_dict() for row in rows]}
-        drift = [
-            {
-                "rule": row.rule,
-                "promised": row.promised,
-                "true": row.true,
-                "local": list(row.local),
-                "path": list(row.path),
-            }
-            for row in exponent_table(network)
-        ]
-        print_json(data | {"exponents": drift, "published": explained and _as_json(explained)})
+        data["exponents"] = [asdict(row) for row in exponents]
+        print_json(data | {"published": _fit_to_dict(fit) if fit else None})
     else:
-        _print(base, network, rows=rows, budgets=asked, explained=explained)
+        _print(base, rows=rows, budgets=macs, exponents=exponents, fit=fit)
     if plot is not None:
-        _plot(plot, network, rows=rows, published=explained is not None, quiet=json)
+        _plot(plot, network, rows=rows, published=fit is not None, quiet=json)
 
 
 def _print(
     name: str,
-    base: "Arch",
     *,
     rows: "tuple[RuleRow, ...]",
     budgets: list[float],
-    explained: "Explanation | None",
+    exponents: "tuple[ExponentRow, ...]",
+    fit: "RuleFit | None",
 ) -> None:
     from cmt_search.cli.console import say, show_table
 
@@ -81,20 +75,22 @@ def _print(
         result=True,
     )
     for row in rows:
-        called = f" (also {', '.join(row.aliases)})" if row.aliases else ""
-        say(f"{row.name}{called}: {row.source}")
+        aliases = f" (also {', '.join(row.aliases)})" if row.aliases else ""
+        say(f"{row.name}{aliases}: {row.source}")
         for macs, reason in row.missing.items():
             say(f"  no member at {macs:,.0f} MACs: {reason}")
-    show_table(_drift(base), title="Where constant exponents lead: MACs promised against true")
-    if explained is not None:
-        depth, width, side = explained.rule.shares.values
-        fit = ", ".join(
-            f"{size} {r2:.3f}"
-            for size, r2 in zip(("depth", "width", "resolution"), explained.r_squared, strict=True)
+    show_table(
+        _exponent_errors(exponents),
+        title="Constant exponents: error of the MACs they promise, by multiple of the base",
+    )
+    if fit is not None:
+        shares = ", ".join(f"{share:.2f}" for share in fit.rule.shares.values)
+        r_squared = ", ".join(
+            f"{size} {r2:.3f}" for size, r2 in zip(DIMENSIONS, fit.r_squared, strict=True)
         )
         say(
-            "one rule through the published Ti, XS and B: shares "
-            f"{depth:.2f}, {width:.2f}, {side:.2f}; R^2 of log sizes: {fit}"
+            f"rule fitted to the published Ti, XS and B: shares {shares}; "
+            f"R^2 of log sizes: {r_squared}"
         )
 
 
@@ -117,35 +113,33 @@ def _cell(value: float | None) -> str:
     return "varies" if value is None else f"{value:.3f}"
 
 
-def _drift(base: "Arch") -> list[dict[str, str]]:
-    """A row per rule, a column per growth."""
-    from cmt_search.scaling import exponent_table
-
+def _exponent_errors(exponents: "tuple[ExponentRow, ...]") -> list[dict[str, str]]:
+    """One row per rule, one column per MACs ratio."""
     rows: dict[str, dict[str, str]] = {}
-    for row in exponent_table(base):
+    for row in exponents:
         cells = rows.setdefault(row.rule, {"rule": row.rule})
         cells[f"{row.promised:g} times"] = f"{row.error:+.1%}"
     return list(rows.values())
 
 
-def _published(base: "Arch") -> "Explanation | None":
-    """How well one rule explains the paper's variants, around its own base."""
-    from cmt_search.scaling import fitted_rule
+def _fit_published(base: "Arch") -> "RuleFit | None":
+    """Fit one rule to the paper's variants; None unless `base` is the paper's."""
+    from cmt_search.scaling import fit_rule
 
     if base != PRESETS["cmt_s"]:
         return None
-    return fitted_rule(base, variants=[PRESETS[name] for name in PUBLISHED if name != "cmt_s"])
+    return fit_rule(base, variants=[PRESETS[name] for name in PUBLISHED if name != "cmt_s"])
 
 
-def _as_json(explained: "Explanation") -> dict[str, Any]:
+def _fit_to_dict(fit: "RuleFit") -> dict[str, Any]:
     return {
-        "shares": [round(v, 4) for v in explained.rule.shares.values],
-        "r_squared": [round(float(v), 4) for v in explained.r_squared],
-        "rms_log": [round(float(v), 4) for v in explained.rms],
+        "shares": [round(v, 4) for v in fit.rule.shares.values],
+        "r_squared": [round(float(v), 4) for v in fit.r_squared],
+        "rms_log": [round(float(v), 4) for v in fit.rms],
     }
 
 
-def _own(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
+def _custom_rule(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
     from cmt_search.scaling import ScalingRule, describe_rule
 
     try:
@@ -158,7 +152,7 @@ def _own(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
     return describe_rule(rule, source="--constants", budgets=budgets)
 
 
-def _around(base: "Arch") -> list[float]:
+def _default_budgets(base: "Arch") -> list[float]:
     from cmt_search.cost import cost
 
     macs = cost(base).macs

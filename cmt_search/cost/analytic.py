@@ -15,7 +15,7 @@ N = TypeVar("N", int, Array)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms(Generic[N]):
+class CostTerms(Generic[N]):
     """Cost of a part.
 
     Units: params are trainable scalars; macs are multiply-accumulates of one image; activations are
@@ -26,16 +26,16 @@ class Terms(Generic[N]):
     macs: N
     activations: N
 
-    def __add__(self, other: "Terms[N]") -> "Terms[N]":
-        return Terms(
+    def __add__(self, other: "CostTerms[N]") -> "CostTerms[N]":
+        return CostTerms(
             params=_sum(self.params, other.params),
             macs=_sum(self.macs, other.macs),
             activations=_sum(self.activations, other.activations),
         )
 
-    def times(self, count: N) -> "Terms[N]":
+    def times(self, count: N) -> "CostTerms[N]":
         """The cost of `count` such parts."""
-        return Terms(
+        return CostTerms(
             params=self.params * count, macs=self.macs * count, activations=self.activations * count
         )
 
@@ -67,24 +67,24 @@ class Sizes(Generic[N]):
     num_classes: int
 
 
-def dense(c_in: N, c_out: N, *, area: int, tokens: N) -> Terms[N]:
+def dense(c_in: N, c_out: N, *, area: int, tokens: N) -> CostTerms[N]:
     """A convolution or linear with bias; `area` is kernel height times width, 1 for a linear."""
     weights = c_in * c_out * area
-    return Terms(params=weights + c_out, macs=weights * tokens, activations=c_out * tokens)
+    return CostTerms(params=weights + c_out, macs=weights * tokens, activations=c_out * tokens)
 
 
-def depthwise(width: N, *, area: int, tokens: N) -> Terms[N]:
+def depthwise(width: N, *, area: int, tokens: N) -> CostTerms[N]:
     """A depthwise convolution with bias."""
     weights = width * area
-    return Terms(params=weights + width, macs=weights * tokens, activations=width * tokens)
+    return CostTerms(params=weights + width, macs=weights * tokens, activations=width * tokens)
 
 
-def norm(width: N) -> Terms[N]:
+def norm(width: N) -> CostTerms[N]:
     """A BatchNorm or LayerNorm: scale and shift, no MACs by definition."""
-    return Terms(params=width * 2, macs=_like(width, 0), activations=_like(width, 0))
+    return CostTerms(params=width * 2, macs=constant(width, 0), activations=constant(width, 0))
 
 
-def attention_cost(stage: StageSizes[N]) -> Terms[N]:
+def attention_cost(stage: StageSizes[N]) -> CostTerms[N]:
     """Cost of the LMHSA: projections, strided keys and values, and the two attention products.
 
     Shape: (1, tokens, width) in and out.
@@ -93,14 +93,14 @@ def attention_cost(stage: StageSizes[N]) -> Terms[N]:
     q, k = (dense(width, qk, area=1, tokens=count) for count in (tokens, kv_tokens))
     out, v = (dense(width, width, area=1, tokens=count) for count in (tokens, kv_tokens))
     macs = tokens * kv_tokens * (qk + width)  # queries by keys, weights by values
-    products = Terms(params=_like(width, 0), macs=macs, activations=_like(width, 0))
+    products = CostTerms(params=constant(width, 0), macs=macs, activations=constant(width, 0))
     total = (q + out) + (k + v) + products
     if stage.kv_stride > 1:
         total = total + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
     return total
 
 
-def irffn_cost(stage: StageSizes[N]) -> Terms[N]:
+def irffn_cost(stage: StageSizes[N]) -> CostTerms[N]:
     """Cost of the inverted residual feed-forward network.
 
     Shape: (1, width, h, w) in and out, h * w = tokens.
@@ -112,49 +112,55 @@ def irffn_cost(stage: StageSizes[N]) -> Terms[N]:
     return expand + local + project
 
 
-def block_cost(stage: StageSizes[N]) -> Terms[N]:
+def block_cost(stage: StageSizes[N]) -> CostTerms[N]:
     """Cost of one block: local perception unit, attention, feed-forward, two LayerNorms."""
     lpu = depthwise(stage.width, area=9, tokens=stage.tokens)
     return lpu + norm(stage.width) + attention_cost(stage) + norm(stage.width) + irffn_cost(stage)
 
 
-def position_cost(stage: StageSizes[N]) -> Terms[N]:
+def position_cost(stage: StageSizes[N]) -> CostTerms[N]:
     """Cost of a stage's position tables, which are added without a multiplication.
 
     Shape: each table (heads, tokens, kv_tokens).
     """
-    tables = {"stage": _like(stage.depth, 1), "block": stage.depth, "none": _like(stage.depth, 0)}
+    tables = {
+        "stage": constant(stage.depth, 1),
+        "block": stage.depth,
+        "none": constant(stage.depth, 0),
+    }
     scalars = stage.tokens * stage.kv_tokens * stage.heads * tables[stage.position]
-    return Terms(params=scalars, macs=_like(scalars, 0), activations=_like(scalars, 0))
+    return CostTerms(params=scalars, macs=constant(scalars, 0), activations=constant(scalars, 0))
 
 
-def stage_cost(stage: StageSizes[N], *, c_in: N) -> Terms[N]:
+def stage_cost(stage: StageSizes[N], *, c_in: N) -> CostTerms[N]:
     """Cost of a stage: patch embedding, blocks, and position tables."""
     embedding = dense(c_in, stage.width, area=4, tokens=stage.tokens) + norm(stage.width)
     return embedding + block_cost(stage).times(stage.depth) + position_cost(stage)
 
 
-def network_rows(sizes: Sizes[N]) -> tuple[Terms[N], ...]:
+def network_rows(sizes: Sizes[N]) -> tuple[CostTerms[N], ...]:
     """Cost of the stem, of each stage, and of the head, in that order.
 
     Shape: of the sizes; a term of a row that no array decides is a plain number.
     """
     width, tokens = sizes.stem_width, sizes.stem_tokens
-    first = dense(_like(width, sizes.in_chans), width, area=9, tokens=tokens) + norm(width)
+    first = dense(constant(width, sizes.in_chans), width, area=9, tokens=tokens) + norm(width)
     later = dense(width, width, area=9, tokens=tokens) + norm(width)
-    rows = [first + later.times(_like(width, 2))]
+    rows = [first + later.times(constant(width, 2))]
     for stage in sizes.stages:
         rows.append(stage_cost(stage, c_in=width))
         width = stage.width
-    neck = _like(width, sizes.neck_width)
+    neck = constant(width, sizes.neck_width)
     head = dense(width, neck, area=1, tokens=sizes.stages[-1].tokens) + norm(neck)
     if sizes.num_classes:
-        head = head + dense(neck, _like(neck, sizes.num_classes), area=1, tokens=_like(neck, 1))
+        head = head + dense(
+            neck, constant(neck, sizes.num_classes), area=1, tokens=constant(neck, 1)
+        )
     rows.append(head)
     return tuple(rows)
 
 
-def total(rows: tuple[Terms[N], ...]) -> Terms[N]:
+def total(rows: tuple[CostTerms[N], ...]) -> CostTerms[N]:
     """Sum of the rows."""
     result = rows[0]
     for row in rows[1:]:
@@ -162,7 +168,7 @@ def total(rows: tuple[Terms[N], ...]) -> Terms[N]:
     return result
 
 
-def _like(_kind: N, value: object) -> N:
+def constant(_kind: N, value: object) -> N:
     """A constant, as the kind of number that is counted in; beside arrays it broadcasts."""
     return cast("N", value)
 
@@ -179,7 +185,7 @@ _OF_NETWORK = ("resolution", "stem_width", "neck_width")
 _OF_STAGE = ("depth", "width", "heads")
 
 
-class Columns(TypedDict, total=False):
+class SizeArrays(TypedDict, total=False):
     """Sizes of n networks; what is left out is the base's, or follows from the base's ratios.
 
     Shape: one value, or (stages,), stands for all networks.
@@ -209,10 +215,10 @@ def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[
     return _assembled(arch, side=side, ends=ends, counts=counts)
 
 
-def sizes_like(base: Arch, **given: Unpack[Columns]) -> Sizes[Array]:
+def sizes_like(base: Arch, **given: Unpack[SizeArrays]) -> Sizes[Array]:
     """The sizes of n networks that are `base` but for these columns; no network is made.
 
-    Shape: see `Columns`; every size becomes an array (n,).
+    Shape: see `SizeArrays`; every size becomes an array (n,).
     Raises:
         ArchError: see `checked`, or a width is not divisible by its heads.
     """
@@ -271,16 +277,16 @@ def _ceil(pixels: N, stride: int) -> N:
     return -(-pixels // stride)
 
 
-def checked(base: Arch, given: Columns) -> dict[str, Array]:
+def checked(base: Arch, given: SizeArrays) -> dict[str, Array]:
     """The columns of all sizes that Arch and Stage name, and of those that are given besides.
 
     Shape: (n,) for the network's, (n, stages) for the stages'.
     Raises:
         ArchError: there is no such column, a size is no whole number from 1 to 2^31 - 1, or has
-            another shape than `Columns` says.
+            another shape than `SizeArrays` says.
     """
-    if unknown := sorted(given.keys() - Columns.__annotations__.keys()):
-        raise ArchError(f"{unknown[0]} is no column; use {', '.join(Columns.__annotations__)}")
+    if unknown := sorted(given.keys() - SizeArrays.__annotations__.keys()):
+        raise ArchError(f"{unknown[0]} is no column; use {', '.join(SizeArrays.__annotations__)}")
     count = len(base.stages)
     values: dict[str, Any] = {name: getattr(base, name) for name in _OF_NETWORK}
     values |= {name: [getattr(s, name) for s in base.stages] for name in _OF_STAGE}
@@ -382,16 +388,15 @@ def cost(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Cost:
     )
 
 
-def costs(base: Arch, **given: Unpack[Columns]) -> Terms[Array]:
+def costs(base: Arch, **given: Unpack[SizeArrays]) -> CostTerms[Array]:
     """What `cost` says of each of n networks, to the digit; a million of them a second.
 
     The networks are `base` but for the columns given: costs(base, depth=depths, width=widths).
-    Shape: see `Columns`; to 64-bit integers (n,).
-    Units: see `Terms`.
+    Shape: see `SizeArrays`; to 64-bit integers (n,).
+    Units: see `CostTerms`.
     Raises:
-        ArchError: a column is of another shape or kind, see `Columns`; a width is not divisible by
-            its heads; or some counts may not fit into 64 bits, which takes sizes near the largest
-            allowed, 2^31 - 1.
+        ArchError: an array has another shape or dtype, see `SizeArrays`; a width is not divisible
+            by its heads; or counts may not fit into 64 bits (sizes near 2^31 - 1).
     """
     columns = checked(base, given)
     parts = []
@@ -400,7 +405,7 @@ def costs(base: Arch, **given: Unpack[Columns]) -> Terms[Array]:
         sizes = sizes_in(some, base=base)
         _refuse_overflow(sizes)
         parts.append(total(network_rows(sizes)))
-    return Terms(
+    return CostTerms(
         params=np.concatenate([part.params for part in parts]),
         macs=np.concatenate([part.macs for part in parts]),
         activations=np.concatenate([part.activations for part in parts]),

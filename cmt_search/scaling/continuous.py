@@ -20,8 +20,8 @@ _WEIGHTS = _WEIGHTS / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """Which variables belong to which dimension, for a network of so many stages."""
+class VariableGroups:
+    """Indices of the variables of each dimension."""
 
     depth: slice
     width: slice
@@ -29,16 +29,16 @@ class Groups:
     resolution: slice
 
     @classmethod
-    def of(cls, stages: int) -> "Groups":
-        """Order: stem width, widths | ratios | depths | stem tokens, tokens, key tokens."""
+    def of(cls, stages: int) -> "VariableGroups":
+        """In order: stem width, widths; ratios; depths; stem tokens, tokens, key tokens."""
         width = slice(0, stages + 1)
         ratio = slice(width.stop, width.stop + 2 * stages)
         depth = slice(ratio.stop, ratio.stop + stages)
         return cls(depth, width, ratio, slice(depth.stop, depth.stop + 2 * stages + 1))
 
 
-def variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
-    """Logs of the sizes that scaling changes. Shape: sizes of shape (...) to (..., n)."""
+def to_variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
+    """Logs of the sizes that scaling changes. Shape: sizes (...) to (..., n)."""
     stages = sizes.stages
     rows = [
         sizes.stem_width,
@@ -53,13 +53,13 @@ def variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
     return np.log(np.moveaxis(np.array(rows, dtype=np.float64), 0, -1))
 
 
-def sizes_at(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
-    """The sizes that variables stand for, with the heads of `like`, which cost no MACs.
+def to_sizes(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
+    """Inverse of `to_variables`; the rest is taken from `like`.
 
     Shape: (..., n) to sizes of shape (...).
     """
     count = len(like.stages)
-    groups = Groups.of(count)
+    groups = VariableGroups.of(count)
     e = np.moveaxis(np.exp(v), -1, 0)
     stem, *widths = e[groups.width]
     ratios, depths = e[groups.ratio], e[groups.depth]
@@ -90,7 +90,7 @@ def sizes_at(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
 
 def log_macs(v: Array, *, like: Sizes[int]) -> Array:
     """ln MACs at variables. Shape: (..., n) to (...); real or complex."""
-    return np.log(total(network_rows(sizes_at(v, like=like))).macs)
+    return np.log(total(network_rows(to_sizes(v, like=like))).macs)
 
 
 def gradient(v: Floats, *, like: Sizes[int]) -> Floats:
@@ -101,7 +101,7 @@ def gradient(v: Floats, *, like: Sizes[int]) -> Floats:
     return slopes
 
 
-def path_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
+def mean_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
     """Mean of d ln MACs / d v along the straight path between two networks. Shape: (n,)."""
     points = start + _TIMES[:, None] * (end - start)
     mean: Floats = _WEIGHTS @ gradient(points, like=like)
@@ -110,10 +110,10 @@ def path_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmoothFamily:
-    """All networks, fractional ones included, that scaling `base` can reach.
+    """Continuous relaxation: networks with fractional sizes that scaling `base` can reach.
 
     `stage_ratio` is the fraction of added blocks that goes to the third stage; None keeps the
-    base's proportions in every stage.
+    base's proportions.
     """
 
     base: Arch
@@ -121,11 +121,11 @@ class SmoothFamily:
 
     @property
     def sizes(self) -> Sizes[int]:
-        """The base's own sizes."""
+        """Sizes of the base."""
         return sizes_of(self.base)
 
     def depth_fractions(self) -> Floats:
-        """Of each added block, the part that goes to each stage. Shape: (stages,)."""
+        """Fractions of an added block that go to each stage. Shape: (stages,)."""
         depths = np.array([s.depth for s in self.base.stages], dtype=np.float64)
         fractions: Floats = depths / depths.sum()
         if self.stage_ratio is None:
@@ -139,9 +139,9 @@ class SmoothFamily:
         return np.insert(others / others.sum() * (1 - self.stage_ratio), 2, self.stage_ratio)
 
     def at(self, x: Array) -> Array:
-        """Variables at coordinates. Shape: (..., 3) to (..., n)."""
-        groups = Groups.of(len(self.base.stages))
-        v = np.broadcast_to(variables(self.sizes), (*x.shape[:-1], groups.resolution.stop))
+        """Variables at coordinates x. Shape: (..., 3) to (..., n)."""
+        groups = VariableGroups.of(len(self.base.stages))
+        v = np.broadcast_to(to_variables(self.sizes), (*x.shape[:-1], groups.resolution.stop))
         v = v.astype(x.dtype) if np.iscomplexobj(x) else v.copy()
         v[..., groups.width] += x[..., 1, None]
         v[..., groups.resolution] += 2 * x[..., 2, None]
@@ -152,17 +152,22 @@ class SmoothFamily:
         """Fractional blocks per stage. Shape: (...) to (..., stages)."""
         depths = np.array([s.depth for s in self.base.stages], dtype=np.float64)
         added = (np.exp(x_depth) - 1)[..., None] * depths.sum() * self.depth_fractions()
-        grown = depths + added
+        scaled = depths + added
         # A ratio other than the base's could take more blocks from a stage than it has.
         least = 0.05
-        bounded: Array = np.where(grown.real < least, least + 0 * grown, grown)
+        bounded: Array = np.where(scaled.real < least, least + 0 * scaled, scaled)
         return bounded
+
+    def macs_at(self, x: Floats) -> Floats:
+        """MACs of the fractional networks. Shape: (..., 3) to (...)."""
+        macs: Floats = np.exp(log_macs(self.at(x), like=self.sizes))
+        return macs
 
     def exponents_at(self, x: Floats) -> Floats:
         """d ln MACs / d x. Shape: (..., 3) to (..., 3)."""
         steps = 1j * _STEP * np.eye(3)
-        grown = log_macs(self.at(x[..., None, :] + steps), like=self.sizes)
-        slopes: Floats = grown.imag / _STEP
+        values = log_macs(self.at(x[..., None, :] + steps), like=self.sizes)
+        slopes: Floats = values.imag / _STEP
         return slopes
 
     def path_exponents(self, x: Floats) -> Floats:
@@ -172,41 +177,41 @@ class SmoothFamily:
         return mean
 
 
-def ideal_point(family: SmoothFamily, *, shares: Floats, growth: float) -> Floats:
-    """Coordinates where rules spend ln-MACs `growth`, by fixed point on path exponents.
+def ideal_point(family: SmoothFamily, *, shares: Floats, log_macs_ratio: float) -> Floats:
+    """Coordinates of rules at ln(MACs / base MACs), by fixed point on path exponents.
 
     Shape: (..., 3) shares to (..., 3) logs of the factors on depth, width and resolution.
     Raises:
-        BudgetError: the iteration does not settle (the base's exponents vanish along the path).
+        BudgetError: the iteration does not converge (exponents vanish along the path).
     """
-    target = shares * growth
+    target = shares * log_macs_ratio
     x: Floats = target / family.exponents_at(np.zeros(3))
     for _ in range(200):
         exponents = family.path_exponents(x)
-        if not exponents.min() > 1e-6:  # ever fewer blocks, or narrower ones, save nothing more
+        if not exponents.min() > 1e-6:  # fewer or narrower blocks save nothing more
             break
         change = target / exponents - x
         if np.max(np.abs(change)) < 1e-12:
             return x
-        x = x + 0.8 * change  # exponents grow with x, so the full step would swing around the end
+        x = x + 0.8 * change  # damped: exponents grow with x, so full steps oscillate
     rules = f"shares {shares.tolist()} reach" if shares.ndim == 1 else "some shares reach"
     raise BudgetError(
-        f"{rules} no point at {math.exp(growth):.3g} times the base; "
+        f"{rules} no point at {math.exp(log_macs_ratio):.3g} times the base; "
         "use a budget nearer to the base"
     )
 
 
 def width_on_budget(v: Floats, *, like: Sizes[int], macs: float, start: float = 0.0) -> Floats:
-    """ln of the factor on all widths that meets the budget, by Newton's method on logs.
+    """ln of the factor on all widths that meets the budget, by Newton's method.
 
     Shape: variables (..., n) to (...), within 5 of `start`.
     """
     width = np.zeros(v.shape[-1])
-    width[Groups.of(len(like.stages)).width] = 1
+    width[VariableGroups.of(len(like.stages)).width] = 1
     x = np.full(v.shape[:-1], start)
     for _ in range(50):
-        grown = log_macs(v + (x[..., None] + 1j * _STEP) * width, like=like)
-        change = (grown.real - math.log(macs)) / (grown.imag / _STEP)
+        values = log_macs(v + (x[..., None] + 1j * _STEP) * width, like=like)
+        change = (values.real - math.log(macs)) / (values.imag / _STEP)
         x = np.clip(x - change, start - 5, start + 5)
         if np.max(np.abs(change)) < 1e-10:
             break

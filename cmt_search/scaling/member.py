@@ -1,5 +1,6 @@
-"""What a stage keeps while its width changes: how many heads it has, or how wide each is."""
+"""Budgets, grids and members of scaling rules."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -12,36 +13,38 @@ from cmt_search.errors import BudgetError
 from cmt_search.scaling.continuous import Floats
 from cmt_search.scaling.shares import Shares
 
-Keep = Literal["heads", "head_dim"]
+Fixed = Literal["num_heads", "head_dim"]
+LatencyFunction = Callable[[Arch], float]  # measures a forward pass; milliseconds
 
 
-def width_unit(stage: Stage, *, keep: Keep) -> int:
-    """The channels that the widths of this stage are multiples of."""
-    return stage.heads if keep == "heads" else stage.head_dim
+def width_unit(stage: Stage, *, fixed: Fixed) -> int:
+    """The number that widths of this stage are multiples of. Units: channels."""
+    return stage.heads if fixed == "num_heads" else stage.head_dim
 
 
-def widened(stage: Stage, *, width: int, keep: Keep) -> Stage:
-    """The stage at another width, a multiple of its unit."""
-    heads = stage.heads if keep == "heads" else width // stage.head_dim
+def with_width(stage: Stage, *, width: int, fixed: Fixed) -> Stage:
+    """Return the stage at another width, a multiple of its unit."""
+    heads = stage.heads if fixed == "num_heads" else width // stage.head_dim
     return replace(stage, width=width, heads=heads)
-
-
-Latency = Callable[[Arch], float]  # milliseconds of one forward pass, as the caller measures them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits on the cost of a network."""
+    """Limits on the cost of a network.
+
+    Raises:
+        BudgetError: a limit is not positive, or the tolerance is outside 0..1.
+    """
 
     macs: float  # target
-    tolerance: float = 0.01  # relative distance from the target that still counts as on budget
+    tolerance: float = 0.01  # allowed relative deviation from `macs`
     params: int | None = None  # cap, trainable scalars
     activations: int | None = None  # cap, elements of convolution and linear outputs
-    latency_ms: float | None = None  # cap, milliseconds; needs a function that measures them
+    latency_ms: float | None = None  # cap, milliseconds; needs a `LatencyFunction`
 
     def __post_init__(self) -> None:
-        if not 0 < self.macs < float("inf"):
-            raise BudgetError(f"budget.macs={self.macs} is no positive number of MACs")
+        if not 0 < self.macs < math.inf:
+            raise BudgetError(f"budget.macs={self.macs} must be a positive number of MACs")
         if not 0 < self.tolerance < 1:
             raise BudgetError(f"budget.tolerance={self.tolerance} is outside 0..1; use 0.01 for 1%")
         for name in ("params", "activations", "latency_ms"):
@@ -51,18 +54,18 @@ class Budget:
 
     @property
     def caps(self) -> dict[str, int]:
-        """The caps on counted costs that are set, by the name of the cost."""
+        """The caps on analytic costs that are set, by the name of the cost."""
         caps = {"params": self.params, "activations": self.activations}
         return {name: cap for name, cap in caps.items() if cap is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The integers that solving may use: steps and inclusive ranges."""
+    """Admissible integers: steps and inclusive ranges."""
 
     resolution_step: int = 2  # pixels
-    width_step: int = 1  # a stage's width is a multiple of this times what `keep` fixes
-    keep: Keep = "heads"  # in every stage: the number of heads, or the base's channels in each
+    width_step: int = 1  # a stage's width is a multiple of this times its unit, see `fixed`
+    fixed: Fixed = "num_heads"  # constant while widths change; widths are multiples of it
     resolution_min: int = 1
     resolution_max: int | None = None
     width_min: int = 1  # of the first stage
@@ -70,45 +73,57 @@ class Grid:
     depth_min: int = 1  # total blocks
     depth_max: int | None = None
 
-    def step_of(self, stage: Stage) -> int:
-        """The channels that widths of this stage of the base are multiples of."""
-        return width_unit(stage, keep=self.keep) * self.width_step
+    def width_step_of(self, stage: Stage) -> int:
+        """Step of the width of a stage of the base. Units: channels."""
+        return width_unit(stage, fixed=self.fixed) * self.width_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """Depth, width and resolution over the base's."""
+    """Depth, width and resolution relative to the base."""
 
     depth: float
     width: float
     resolution: float
 
     @classmethod
-    def at(cls, x: Floats) -> Self:
-        """The factors at coordinates from the base, which are their logs. Shape: (3,)."""
-        depth, width, side = (float(factor) for factor in np.exp(x))
-        return cls(depth=depth, width=width, resolution=side)
+    def from_logs(cls, x: Floats) -> Self:
+        """Exponentiate coordinates. Shape: (3,)."""
+        depth, width, resolution = (float(factor) for factor in np.exp(x))
+        return cls(depth=depth, width=width, resolution=resolution)
 
     @property
     def logs(self) -> Floats:
-        """Coordinates from the base. Shape: (3,)."""
+        """Coordinates relative to the base. Shape: (3,)."""
         return np.log((self.depth, self.width, self.resolution))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A rule solved at a budget."""
+    """The network of a rule at a budget."""
 
     arch: Arch
     cost: Cost
     budget: Budget
-    ideal: Factors  # the fractional point that it is rounded from
-    realised: Shares | None  # of the growth in log MACs; None at the base, where it is undefined
-    residual: float = 0.0  # part of the growth that no dimension explains (ratios rounded, trim)
-    stage_ratio: float | None = None  # of added blocks, the part in stage 3; None: none were added
-    trim: float = 0.0  # relative change of the IRFFN ratio, 0 unless nothing else met the budget
-    latency_ms: float | None = None  # as measured; None unless the budget caps it
-    notes: tuple[str, ...] = ()  # what a reader should know about this member
+    ideal: Factors  # the fractional point before rounding
+    realised: Shares | None  # integrated gradients; None at the base, where they are undefined
+    residual: float = 0.0  # share that changed ratios account for (rounding, MLP adjustment)
+    stage_ratio: float | None = None  # part of the added blocks in stage 3; None if none was added
+    mlp_adjustment: float = 0.0  # relative change of mlp_ratio; 0 unless needed to meet the budget
+    latency_ms: float | None = None  # measured; None unless the budget caps it
+    notes: tuple[str, ...] = ()  # warnings for the reader
+
+    @property
+    def budget_error(self) -> float:
+        """Relative deviation of the MACs from the budget; positive above it."""
+        return self.cost.macs / self.budget.macs - 1
+
+    def share_rmse(self, target: Shares) -> float | None:
+        """Root mean square of realised minus target shares; None at the base."""
+        if self.realised is None:
+            return None
+        errors = np.subtract(self.realised.values, target.values)
+        return float(np.sqrt(np.square(errors).mean()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and YAML."""

@@ -1,8 +1,7 @@
-"""Scaling rules: shares around a base, published rules and their sources."""
+"""Scaling rules: shares around a base, families, and the fit of a rule to published variants."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -11,14 +10,18 @@ import numpy as np
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.continuous import Floats, SmoothFamily, ideal_point, width_on_budget
-from cmt_search.scaling.member import Budget, Grid, Latency, Member
-from cmt_search.scaling.shares import Shares
+from cmt_search.scaling.attribution import realised_coordinates, realised_shares
+from cmt_search.scaling.continuous import Floats, SmoothFamily, ideal_point
+from cmt_search.scaling.member import Budget, Grid, LatencyFunction, Member
+from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.scaling.solver import solve
+
+MACS_RATIO = 2.5  # factor on MACs per step of phi, as in the CMT paper
+MACS_RATIOS = (2.0, 4.0, 8.0, 16.0, 30.0)  # at which constant exponents are compared
 
 
 class Constants(NamedTuple):
-    """Factors on depth, width and resolution for each step of phi."""
+    """Factors on depth, width and resolution per step of phi."""
 
     alpha: float
     beta: float
@@ -36,29 +39,29 @@ class ScalingRule:
 
     base: Arch
     shares: Shares
-    stage_ratio: float | None = None  # of added blocks, the part in stage 3; None: as in the base
+    stage_ratio: float | None = None  # part of the added blocks in stage 3; None: as in the base
     grid: Grid = field(default_factory=Grid)
     name: str = "rule"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", self.shares.checked())
-        self.smooth.depth_fractions()  # refuses an impossible stage ratio here, not at a budget
+        self.smooth.depth_fractions()  # raises on an impossible stage ratio
 
     @property
     def smooth(self) -> SmoothFamily:
-        """The fractional networks that the rule moves through."""
+        """The continuous relaxation of the family."""
         return SmoothFamily(base=self.base, stage_ratio=self.stage_ratio)
 
     @property
     def exponents(self) -> tuple[float, float, float]:
         """Local exponents of MACs in depth, width and resolution at the base."""
-        depth, width, side = (float(e) for e in self.smooth.exponents_at(np.zeros(3)))
-        return depth, width, side
+        depth, width, resolution = (float(e) for e in self.smooth.exponents_at(np.zeros(3)))
+        return depth, width, resolution
 
-    def constants(self, *, growth: float = 2.5) -> Constants:
-        """The factors per step of phi where one step multiplies MACs by `growth`."""
+    def constants(self, *, macs_ratio: float = MACS_RATIO) -> Constants:
+        """Factors per step of phi when one step multiplies MACs by `macs_ratio`."""
         powers = zip(self.shares.values, self.exponents, strict=True)
-        return Constants(*(growth ** (share / exponent) for share, exponent in powers))
+        return Constants(*(macs_ratio ** (share / exponent) for share, exponent in powers))
 
     @classmethod
     def from_constants(
@@ -71,10 +74,10 @@ class ScalingRule:
         grid: Grid | None = None,
         name: str = "rule",
     ) -> Self:
-        """The rule that multiplies depth, width and resolution by these per step of phi.
+        """Convert factors per step of phi to shares around `base`.
 
         Raises:
-            BudgetError: a factor is below one, or all are one, so that nothing grows.
+            BudgetError: a factor is below one, or all are one.
         """
         factors = {"alpha": alpha, "beta": beta, "gamma": gamma}
         for letter, value in factors.items():
@@ -84,38 +87,42 @@ class ScalingRule:
                 )
         neutral = cls(base=base, shares=Shares(depth=1, width=0, resolution=0))
         parts = [e * math.log(f) for e, f in zip(neutral.exponents, factors.values(), strict=True)]
-        growth = math.fsum(parts)
-        if growth == 0:
+        total = math.fsum(parts)
+        if total == 0:
             raise BudgetError("alpha, beta and gamma are all 1: nothing grows; raise one of them")
-        depth, width, side = (part / growth for part in parts)
-        shares = Shares(depth=depth, width=width, resolution=side)
+        shares = Shares(
+            **{name: part / total for name, part in zip(DIMENSIONS, parts, strict=True)}
+        )
         return cls(base=base, shares=shares, grid=grid or Grid(), name=name)
 
     def ideal(self, macs: float) -> Floats:
-        """The fractional network at a budget, as coordinates from the base. Shape: (3,).
+        """Coordinates of the fractional network at a budget. Shape: (3,).
 
         Raises:
-            BudgetError: the rule reaches no such budget.
+            BudgetError: the rule does not reach the budget.
         """
-        growth = math.log(macs / cost(self.base).macs)
-        return ideal_point(self.smooth, shares=np.array(self.shares.values), growth=growth)
+        return ideal_point(
+            self.smooth,
+            shares=np.array(self.shares.values),
+            log_macs_ratio=math.log(macs / cost(self.base).macs),
+        )
 
-    def member(self, budget: Budget | float, *, latency: Latency | None = None) -> Member:
-        """The network of this rule at a budget; a number is a budget in MACs.
+    def member(self, budget: Budget | float, *, latency: LatencyFunction | None = None) -> Member:
+        """Solve the rule at a budget; a number is a budget in MACs.
 
         A cap on latency needs `latency`, which measures a network in milliseconds.
 
         Raises:
-            BudgetError: nothing meets the budget; the message names the limit that binds.
+            BudgetError: nothing meets the budget; the message names the binding limit.
         """
-        asked = budget if isinstance(budget, Budget) else Budget(macs=budget)
-        x = self.ideal(asked.macs)
-        return solve(self.smooth, x=x, budget=asked, grid=self.grid, latency=latency)
+        limits = budget if isinstance(budget, Budget) else Budget(macs=budget)
+        x = self.ideal(limits.macs)
+        return solve(self.smooth, x=x, budget=limits, grid=self.grid, latency=latency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Members of one rule, by growing budget."""
+    """Members of one rule, in order of budget."""
 
     rule: ScalingRule
     members: tuple[Member, ...]
@@ -128,193 +135,133 @@ class Family:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and YAML."""
-        alpha, beta, gamma = self.rule.constants()
-        shares = dict(
-            zip(
-                ("depth", "width", "resolution"),
-                map(_rounded, self.rule.shares.values),
-                strict=True,
-            )
-        )
+        rule = self.rule
+        shares = zip(DIMENSIONS, rule.shares.values, strict=True)
+        constants = {name: round(v, 6) for name, v in rule.constants()._asdict().items()}
         return {
-            "rule": self.rule.name,
-            "shares": shares,
-            "stage_ratio": self.rule.stage_ratio,
-            "constants": {
-                "growth": 2.5,
-                "alpha": _rounded(alpha),
-                "beta": _rounded(beta),
-                "gamma": _rounded(gamma),
-            },
+            "rule": rule.name,
+            "shares": {name: round(share, 6) for name, share in shares},
+            "stage_ratio": rule.stage_ratio,
+            "constants": {"growth": MACS_RATIO, **constants},
             "base": {
-                "key": self.rule.base.key,
-                "macs": cost(self.rule.base).macs,
-                "arch": self.rule.base.to_dict(),
+                "key": rule.base.key,
+                "macs": cost(rule.base).macs,
+                "arch": rule.base.to_dict(),
             },
             "members": [member.to_dict() for member in self.members],
         }
 
 
-def _rounded(value: float) -> float:
-    return round(value, 6)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RuleFit:
+    """How well a rule predicts the sizes of variants of its base.
+
+    Shape: coordinates and residuals (variants, 3), logs of depth, width and resolution.
+    """
+
+    rule: ScalingRule
+    coordinates: Floats  # of the variants, relative to the base
+    residuals: Floats  # the variants' coordinates minus the rule's at the variants' MACs
+
+    @property
+    def rms(self) -> Floats:
+        """Root mean square of the residuals. Shape: (3,)."""
+        rms: Floats = np.sqrt(np.mean(np.square(self.residuals), axis=0))
+        return rms
+
+    @property
+    def r_squared(self) -> Floats:
+        """Explained part of the squared coordinates; NaN where no variant differs. Shape: (3,)."""
+        sizes = np.square(self.coordinates).sum(axis=0)
+        errors = np.square(self.residuals).sum(axis=0)
+        part: Floats = 1 - np.divide(errors, sizes, out=np.full(3, np.nan), where=sizes > 0)
+        return part
 
 
-_DOLLAR = "Dollar et al., arXiv:2103.06877"
+def fit_rule(
+    base: Arch, *, variants: Sequence[Arch], grid: Grid | None = None, name: str = "fitted"
+) -> RuleFit:
+    """Fit shares to variants of `base`, by least squares over log MACs.
 
-
-class NamedRule(NamedTuple):
-    """A published or canonical rule: shares, or constants whose shares depend on the base."""
-
-    source: str
-    shares: Shares | None = None
-    constants: Constants | None = None
-
-    def around(self, base: Arch, *, name: str, grid: Grid | None = None) -> ScalingRule:
-        """This rule around `base`."""
-        if self.constants is not None:
-            return ScalingRule.from_constants(
-                base, **self.constants._asdict(), grid=grid, name=name
-            )
-        assert self.shares is not None
-        return ScalingRule(base=base, shares=self.shares, grid=grid or Grid(), name=name)
-
-
-def fast_shares(alpha: float) -> Shares:
-    """Dollár's family: `alpha` to width, the rest halved; 1/3 is uniform, 0.8 their fast scaling.
+    A variant at a log MACs ratio L contributes L times its realised shares. The shares that
+    minimise the squared distance to these are their mean weighted by L^2, divided by its sum, which
+    differs from one where variants changed other ratios.
 
     Raises:
-        BudgetError: alpha is no share.
-    Source: fast compound scaling, arXiv:2103.06877, table 4.
+        BudgetError: no variant differs from the base in MACs, or one has other stages.
     """
-    if not 0 <= alpha <= 1:
-        raise BudgetError(f"dwr({alpha:g}): alpha is width's share of the growth; use 0..1")
-    return Shares(depth=(1 - alpha) / 2, width=alpha, resolution=(1 - alpha) / 2)
+    weighted = np.zeros(3)
+    for variant in variants:
+        _require_same_stages(base, variant)
+        shares, _ = realised_shares(base, variant)
+        if shares is not None:
+            log_macs_ratio = math.log(cost(variant).macs / cost(base).macs)
+            weighted += log_macs_ratio**2 * np.array(shares.values)
+    weighted = np.maximum(weighted, 0)
+    if not weighted.any():
+        raise BudgetError("no variant differs from the base in MACs; give others than the base")
+    depth, width, resolution = (float(share) for share in weighted / weighted.sum())
+    fitted = Shares(depth=depth, width=width, resolution=resolution)
+    rule = ScalingRule(base=base, shares=fitted, grid=grid or Grid(), name=name)
+    return evaluate_rule(rule, variants=variants)
 
 
-NAMED_RULES: Mapping[str, NamedRule] = {
-    "cmt-paper": NamedRule(
-        "CMT, arXiv:2107.06263, section 3.4", constants=Constants(1.2, 1.3, 1.15)
-    ),
-    "efficientnet": NamedRule(
-        "EfficientNet, arXiv:1905.11946, section 3.3", constants=Constants(1.2, 1.1, 1.15)
-    ),
-    "dwr": NamedRule(
-        f"fast compound scaling with alpha 0.8 (dWr), {_DOLLAR}",
-        shares=Shares(depth=0.1, width=0.8, resolution=0.1),
-    ),
-    "depth-only": NamedRule(
-        f"corner of the triangle; d in {_DOLLAR}", shares=Shares(depth=1, width=0, resolution=0)
-    ),
-    "width-only": NamedRule(
-        f"corner of the triangle; w in {_DOLLAR}", shares=Shares(depth=0, width=1, resolution=0)
-    ),
-    "resolution-only": NamedRule(
-        f"corner of the triangle; r in {_DOLLAR}", shares=Shares(depth=0, width=0, resolution=1)
-    ),
-    "uniform": NamedRule(
-        f"centre of the triangle; uniform compound (dwr) in {_DOLLAR}",
-        shares=Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3),
-    ),
-}
-"""The rules that a search compares unless told otherwise."""
-
-CATALOGUE: Mapping[str, NamedRule] = {
-    **NAMED_RULES,
-    "dw": NamedRule(
-        f"compound scaling of two, {_DOLLAR}", shares=Shares(depth=0.5, width=0.5, resolution=0)
-    ),
-    "dr": NamedRule(
-        f"compound scaling of two, {_DOLLAR}", shares=Shares(depth=0.5, width=0, resolution=0.5)
-    ),
-    "wr": NamedRule(
-        f"compound scaling of two, {_DOLLAR}", shares=Shares(depth=0, width=0.5, resolution=0.5)
-    ),
-}
-"""All rules that have a name of their own, no point of the triangle twice."""
-
-ALIASES: Mapping[str, str] = {
-    "d": "depth-only",
-    "w": "width-only",
-    "r": "resolution-only",
-    "dWr": "dwr",
-}
-"""Dollár's names of rules that have another here. His dwr is `uniform`: `dwr` is the fast one."""
-
-
-def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRule:
-    """A published or canonical rule around `base`: of the catalogue, an alias, or `dwr(0.6)`.
+def evaluate_rule(rule: ScalingRule, *, variants: Sequence[Arch]) -> RuleFit:
+    """Compare variants with the rule's fractional networks at their MACs.
 
     Raises:
-        BudgetError: no such rule; the message lists the names.
+        BudgetError: a variant has other stages than the base.
     """
-    name = ALIASES.get(name, name)
-    if alpha := re.fullmatch(r"dwr\((\d*\.?\d+)\)", name):
-        shares = fast_shares(float(alpha[1]))
-        return ScalingRule(base=base, shares=shares, grid=grid or Grid(), name=name)
-    if name not in CATALOGUE:
+    for variant in variants:
+        _require_same_stages(rule.base, variant)
+    coordinates = np.array([realised_coordinates(rule.base, variant) for variant in variants])
+    predicted = np.array([rule.ideal(cost(variant).macs) for variant in variants])
+    return RuleFit(rule=rule, coordinates=coordinates, residuals=coordinates - predicted)
+
+
+def _require_same_stages(base: Arch, variant: Arch) -> None:
+    if len(variant.stages) != len(base.stages):
         raise BudgetError(
-            f"rule {name!r} is unknown; choose from {', '.join(CATALOGUE)}, dwr(alpha)"
+            f"a variant has {len(variant.stages)} stages, the base {len(base.stages)}; "
+            "give variants of this base"
         )
-    return CATALOGUE[name].around(base, name=name, grid=grid)
-
-
-def named_rules(base: Arch, *, grid: Grid | None = None) -> dict[str, ScalingRule]:
-    """All of `NAMED_RULES` around `base`."""
-    return {name: named_rule(name, base=base, grid=grid) for name in NAMED_RULES}
-
-
-# MACs, depth and resolution of TinyNet-E to A over EfficientNet-B0's. The factors are those of the
-# official code; the MACs are counted on the networks that timm builds from it (B0: 385.8M).
-PUBLISHED = (
-    (0.0631, 0.6, 0.475),
-    (0.1337, 0.695, 0.68),
-    (0.2580, 0.85, 0.825),
-    (0.5202, 1.1, 0.84),
-    (0.8731, 1.2, 0.86),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TinyNet:
-    """A rule for networks smaller than the base; no point of the triangle, for shares vary.
+class ExponentRow:
+    """A rule with constant exponents, extrapolated to a MACs ratio."""
 
-    The paper fits depth and resolution to MACs by Gaussian process regression and leaves width to
-    the budget; this interpolates, in logs, between the five networks that it published.
+    rule: str
+    promised: float  # MACs / base MACs if the exponents at the base were constant
+    true: float  # MACs / base MACs of the fractional network there
+    local: tuple[float, ...]  # exponents of depth, width and resolution at the base
+    path: tuple[float, ...]  # their means from the base to there
 
-    Source: Model Rubik's Cube, arXiv:2010.14819, and its official code.
-    """
+    @property
+    def error(self) -> float:
+        """Relative error of the promised MACs; below 0 where networks cost more."""
+        return self.promised / self.true - 1
 
-    base: Arch
-    grid: Grid = field(default_factory=Grid)
-    name: str = "tinynet"
 
-    def ideal(self, macs: float) -> Floats:
-        """The fractional network at a budget, as coordinates from the base. Shape: (3,).
-
-        Raises:
-            BudgetError: the budget is outside the range of the published networks.
-        """
-        whole = cost(self.base).macs
-        ratios, depths, sides = np.log(PUBLISHED).T
-        ratio = math.log(macs / whole)
-        if not ratios[0] <= ratio <= ratios[-1]:
-            low, high = (math.exp(end) * whole for end in (ratios[0], ratios[-1]))
-            raise BudgetError(
-                f"tinynet shrinks a base to {PUBLISHED[0][0]:.1%}..{PUBLISHED[-1][0]:.1%} of its "
-                f"MACs, not to {macs / whole:.1%}; use a budget of {low:,.0f} to {high:,.0f} MACs"
+def exponent_table(
+    rules: Mapping[str, ScalingRule], *, macs_ratios: Sequence[float] = MACS_RATIOS
+) -> tuple[ExponentRow, ...]:
+    """Compare the MACs that constant exponents promise with the true ones, by rule and ratio."""
+    rows = []
+    for name, rule in rules.items():
+        local = np.array(rule.exponents)
+        x = np.outer(np.log(macs_ratios), np.array(rule.shares.values) / local)
+        true = rule.smooth.macs_at(x) / rule.smooth.macs_at(np.zeros(3))
+        rows += [
+            ExponentRow(
+                rule=name,
+                promised=float(ratio),
+                true=float(reached),
+                local=tuple(local.tolist()),
+                path=tuple(path.tolist()),
             )
-        x = np.array([np.interp(ratio, ratios, depths), 0.0, np.interp(ratio, ratios, sides)])
-        family = SmoothFamily(base=self.base)
-        x[1] = float(width_on_budget(family.at(x), like=family.sizes, macs=macs))
-        return x
-
-    def member(self, budget: Budget | float, *, latency: Latency | None = None) -> Member:
-        """The network of this rule at a budget; a number is a budget in MACs.
-
-        Raises:
-            BudgetError: nothing meets the budget; the message names the limit that binds.
-        """
-        asked = budget if isinstance(budget, Budget) else Budget(macs=budget)
-        x = self.ideal(asked.macs)
-        family = SmoothFamily(base=self.base)
-        return solve(family, x=x, budget=asked, grid=self.grid, latency=latency)
+            for ratio, reached, path in zip(
+                macs_ratios, true, rule.smooth.path_exponents(x), strict=True
+            )
+        ]
+    return tuple(rows)

@@ -1,64 +1,212 @@
-"""Integer solver: the legal network nearest to an ideal point."""
+"""Integer solver: the network on a grid that is nearest to an ideal point and meets a budget."""
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.cost import cost, sizes_like
-from cmt_search.cost.analytic import Array, Sizes, Terms, network_rows, total
+from cmt_search.cost.analytic import Array, CostTerms, Sizes, network_rows, total
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.attribution import realised_shares, realised_stage_ratio
 from cmt_search.scaling.continuous import (
     Floats,
-    Groups,
     SmoothFamily,
-    path_gradient,
-    variables,
+    VariableGroups,
+    mean_gradient,
+    to_variables,
     width_on_budget,
 )
 from cmt_search.scaling.member import (
     Budget,
     Factors,
+    Fixed,
     Grid,
-    Keep,
-    Latency,
+    LatencyFunction,
     Member,
-    widened,
     width_unit,
+    with_width,
 )
 
-_SIDES_BEYOND = 1  # steps of resolution tried on either side of floor and ceil
+MLP_ADJUSTMENTS = tuple(sign * step / 200 for step in range(1, 7) for sign in (-1, 1))  # 0.5 to 3%
+MAX_LATENCY_MEASUREMENTS = 8  # per member
+_EXTRA_RESOLUTION_STEPS = 1  # tried below the floor and above the ceiling
+_SMALL_RATIO = math.log(2)  # below it rounding is as large as the log MACs that shares divide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rounded:
-    """A network near the ideal point: the base with these whole numbers."""
+class IntegerNetwork:
+    """The sizes of a candidate network; everything else is the base's."""
 
     resolution: int
     stem_width: int
     stages: tuple[Stage, ...]
 
     @property
-    def integers(self) -> tuple[int, ...]:
-        """What rounding decided, to order networks that are equally near."""
+    def sort_key(self) -> tuple[int, ...]:
+        """Breaks ties between networks that are equally near."""
         depths, widths = [s.depth for s in self.stages], [s.width for s in self.stages]
         return (*depths, self.resolution, self.stem_width, *widths)
 
-    def of(self, base: Arch) -> Arch:
-        """The network."""
+    def build_arch(self, base: Arch) -> Arch:
+        """Return the base with these sizes."""
         return replace(
             base, resolution=self.resolution, stem_width=self.stem_width, stages=self.stages
         )
 
 
-def sizes_of_each(networks: Sequence[Rounded], *, base: Arch) -> Sizes[Array]:
-    """What the closed form takes. Shape: every size becomes an array (len(networks),)."""
+def solve(
+    family: SmoothFamily,
+    *,
+    x: Floats,
+    budget: Budget,
+    grid: Grid,
+    latency: LatencyFunction | None = None,
+) -> Member:
+    """Find the network nearest to `x` that meets the budget; deterministic but for latency caps.
+
+    Shape: x (3,), logs of the factors on depth, width and resolution.
+    Raises:
+        BudgetError: nothing on the grid meets the budget; the message names the binding limit.
+    """
+    if budget.latency_ms is not None and latency is None:
+        raise BudgetError(
+            f"budget.latency_ms={budget.latency_ms} needs a measurement; give member() `latency=`, "
+            "a function from Arch to milliseconds, or remove the cap"
+        )
+    base = family.base
+    networks = enumerate_roundings(family, x=x, macs=budget.macs, grid=grid)
+    networks = _sort_by_distance(family, networks, x=x)
+    for adjustment in (0.0, *MLP_ADJUSTMENTS):
+        candidates = [_adjust_mlp(network, adjustment) for network in networks]
+        admissible = np.flatnonzero(_meets_budget(_costs(candidates, base=base), budget=budget))
+        if len(admissible):
+            archs = (candidates[i].build_arch(base) for i in admissible)
+            arch, ms = _first_within_latency(archs, budget=budget, latency=latency)
+            return _member(family, arch, budget=budget, x=x, adjustment=adjustment, ms=ms)
+    raise _unreachable_budget(_costs(networks, base=base), base=base, budget=budget, grid=grid)
+
+
+def enumerate_roundings(
+    family: SmoothFamily, *, x: Floats, macs: float, grid: Grid
+) -> list[IntegerNetwork]:
+    """Round depth and resolution; for each, round the widths that are on budget.
+
+    Raises:
+        BudgetError: the ideal point lies outside the grid's ranges.
+    """
+    base = family.base
+    ideal = [float(d) for d in family.depths_at(x[0])]
+    depths = _nearest_steps(
+        sum(ideal), step=1, low=max(grid.depth_min, len(base.stages)), high=grid.depth_max
+    )
+    resolutions = _nearest_steps(
+        base.resolution * math.exp(x[2]),
+        step=grid.resolution_step,
+        low=grid.resolution_min,
+        high=grid.resolution_max,
+        extra=_EXTRA_RESOLUTION_STEPS,
+    )
+    splits = (split_depth(depth, ideal=ideal) for depth in depths)
+    stages = [
+        tuple(replace(s, depth=d) for s, d in zip(base.stages, split, strict=True))
+        for split in splits
+    ]
+    shapes = [
+        IntegerNetwork(resolution=resolution, stem_width=base.stem_width, stages=chosen)
+        for chosen, resolution in itertools.product(stages, resolutions)
+    ]
+    networks: list[IntegerNetwork] = []
+    if shapes:
+        v = to_variables(_sizes(shapes, base=base))
+        factors = np.exp(width_on_budget(v, like=family.sizes, macs=macs, start=x[1]))
+        for shape, factor in zip(shapes, factors, strict=True):
+            networks += _round_widths(shape, factor=factor, grid=grid)
+    if not networks:
+        raise _outside_grid(base, x=x, grid=grid, depth=sum(ideal))
+    return networks
+
+
+def split_depth(depth: int, *, ideal: Sequence[float]) -> tuple[int, ...]:
+    """Split blocks over stages in proportion to `ideal`, by largest remainder; each gets one."""
+    scale = depth / math.fsum(ideal)
+    targets = [value * scale for value in ideal]
+    depths = [max(1, math.floor(value + 1e-9)) for value in targets]
+    while sum(depths) != depth:
+        sign = 1 if sum(depths) < depth else -1
+        allowed = [i for i, d in enumerate(depths) if d + sign >= 1]
+        # Ties are real (stages are often equal), so the last floating bit must not decide them.
+        missing = [round(sign * (t - d), 9) for t, d in zip(targets, depths, strict=True)]
+        depths[max(allowed, key=lambda i: (missing[i], -i))] += sign
+    return tuple(depths)
+
+
+def _round_widths(network: IntegerNetwork, *, factor: float, grid: Grid) -> list[IntegerNetwork]:
+    """Round stem and stage widths down and up around `factor` times their own."""
+    stems = _nearest_steps(network.stem_width * factor, step=1, low=1, high=None)
+    stages = [
+        _round_stage(stage, factor=factor, grid=grid, is_first=i == 0)
+        for i, stage in enumerate(network.stages)
+    ]
+    return [
+        IntegerNetwork(resolution=network.resolution, stem_width=stem, stages=chosen)
+        for stem, chosen in itertools.product(stems, itertools.product(*stages))
+    ]
+
+
+def _round_stage(stage: Stage, *, factor: float, grid: Grid, is_first: bool) -> list[Stage]:
+    """The stage at admissible widths that leave it hidden and query channels."""
+    low, high = (grid.width_min, grid.width_max) if is_first else (1, None)
+    widths = _nearest_steps(
+        stage.width * factor, step=grid.width_step_of(stage), low=low, high=high
+    )
+    stages = (with_width(stage, width=width, fixed=grid.fixed) for width in widths)
+    return [s for s in stages if s.hidden and s.qk_width]
+
+
+def _nearest_steps(
+    value: float, *, step: int, low: int, high: int | None, extra: int = 0
+) -> list[int]:
+    """Floor and ceiling of `value` on a grid, and `extra` steps beyond them, within limits."""
+    first = math.floor(value / step + 1e-9) - extra
+    last = math.ceil(value / step - 1e-9) + extra
+    top = math.inf if high is None else high
+    steps = (max(1, k) * step for k in range(first, last + 1))
+    return sorted({v for v in steps if low <= v <= top})
+
+
+def _sort_by_distance(
+    family: SmoothFamily, networks: Sequence[IntegerNetwork], *, x: Floats
+) -> list[IntegerNetwork]:
+    """Sort by exponent-weighted log distance to the ideal point, over dimensions."""
+    ideal = family.at(x)
+    exponents = mean_gradient(to_variables(family.sizes), ideal, like=family.sizes)
+    gaps = exponents * (to_variables(_sizes(networks, base=family.base)) - ideal)
+    groups = VariableGroups.of(len(family.base.stages))
+    by_dimension = [
+        gaps[:, group].sum(axis=1) for group in (groups.depth, groups.width, groups.resolution)
+    ]
+    distances = np.sqrt(sum(part**2 for part in by_dimension)).tolist()
+    ranks = [
+        (round(distance, 12), network.sort_key)
+        for distance, network in zip(distances, networks, strict=True)
+    ]
+    return [networks[i] for i in sorted(range(len(networks)), key=ranks.__getitem__)]
+
+
+def _adjust_mlp(network: IntegerNetwork, adjustment: float) -> IntegerNetwork:
+    if not adjustment:
+        return network
+    stages = (replace(s, mlp_ratio=s.mlp_ratio * (1 + adjustment)) for s in network.stages)
+    return replace(network, stages=tuple(stages))
+
+
+def _sizes(networks: Sequence[IntegerNetwork], *, base: Arch) -> Sizes[Array]:
+    """Sizes for the cost formula. Shape: every size becomes an array (len(networks),)."""
 
     def column(name: str) -> list[list[int]]:
         return [[getattr(stage, name) for stage in network.stages] for network in networks]
@@ -75,214 +223,75 @@ def sizes_of_each(networks: Sequence[Rounded], *, base: Arch) -> Sizes[Array]:
     )
 
 
-def roundings(family: SmoothFamily, *, x: Floats, macs: float, grid: Grid) -> tuple[Rounded, ...]:
-    """Depth and resolution near the ideal; for each, widths around the one that is on budget.
+def _costs(networks: Sequence[IntegerNetwork], *, base: Arch) -> CostTerms[Array]:
+    """Exact costs. Shape: (len(networks),)."""
+    return total(network_rows(_sizes(networks, base=base)))
 
-    Raises:
-        BudgetError: the ideal lies outside the grid's ranges.
-    """
-    base, count = family.base, len(family.base.stages)
-    wanted = [float(d) for d in family.depths_at(x[0])]
-    depths = _near(sum(wanted), step=1, low=max(grid.depth_min, count), high=grid.depth_max)
-    sides = _near(
-        base.resolution * math.exp(x[2]),
-        step=grid.resolution_step,
-        low=grid.resolution_min,
-        high=grid.resolution_max,
-        beyond=_SIDES_BEYOND,
+
+def _meets_budget(costs: CostTerms[Array], *, budget: Budget) -> NDArray[np.bool_]:
+    admissible: NDArray[np.bool_] = (
+        np.abs(costs.macs - budget.macs) <= budget.tolerance * budget.macs
     )
-    if not depths or not sides:
-        raise _outside(base, x=x, grid=grid, depth=sum(wanted))
-    splits = (split_depth(total, ideal=wanted) for total in depths)
-    deep = [tuple(map(_of_depth, base.stages, split)) for split in splits]
-    shapes = [
-        Rounded(resolution=side, stem_width=base.stem_width, stages=stages)
-        for stages, side in itertools.product(deep, sides)
-    ]
-    v = variables(sizes_of_each(shapes, base=base))
-    factors = np.exp(width_on_budget(v, like=family.sizes, macs=macs, start=x[1]))
-    widths = [_widened(r, factor=f, grid=grid) for r, f in zip(shapes, factors, strict=True)]
-    found = tuple(itertools.chain.from_iterable(widths))
-    if not found:
-        raise _outside(base, x=x, grid=grid, depth=sum(wanted))
-    return found
+    for name, cap in budget.caps.items():
+        admissible &= getattr(costs, name) <= cap
+    return admissible
 
 
-def split_depth(total: int, *, ideal: Sequence[float]) -> tuple[int, ...]:
-    """`total` blocks over stages in proportion to `ideal`, by largest remainder, one at least."""
-    scale = total / math.fsum(ideal)
-    wanted = [value * scale for value in ideal]
-    depths = [max(1, math.floor(value + 1e-9)) for value in wanted]
-    while sum(depths) != total:
-        sign = 1 if sum(depths) < total else -1
-        open_to_change = [i for i, d in enumerate(depths) if d + sign >= 1]
-        # Ties are real (stages are often equal), so the last floating bit must not decide them.
-        missing = [round(sign * (w - d), 9) for w, d in zip(wanted, depths, strict=True)]
-        best = max(open_to_change, key=lambda i: (missing[i], -i))
-        depths[best] += sign
-    return tuple(depths)
+def _first_within_latency(
+    archs: Iterator[Arch], *, budget: Budget, latency: LatencyFunction | None
+) -> tuple[Arch, float | None]:
+    """The first network within the latency cap and its ms; without a cap, the first."""
+    cap = budget.latency_ms
+    if cap is None or latency is None:
+        return next(archs), None
+    measured = []
+    for arch in itertools.islice(archs, MAX_LATENCY_MEASUREMENTS):
+        measured.append(ms := latency(arch))
+        if ms <= cap:
+            return arch, ms
+    raise BudgetError(
+        f"budget {budget.macs:,.0f} MACs exceeds the cap on latency_ms ({min(measured):.4g} "
+        f"needed, {cap:.4g} allowed; the fastest of {len(measured)} measured); "
+        "raise the cap or lower the budget"
+    )
 
 
-def _of_depth(stage: Stage, depth: int) -> Stage:
-    return replace(stage, depth=depth)
-
-
-def _widened(network: Rounded, *, factor: float, grid: Grid) -> list[Rounded]:
-    """The network with stem and stages, each rounded down and up around `factor` times its own."""
-    stems = _near(network.stem_width * factor, step=1, low=1, high=None)
-    stages = [
-        _stages_near(stage, factor=factor, grid=grid, first=i == 0)
-        for i, stage in enumerate(network.stages)
-    ]
-    return [
-        Rounded(resolution=network.resolution, stem_width=stem, stages=chosen)
-        for stem, chosen in itertools.product(stems, itertools.product(*stages))
-    ]
-
-
-def _stages_near(stage: Stage, *, factor: float, grid: Grid, first: bool) -> tuple[Stage, ...]:
-    """The stage at the widths around `factor` times its own, where it has any inner channels."""
-    low, high = (grid.width_min, grid.width_max) if first else (1, None)
-    widths = _near(stage.width * factor, step=grid.step_of(stage), low=low, high=high)
-    stages = (widened(stage, width=width, keep=grid.keep) for width in widths)
-    return tuple(s for s in stages if s.hidden and s.qk_width)
-
-
-def _near(
-    value: float, *, step: int, low: int, high: int | None, beyond: int = 0
-) -> tuple[int, ...]:
-    """Floor and ceil of `value` on a grid, and some steps beyond them, within limits."""
-    first = math.floor(value / step + 1e-9) - beyond
-    last = math.ceil(value / step - 1e-9) + beyond
-    top = math.inf if high is None else high
-    steps = (max(1, k) * step for k in range(first, last + 1))
-    return tuple(sorted({v for v in steps if low <= v <= top}))
-
-
-def _outside(base: Arch, *, x: Floats, grid: Grid, depth: float) -> BudgetError:
-    side, width = base.resolution * math.exp(x[2]), base.stages[0].width * math.exp(x[1])
-    step = grid.step_of(base.stages[0])
+def _outside_grid(base: Arch, *, x: Floats, grid: Grid, depth: float) -> BudgetError:
+    resolution, width = base.resolution * math.exp(x[2]), base.stages[0].width * math.exp(x[1])
+    step = grid.width_step_of(base.stages[0])
     return BudgetError(
-        f"the rule asks for {depth:.1f} blocks, first width {width:.1f} and {side:.1f} pixels, "
-        f"outside depth {max(grid.depth_min, len(base.stages))}..{grid.depth_max or 'any'}, "
-        f"width {grid.width_min}..{grid.width_max or 'any'}"
+        f"the rule asks for {depth:.1f} blocks, first width {width:.1f} and {resolution:.1f} "
+        f"pixels, outside depth {max(grid.depth_min, len(base.stages))}..{grid.depth_max or 'any'}"
+        f", width {grid.width_min}..{grid.width_max or 'any'}"
         f"{f' in steps of {step}' if step > 1 else ''} or "
         f"resolution {grid.resolution_min}..{grid.resolution_max or 'any'}; "
         "widen that knob or ask for a budget nearer to the base"
     )
 
 
-TRIMS = tuple(sign * step / 200 for step in range(1, 7) for sign in (-1, 1))  # 0.5% to 3%
-MEASURED = 8  # networks at most whose latency is measured for one member
-_SMALL_GROWTH = math.log(2)  # below it rounding is as large as the growth that shares divide
-
-
-def solve(
-    family: SmoothFamily,
-    *,
-    x: Floats,
-    budget: Budget,
-    grid: Grid,
-    latency: Latency | None = None,
-) -> Member:
-    """The legal network nearest to the ideal point `x`; deterministic, unless latency decides.
-
-    Raises:
-        BudgetError: nothing on the grid meets the budget, with the limit that binds.
-    """
-    if budget.latency_ms is not None and latency is None:
-        raise BudgetError(
-            f"budget.latency_ms={budget.latency_ms} caps a measurement; give member() `latency=`, "
-            "a function from Arch to milliseconds, or leave the cap out"
-        )
-    base = family.base
-    near = _nearest_first(family, roundings(family, x=x, macs=budget.macs, grid=grid), x=x)
-    for trim in (0.0, *TRIMS):
-        trimmed = [_trimmed(network, trim) for network in near] if trim else near
-        legal = np.flatnonzero(_legal(_costs(trimmed, base=base), budget=budget))
-        if len(legal):
-            archs = (trimmed[i].of(base) for i in legal)
-            arch, ms = _fast_enough(archs, budget=budget, latency=latency)
-            return _member(family, arch, budget=budget, x=x, trim=trim, ms=ms)
-    raise _unreachable(_costs(near, base=base), base=base, budget=budget, grid=grid)
-
-
-def _nearest_first(
-    family: SmoothFamily, networks: Sequence[Rounded], *, x: Floats
-) -> list[Rounded]:
-    """By exponent-weighted log distance to the ideal point, over dimensions."""
-    ideal = family.at(x)
-    exponents = path_gradient(variables(family.sizes), ideal, like=family.sizes)
-    gaps = exponents * (variables(sizes_of_each(networks, base=family.base)) - ideal)
-    groups = Groups.of(len(family.base.stages))
-    by_dimension = [
-        gaps[:, group].sum(axis=1) for group in (groups.depth, groups.width, groups.resolution)
-    ]
-    distances = np.sqrt(sum(part**2 for part in by_dimension)).tolist()
-    ranks = [
-        (round(distance, 12), network.integers)
-        for distance, network in zip(distances, networks, strict=True)
-    ]
-    return [networks[i] for i in sorted(range(len(networks)), key=ranks.__getitem__)]
-
-
-def _trimmed(network: Rounded, trim: float) -> Rounded:
-    stages = (replace(s, mlp_ratio=s.mlp_ratio * (1 + trim)) for s in network.stages)
-    return replace(network, stages=tuple(stages))
-
-
-def _costs(networks: Sequence[Rounded], *, base: Arch) -> Terms[Array]:
-    """Exact costs of many networks. Shape: (len(networks),)."""
-    return total(network_rows(sizes_of_each(networks, base=base)))
-
-
-def _legal(counts: Terms[Array], *, budget: Budget) -> NDArray[np.bool_]:
-    legal: NDArray[np.bool_] = np.abs(counts.macs - budget.macs) <= budget.tolerance * budget.macs
-    for name, cap in budget.caps.items():
-        legal &= getattr(counts, name) <= cap
-    return legal
-
-
-def _fast_enough(
-    archs: Iterator[Arch], *, budget: Budget, latency: Latency | None
-) -> tuple[Arch, float | None]:
-    """The first of `archs` within the cap on latency, and its ms; without a cap, the first."""
-    cap = budget.latency_ms
-    if cap is None or latency is None:
-        return next(archs), None
-    measured = []
-    for arch in islice(archs, MEASURED):
-        measured.append(ms := latency(arch))
-        if ms <= cap:
-            return arch, ms
-    raise BudgetError(
-        f"budget {budget.macs:,.0f} MACs breaks the cap on latency_ms ({min(measured):.4g} needed, "
-        f"{cap:.4g} allowed; the fastest of {len(measured)} measured); "
-        "raise the cap or lower the budget"
-    )
-
-
-def _unreachable(counts: Terms[Array], *, base: Arch, budget: Budget, grid: Grid) -> BudgetError:
-    off = counts.macs / budget.macs - 1
-    on_budget = np.abs(off) <= budget.tolerance
+def _unreachable_budget(
+    costs: CostTerms[Array], *, base: Arch, budget: Budget, grid: Grid
+) -> BudgetError:
+    errors = costs.macs / budget.macs - 1
+    on_budget = np.abs(errors) <= budget.tolerance
     if on_budget.any():
-        least = {name: getattr(counts, name)[on_budget].min() for name in budget.caps}
-        needs = ", ".join(
+        least = {name: getattr(costs, name)[on_budget].min() for name in budget.caps}
+        exceeded = ", ".join(
             f"{name} ({least[name]:,.0f} needed, {cap:,} allowed)"
             for name, cap in budget.caps.items()
             if least[name] > cap
         )
         return BudgetError(
-            f"budget {budget.macs:,.0f} MACs breaks the cap on {needs or ' and '.join(least)}; "
+            f"budget {budget.macs:,.0f} MACs exceeds the cap on {exceeded or ' and '.join(least)}; "
             "raise the cap or lower the budget"
         )
-    nearest = float(off[np.argmin(np.abs(off))])
-    steps = ", ".join(str(grid.step_of(stage)) for stage in base.stages)
-    finer = f" (keep: {grid.keep} widens stages by {steps} channels)"
+    nearest = float(errors[np.argmin(np.abs(errors))])
+    steps = ", ".join(str(grid.width_step_of(stage)) for stage in base.stages)
+    finer = f" (fixed: {grid.fixed} widens stages by {steps} channels)"
     looser = f"raise the tolerance to {abs(nearest) + 0.001:.3f}, or " if abs(nearest) < 0.3 else ""
     return BudgetError(
         f"budget {budget.macs:,.0f} MACs: the nearest network is {nearest:+.1%} off; "
-        f"{looser}use finer steps or wider ranges{'' if grid.keep == 'heads' else finer}"
+        f"{looser}use finer steps or wider ranges{'' if grid.fixed == 'num_heads' else finer}"
     )
 
 
@@ -292,49 +301,48 @@ def _member(
     *,
     budget: Budget,
     x: Floats,
-    trim: float,
+    adjustment: float,
     ms: float | None,
 ) -> Member:
     shares, residual = realised_shares(family.base, arch)
     counted = cost(arch)
     notes = []
     if shares is None:
-        notes.append("costs what the base costs: shares are undefined")
-    elif abs(math.log(counted.macs / cost(family.base).macs)) < _SMALL_GROWTH:
+        notes.append("same MACs as the base: shares are undefined")
+    elif abs(math.log(counted.macs / cost(family.base).macs)) < _SMALL_RATIO:
         notes.append("less than a factor of two from the base: shares are mostly rounding")
-    if trim:
-        notes.append(f"IRFFN ratio trimmed by {trim:+.1%} to meet the budget")
+    if adjustment:
+        notes.append(f"mlp_ratio adjusted by {adjustment:+.1%} to meet the budget")
     return Member(
         arch=arch,
         cost=counted,
         budget=budget,
-        ideal=Factors.at(x),
+        ideal=Factors.from_logs(x),
         realised=shares,
         residual=residual,
         stage_ratio=realised_stage_ratio(family.base, arch),
-        trim=trim,
+        mlp_adjustment=adjustment,
         latency_ms=ms,
         notes=tuple(notes),
     )
 
 
-def shaped(
+def resize(
     base: Arch,
     *,
     depth: int | None = None,
     width: int | None = None,
     resolution: int | None = None,
     stage_ratio: float | None = None,
-    keep: Keep = "heads",
+    fixed: Fixed = "num_heads",
 ) -> Arch:
-    """The base with so many blocks, such a first-stage width, such a side; None keeps the base's.
+    """Return the base with another depth, first-stage width or resolution; None keeps the base's.
 
-    Blocks are split as the base's, or with `stage_ratio` of the added ones in stage 3; the other
-    widths keep their proportion to the first stage's, on multiples of their heads, or of the
-    channels of a head where `keep` is "head_dim".
+    Blocks are split as in the base, or with `stage_ratio` of the added ones in stage 3. The other
+    widths keep their proportion to the first, as multiples of the heads or of the head's channels.
 
     Raises:
-        ArchError: the result is no network.
+        ArchError: the result is not a valid network.
         BudgetError: the stage ratio is impossible.
     """
     family = SmoothFamily(base=base, stage_ratio=stage_ratio)
@@ -343,10 +351,10 @@ def shaped(
     factor = (width or base.stages[0].width) / base.stages[0].width
     stages = []
     depths = split_depth(blocks, ideal=[float(v) for v in ideal])
-    for stage, blocks_here in zip(base.stages, depths, strict=True):
-        unit = width_unit(stage, keep=keep)
+    for stage, stage_depth in zip(base.stages, depths, strict=True):
+        unit = width_unit(stage, fixed=fixed)
         scaled = max(1, round(stage.width * factor / unit)) * unit
-        stages.append(replace(widened(stage, width=scaled, keep=keep), depth=blocks_here))
+        stages.append(replace(with_width(stage, width=scaled, fixed=fixed), depth=stage_depth))
     return replace(
         base,
         resolution=resolution or base.resolution,
@@ -355,7 +363,7 @@ def shaped(
     )
 
 
-def shape_at(
+def solve_width(
     base: Arch,
     *,
     depth: int,
@@ -363,17 +371,17 @@ def shape_at(
     budget: Budget,
     stage_ratio: float | None = None,
     grid: Grid | None = None,
-    latency: Latency | None = None,
+    latency: LatencyFunction | None = None,
 ) -> Member:
-    """The base with so many blocks and such a side, as wide as the budget allows.
+    """Solve for the widths that meet the budget at a given depth and resolution.
 
-    Of the grid its widths hold, and its ranges of them; depth and side are exactly as asked for.
+    Only the widths of `grid` apply.
 
     Raises:
         BudgetError: no width on the grid meets the budget.
     """
     family = SmoothFamily(base=base, stage_ratio=stage_ratio)
-    pinned = replace(
+    point = replace(
         grid or Grid(),
         depth_min=depth,
         depth_max=depth,
@@ -383,4 +391,4 @@ def shape_at(
     )
     x = np.array([math.log(depth / base.depth), 0.0, math.log(resolution / base.resolution)])
     x[1] = width_on_budget(family.at(x), like=family.sizes, macs=budget.macs)
-    return solve(family, x=x, budget=budget, grid=pinned, latency=latency)
+    return solve(family, x=x, budget=budget, grid=point, latency=latency)

@@ -10,7 +10,16 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity
-from cmt_search.scaling import Budget, Grid, Keep, Member, ScalingRule, Shares, shape_at, shaped
+from cmt_search.scaling import (
+    Budget,
+    Fixed,
+    Grid,
+    Member,
+    ScalingRule,
+    Shares,
+    resize,
+    solve_width,
+)
 
 MeterFunction = Callable[[Arch], float]
 
@@ -260,7 +269,7 @@ class ShapeSpace:
         self, budget: Budget, *, depth: int, resolution: int, stage_ratio: float | None
     ) -> Member:
         shape = partial(
-            shape_at if budget.latency_ms else _counted_shape,
+            solve_width if budget.latency_ms else _counted_shape,
             self.base,
             depth=depth,
             resolution=resolution,
@@ -300,7 +309,9 @@ class ShapeSpace:
         return last
 
 
-_counted_shape = lru_cache(maxsize=256)(shape_at)  # an initial point is solved, shown and asked for
+_counted_shape = lru_cache(maxsize=256)(
+    solve_width
+)  # an initial point is solved, shown and asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +321,7 @@ class ParetoSpace:
     base: Arch
     ranges: tuple[Parameter, ...]
     stage_ratio: float | None  # where it is not sampled
-    keep: Keep  # in every stage: the number of heads, or the channels in each
+    fixed: Fixed  # constant while widths change: num_heads or head_dim
     caps: Mapping[str, int]  # macs, params, activations
     epochs: tuple[int, ...]
     fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
@@ -357,5 +368,5 @@ class ParetoSpace:
         ends: Any = {k: int(params[k]) for k in ("stem_width", "neck_width") if k in params}
         ratios: Any = {k: float(params[k]) for k in ("mlp_ratio", "qk_ratio") if k in params}
         stage_ratio = params.get("stage_ratio", self.stage_ratio)
-        arch = shaped(self.base, **sizes, stage_ratio=stage_ratio, keep=self.keep)
+        arch = resize(self.base, **sizes, stage_ratio=stage_ratio, fixed=self.fixed)
         return replace(arch, stages=tuple(replace(s, **ratios) for s in arch.stages), **ends)

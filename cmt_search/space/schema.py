@@ -12,7 +12,7 @@ from cmt_search.evaluation import Fidelity, image_size
 from cmt_search.format import Quantity
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import Recipe
-from cmt_search.scaling import CATALOGUE, NAMED_RULES, Keep, Shares
+from cmt_search.scaling import CATALOGUE, NAMED_RULES, Fixed, Shares
 
 
 class Section(BaseModel):
@@ -128,10 +128,10 @@ class Knobs(Section):
     are sampled, and the range of width bounds what is solved."""
 
     depth: Knob = Knob()  # total blocks
-    width: Knob = Knob()  # channels of the first stage; a rule's step counts multiples, see `keep`
+    width: Knob = Knob()  # channels of the first stage; a rule's step counts multiples, see `fixed`
     resolution: Side = Side()  # in pixels
     stage_ratio: float | RatioRange | None = None  # of added blocks, the part in stage 3
-    keep: Keep = "heads"  # widths are multiples of a stage's heads, or of the channels of a head
+    fixed: Fixed = "num_heads"  # constant while widths change; widths are multiples of it
     # Sampled in Pareto searches only; a rule takes them from the base.
     stem_width: Knob = Knob()  # channels; left out, the stem widens with the stages
     neck_width: Knob = Knob()  # channels

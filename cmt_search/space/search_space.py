@@ -63,7 +63,7 @@ def _without_unused(data: dict[str, Any], *, network: dict[str, Any]) -> list[di
         return {k: v for k, v in part.items() if k not in unused or v != unused[k]}
 
     base = {"position": None, "mlp_ratio": None, "qk_ratio": None, "kv_stride": None}
-    knobs = Knobs().model_dump(include={"keep", *PARETO_ONLY})
+    knobs = Knobs().model_dump(include={"fixed", *PARETO_ONLY})
     plain = Proxy().model_dump(mode="json")
     proxy = used(data["proxy"], image_scale=1.0, steps=None, seconds=None)
     for part, first in (("recipe", _FIRST_OF_RECIPE), ("dataset", _FIRST_OF_DATASET)):
@@ -150,7 +150,7 @@ class SearchSpace(Section):
         return Grid(
             resolution_step=side.step,
             width_step=width.step,
-            keep=self.knobs.keep,
+            fixed=self.knobs.fixed,
             resolution_min=side.min or 1,
             resolution_max=side.max,
             width_min=width.min or 1,
@@ -215,7 +215,8 @@ class SearchSpace(Section):
     def sides_at(self, macs: float, *, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pixels per side that rules ask for, before rounding. Shape: (n, 3) shares to (n,)."""
         family = self.rule(Shares(depth=0, width=1, resolution=0)).smooth
-        x = ideal_point(family, shares=shares, growth=math.log(macs / cost(self.arch).macs))
+        log_macs_ratio = math.log(macs / cost(self.arch).macs)
+        x = ideal_point(family, shares=shares, log_macs_ratio=log_macs_ratio)
         sides: NDArray[np.float64] = self.arch.resolution * np.exp(x[..., 2])
         return sides
 
@@ -267,7 +268,7 @@ class SearchSpace(Section):
             base=self.arch,
             ranges=ranges(self.knobs, names=FREE),
             stage_ratio=self._fixed_ratio,
-            keep=self.knobs.keep,
+            fixed=self.knobs.fixed,
             caps={name: int(cap) for name, cap in caps.items()},
             epochs=self.epoch_schedule,
             fidelity_of=self.proxy.fidelity,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cmt_search.arch import Arch, Stage
 from cmt_search.cost import analytic as counting
 from cmt_search.cost import cost, costs, sizes_like, sizes_of
-from cmt_search.cost.analytic import Terms, network_rows, total
+from cmt_search.cost.analytic import CostTerms, network_rows, total
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 from tests.archs import archs
@@ -42,7 +42,7 @@ def grids(draw: st.DrawFn) -> tuple[Arch, dict[str, Any]]:
     return base, {name: column for name, column in columns.items() if name not in left_out}
 
 
-def alone(base: Arch, columns: dict[str, Any], *, i: int) -> tuple[Terms[int], ...]:
+def alone(base: Arch, columns: dict[str, Any], *, i: int) -> tuple[CostTerms[int], ...]:
     """The rows of one network by the scalar form, made as an Arch."""
     stages = tuple(
         replace(

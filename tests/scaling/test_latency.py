@@ -50,13 +50,13 @@ def test_eight_networks_are_measured_at_most_and_the_fastest_is_named() -> None:
         RULE.member(Budget(macs=MACS, latency_ms=2.0), latency=watch)
     assert len(watch.archs) == 8
     assert str(caught.value) == (
-        "budget 2,215,800 MACs breaks the cap on latency_ms (6 needed, 2 allowed; the fastest of 8 "
-        "measured); raise the cap or lower the budget"
+        "budget 2,215,800 MACs exceeds the cap on latency_ms (6 needed, 2 allowed; the fastest of "
+        "8 measured); raise the cap or lower the budget"
     )
 
 
 def test_a_latency_that_is_no_number_is_no_success() -> None:
-    with pytest.raises(BudgetError, match="breaks the cap on latency_ms"):
+    with pytest.raises(BudgetError, match="exceeds the cap on latency_ms"):
         RULE.member(Budget(macs=MACS, latency_ms=2.0), latency=lambda _: float("nan"))
 
 
@@ -75,12 +75,8 @@ def test_nothing_is_measured_without_a_cap() -> None:
 
 @pytest.mark.parametrize("rule", [RULE, TinyNet(base=PICO)], ids=["shares", "tinynet"])
 def test_a_cap_without_a_way_to_measure_says_what_is_missing(rule: ScalingRule | TinyNet) -> None:
-    with pytest.raises(BudgetError) as caught:
+    with pytest.raises(BudgetError, match=r"budget\.latency_ms=3\.5 .* give member\(\) `latency=`"):
         rule.member(Budget(macs=0.5 * cost(PICO).macs, latency_ms=3.5))
-    assert str(caught.value) == (
-        "budget.latency_ms=3.5 caps a measurement; give member() `latency=`, a function from Arch "
-        "to milliseconds, or leave the cap out"
-    )
 
 
 @pytest.mark.parametrize("cap", [0, -1.5, float("nan")])

@@ -58,9 +58,9 @@ def test_canonical_rules_have_their_shares_around_any_base(
 def test_the_paper_s_constants_come_back_from_its_shares() -> None:
     rule = named_rule("cmt-paper", base=CMT_S)
     depth, width, side = rule.exponents
-    growth = 1.2**depth * 1.3**width * 1.15**side
-    assert growth == pytest.approx(2.64, abs=0.05)  # not the 2.5 of the paper
-    assert rule.constants(growth=growth) == pytest.approx((1.2, 1.3, 1.15), rel=1e-9)
+    ratio = 1.2**depth * 1.3**width * 1.15**side
+    assert ratio == pytest.approx(2.64, abs=0.05)  # not the 2.5 of the paper
+    assert rule.constants(macs_ratio=ratio) == pytest.approx((1.2, 1.3, 1.15), rel=1e-9)
 
 
 def test_all_named_rules_are_there_with_their_sources_and_on_the_grid_asked_for() -> None:
@@ -118,7 +118,7 @@ def test_their_family_passes_through_the_rules_that_have_a_name(alpha: float, sa
 
 
 def test_an_alpha_that_is_no_share_is_refused() -> None:
-    message = r"^dwr\(1.5\): alpha is width's share of the growth; use 0..1$"
+    message = r"^dwr\(1.5\): alpha is the share of width; use 0..1$"
     with pytest.raises(BudgetError, match=message):
         named_rule("dwr(1.5)", base=CMT_S)
     with pytest.raises(BudgetError, match=r"^rule 'dwr\(x\)' is unknown;"):

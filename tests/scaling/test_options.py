@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cmt_search.arch import POSITIONS, Arch
 from cmt_search.cost import cost
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import Budget, ScalingRule, Shares, SmoothFamily, shaped
+from cmt_search.scaling import Budget, ScalingRule, Shares, SmoothFamily, resize
 from cmt_search.scaling.continuous import log_macs
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -112,6 +112,6 @@ def test_widths_that_leave_a_head_no_query_channel_are_passed_over() -> None:
 
 def test_a_free_shape_keeps_the_options_of_its_base() -> None:
     base = replace(_with("cmt_nano", qk_ratio=0.5, mlp_ratio=3.0), position="block")
-    arch = shaped(base, depth=9, width=18, resolution=24)
+    arch = resize(base, depth=9, width=18, resolution=24)
     assert arch.position == "block"
     assert {(s.qk_ratio, s.mlp_ratio) for s in arch.stages} == {(0.5, 3.0)}

@@ -3,7 +3,7 @@
 The samples here are small; over larger ones with the same ranges and other seeds, budgets were hit
 by 1680 of 1690 rules around cmt_s (the others ask for fewer than one block per stage, all below
 0.16 times the base), by all of 2040 around cmt_micro and by all of 1518 around cmt_nano, none of
-them with a trim. Shares were off by 0.025, 0.039 and 0.036 (root mean square).
+them with an adjustment of mlp_ratio. Shares were off by 0.025, 0.039 and 0.036 (root mean square).
 """
 
 import math
@@ -21,7 +21,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import Budget, Grid, Member, ScalingRule, Shares
+from cmt_search.scaling import Budget, Fixed, Grid, Member, ScalingRule, Shares
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -64,16 +64,24 @@ def rules(draw: st.DrawFn, *, base: Arch = PICO) -> ScalingRule:
     return ScalingRule(base=base, shares=shares)
 
 
-@pytest.fixture(scope="module", params=SAMPLES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((name, 25) for name in SAMPLES),
+        *(pytest.param((name, 100), marks=pytest.mark.slow) for name in SAMPLES),
+    ],
+    ids=lambda param: f"{param[0]}-{param[1]}",
+)
 def sample(request: pytest.FixtureRequest) -> list[Solved]:
-    low, high = SAMPLES[request.param]
-    return list(_solved(PRESETS[request.param], low=low, high=high, count=100))
+    name, count = request.param
+    low, high = SAMPLES[name]
+    return list(_solved(PRESETS[name], low=low, high=high, count=count))
 
 
 def test_99_of_100_random_rules_hit_their_budget_within_one_percent(sample: list[Solved]) -> None:
     hit = [s.member for s in sample if s.member]
     assert len(hit) >= 0.99 * len(sample)
-    assert not any(member.trim for member in hit)
+    assert not any(member.mlp_adjustment for member in hit)
     for member in hit:
         assert member.cost == cost(member.arch)
         assert abs(member.cost.macs / member.budget.macs - 1) <= 0.01
@@ -92,7 +100,7 @@ def _share_error(sample: list[Solved]) -> float:
         for s in sample
         if s.member and s.member.realised and abs(math.log(s.growth)) >= math.log(3)
     ]
-    assert len(gaps) >= 25
+    assert len(gaps) >= 10
     return float(np.sqrt(np.mean(np.square(gaps))))
 
 
@@ -155,7 +163,7 @@ def test_caps_are_respected_or_the_ones_that_bind_are_named(
         capped = rule.member(replace(budget, **caps))
     except BudgetError as error:
         told = re.fullmatch(
-            r"budget [\d,]+ MACs breaks the cap on (.*); raise the cap or lower the budget",
+            r"budget [\d,]+ MACs exceeds the cap on (.*); raise the cap or lower the budget",
             str(error),
         )
         broken = [name for name, cap in caps.items() if getattr(free.cost, name) > cap]
@@ -227,12 +235,12 @@ def test_widths_that_do_not_double_are_solved_too_and_keep_their_proportions(bas
         assert max(factors) - min(factors) <= 2 * max(steps)  # each is a step from the ideal
 
 
-@pytest.mark.parametrize("keep", ["heads", "head_dim"])
-def test_a_base_of_uneven_heads_is_solved_with_either_kept(keep: str) -> None:
+@pytest.mark.parametrize("fixed", ["num_heads", "head_dim"])
+def test_a_base_of_uneven_heads_is_solved_with_either_fixed(fixed: Fixed) -> None:
     base = OTHER_WIDTHS["by 1.5"]
     shares = Shares(depth=0.2, width=0.5, resolution=0.3)
-    rule = ScalingRule(base=base, shares=shares, grid=Grid(keep=keep))  # type: ignore[arg-type]
+    rule = ScalingRule(base=base, shares=shares, grid=Grid(fixed=fixed))
     arch = rule.member(Budget(macs=6.0 * cost(base).macs, tolerance=0.02)).arch
-    kept = [getattr(stage, keep) for stage in base.stages]
-    assert [getattr(stage, keep) for stage in arch.stages] == kept
+    name = {"num_heads": "heads", "head_dim": "head_dim"}[fixed]
+    assert [getattr(s, name) for s in arch.stages] == [getattr(s, name) for s in base.stages]
     assert all(isinstance(stage, Stage) and stage.width % stage.heads == 0 for stage in arch.stages)

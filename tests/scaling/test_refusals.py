@@ -84,8 +84,8 @@ def test_what_fewer_blocks_cannot_save_is_refused(name: str, growth: float) -> N
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"macs": 0}, "budget.macs=0 is no positive number of MACs"),
-        ({"macs": math.inf}, "budget.macs=inf is no positive number of MACs"),
+        ({"macs": 0}, "budget.macs=0 must be a positive number of MACs"),
+        ({"macs": math.inf}, "budget.macs=inf must be a positive number of MACs"),
         (
             {"macs": 1e6, "tolerance": 1},
             "budget.tolerance=1 is outside 0..1; use 0.01 for 1%",

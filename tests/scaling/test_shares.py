@@ -37,7 +37,7 @@ def test_shares_survive_the_way_to_constants_and_back(
     base: Arch, shares: Shares, growth: float
 ) -> None:
     rule = ScalingRule(base=base, shares=shares)
-    alpha, beta, gamma = rule.constants(growth=growth)
+    alpha, beta, gamma = rule.constants(macs_ratio=growth)
     again = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma)
     assert again.shares.values == pytest.approx(shares.values, abs=1e-9)
 
@@ -50,7 +50,7 @@ def test_constants_survive_the_way_to_shares_and_back(
     alpha, beta, gamma = factors
     rule = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma)
     growth = math.prod(f**e for f, e in zip(factors, rule.exponents, strict=True))
-    assert rule.constants(growth=growth) == pytest.approx(factors, rel=1e-9)
+    assert rule.constants(macs_ratio=growth) == pytest.approx(factors, rel=1e-9)
 
 
 @given(shares=triangle())
@@ -159,7 +159,7 @@ def test_the_ideal_point_spends_the_budget_as_the_shares_say(
     base: Arch, shares: Shares, growth: float
 ) -> None:
     family = SmoothFamily(base=base)
-    x = ideal_point(family, shares=np.array(shares.values), growth=math.log(growth))
+    x = ideal_point(family, shares=np.array(shares.values), log_macs_ratio=math.log(growth))
     assert family.path_exponents(x) * x == pytest.approx(
         np.array(shares.values) * math.log(growth), abs=1e-9
     )
@@ -170,10 +170,10 @@ def test_the_ideal_point_spends_the_budget_as_the_shares_say(
 def test_many_ideal_points_at_once_are_those_of_each_rule_alone() -> None:
     family = SmoothFamily(base=PRESETS["cmt_pico"])
     rules = np.array([[1, 0, 0], [0.2, 0.3, 0.5], [0, 0.9, 0.1]])
-    together = ideal_point(family, shares=rules, growth=1.5)
+    together = ideal_point(family, shares=rules, log_macs_ratio=1.5)
     assert together.shape == (3, 3)
     for shares, x in zip(rules, together, strict=True):
-        assert x == pytest.approx(ideal_point(family, shares=shares, growth=1.5), abs=1e-11)
+        assert x == pytest.approx(ideal_point(family, shares=shares, log_macs_ratio=1.5), abs=1e-11)
 
 
 def test_the_depth_exponent_of_a_small_base_rises_along_the_path() -> None:

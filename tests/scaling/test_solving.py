@@ -93,7 +93,7 @@ def test_at_the_base_the_member_is_the_base_and_shares_are_undefined() -> None:
     assert member.arch == PICO
     assert member.realised is None
     assert member.residual == 0
-    assert member.notes == ("costs what the base costs: shares are undefined",)
+    assert member.notes == ("same MACs as the base: shares are undefined",)
     assert (member.ideal.depth, member.ideal.width, member.ideal.resolution) == (1, 1, 1)
 
 
@@ -169,7 +169,7 @@ def test_a_cap_that_no_rounding_meets_is_refused_by_name(cap: str) -> None:
     with pytest.raises(BudgetError) as caught:
         rule.member(Budget(macs=macs, **{cap: limit}))
     assert re.fullmatch(
-        rf"budget 62,696,960 MACs breaks the cap on {cap} "
+        rf"budget 62,696,960 MACs exceeds the cap on {cap} "
         rf"\([\d,]+ needed, {limit:,} allowed\); raise the cap or lower the budget",
         str(caught.value),
     )
@@ -187,31 +187,33 @@ def test_a_cap_raised_to_what_the_message_needs_is_met() -> None:
 
 def test_two_broken_caps_are_both_named() -> None:
     rule = ScalingRule(base=PICO, shares=MIXED)
-    with pytest.raises(BudgetError, match=r"breaks the cap on params \(.*\), activations \(.*\);"):
+    with pytest.raises(BudgetError, match=r"exceeds the cap on params \(.*\), activations \(.*\);"):
         rule.member(Budget(macs=5 * PICO_MACS, params=1000, activations=10))
 
 
 COARSE = Grid(width_step=4, resolution_step=8)
 
 
-def test_the_irffn_ratio_is_trimmed_as_a_last_resort_and_flagged() -> None:
+def test_mlp_ratio_is_adjusted_as_a_last_resort_and_reported() -> None:
     rule = ScalingRule(base=PICO, shares=MIXED, grid=COARSE)
     member = rule.member(Budget(macs=5 * PICO_MACS, tolerance=0.0005))
-    assert 0 < abs(member.trim) <= 0.03
+    assert 0 < abs(member.mlp_adjustment) <= 0.03
     assert member.cost.macs == pytest.approx(5 * PICO_MACS, rel=0.0005)
     ratios = {stage.mlp_ratio for stage in member.arch.stages}
-    assert ratios == {4.0 * (1 + member.trim)}
-    assert member.notes == (f"IRFFN ratio trimmed by {member.trim:+.1%} to meet the budget",)
+    assert ratios == {4.0 * (1 + member.mlp_adjustment)}
+    assert member.notes == (
+        f"mlp_ratio adjusted by {member.mlp_adjustment:+.1%} to meet the budget",
+    )
     assert member.realised is not None
     assert member.residual != 0
     assert math.fsum([*member.realised.values, member.residual]) == pytest.approx(1, abs=1e-9)
     assert member.to_dict()["notes"] == list(member.notes)
 
 
-def test_nothing_is_trimmed_where_the_tolerance_can_be_met_without() -> None:
+def test_mlp_ratio_is_unchanged_where_the_tolerance_can_be_met() -> None:
     rule = ScalingRule(base=PICO, shares=MIXED, grid=COARSE)
     member = rule.member(Budget(macs=5 * PICO_MACS, tolerance=0.02))
-    assert member.trim == 0
+    assert member.mlp_adjustment == 0
     assert {stage.mlp_ratio for stage in member.arch.stages} == {4.0}
 
 

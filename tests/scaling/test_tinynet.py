@@ -9,13 +9,14 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Grid, TinyNet
+from cmt_search.scaling.catalogue import TINYNET_FACTORS
 from cmt_search.scaling.continuous import SmoothFamily, log_macs
-from cmt_search.scaling.rules import PUBLISHED
 
 CMT_S = PRESETS["cmt_s"]
 MACS = cost(CMT_S).macs
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_networks_that_timm_builds() -> None:
     timm = pytest.importorskip("timm")
     torch = pytest.importorskip("torch")
@@ -37,14 +38,14 @@ def test_the_table_holds_the_networks_that_timm_builds() -> None:
         return macs, side, [len(stage) for stage in net.blocks]
 
     whole, _, blocks = count("efficientnet_b0")
-    for letter, (ratio, depth, resolution) in zip("edcba", PUBLISHED, strict=True):
+    for letter, (ratio, depth, resolution) in zip("edcba", TINYNET_FACTORS, strict=True):
         macs, side, deep = count(f"tinynet_{letter}")
         assert macs / whole == pytest.approx(ratio, abs=5e-5)
         assert side == int(224 * resolution)
         assert deep == [max(1, round(n * depth)) for n in blocks]
 
 
-@pytest.mark.parametrize(("ratio", "depth", "resolution"), PUBLISHED[1:-1])
+@pytest.mark.parametrize(("ratio", "depth", "resolution"), TINYNET_FACTORS[1:-1])
 def test_published_factors_are_taken_at_their_share_of_the_macs(
     ratio: float, depth: float, resolution: float
 ) -> None:

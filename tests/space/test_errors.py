@@ -207,8 +207,8 @@ def test_an_impossible_range_is_refused_in_either_kind_of_search(
         (
             "budgets: [3M]\ncaps: {params: 1k}",
             "budgets.macs[0]: 3,000,000 MACs is beyond reach of every named rule; cmt-paper: "
-            "budget 3,000,000 MACs breaks the cap on params (262,327 needed, 1,000 allowed); raise "
-            "the cap or lower the budget",
+            "budget 3,000,000 MACs exceeds the cap on params (262,327 needed, 1,000 allowed); "
+            "raise the cap or lower the budget",
         ),
     ],
 )

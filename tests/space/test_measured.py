@@ -136,7 +136,7 @@ def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
 
 def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds() -> None:
     space = parsed(RULE + "caps: {latency_ms: 0.001}").with_meters(METERS)
-    with pytest.raises(BudgetError, match=r"at [\d,]+ MACs .* breaks the cap on latency_ms"):
+    with pytest.raises(BudgetError, match=r"at [\d,]+ MACs .* exceeds the cap on latency_ms"):
         space.candidate(space.params_of_shares(MIXED))
 
 

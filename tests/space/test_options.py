@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import Shares, shaped
+from cmt_search.scaling import Shares, resize
 from cmt_search.space import Parameter, SearchSpace, parse_space
 from tests.space.broken import PARETO, RULE, says
 
@@ -123,26 +123,26 @@ def test_an_impossible_option_of_the_base_is_refused(text: str, messages: list[s
 
 def test_members_keep_heads_or_the_channels_of_a_head_as_the_knob_says() -> None:
     kept = {}
-    for keep in ("heads", "head_dim"):
-        space = _rule("{preset: cmt_nano}", rest=f"knobs: {{keep: {keep}}}")
-        assert space.grid.keep == keep
-        kept[keep] = space.candidate(space.params_of_shares(MIXED)).rungs[0].arch.stages
-    assert [s.heads for s in kept["heads"]] == [1, 2, 4, 8]
+    for fixed in ("num_heads", "head_dim"):
+        space = _rule("{preset: cmt_nano}", rest=f"knobs: {{fixed: {fixed}}}")
+        assert space.grid.fixed == fixed
+        kept[fixed] = space.candidate(space.params_of_shares(MIXED)).rungs[0].arch.stages
+    assert [s.heads for s in kept["num_heads"]] == [1, 2, 4, 8]
     assert [s.head_dim for s in kept["head_dim"]] == [12] * 4
-    assert _rule("{preset: cmt_nano}").grid.keep == "heads"
+    assert _rule("{preset: cmt_nano}").grid.fixed == "num_heads"
 
 
 def test_free_shapes_keep_the_channels_of_a_head_too() -> None:
     text = "kind: pareto\ntrials: 1\nbase: {preset: cmt_nano}\n"
-    knobs = "knobs: {keep: head_dim, width: {min: 12, max: 48, step: 12}}"
+    knobs = "knobs: {fixed: head_dim, width: {min: 12, max: 48, step: 12}}"
     (rung,) = parse_space(text + knobs, source="x").candidate({"width": 36}).rungs
     assert [(s.width, s.heads) for s in rung.arch.stages] == [(36 * k, 3 * k) for k in (1, 2, 4, 8)]
 
 
 def test_what_to_keep_is_one_of_two() -> None:
     says(
-        RULE + "knobs: {keep: depth}",
-        "knobs.keep: 'depth' is not possible; use 'heads' or 'head_dim'",
+        RULE + "knobs: {fixed: depth}",
+        "knobs.fixed: 'depth' is not possible; use 'num_heads' or 'head_dim'",
     )
 
 
@@ -188,7 +188,7 @@ def test_candidates_have_the_options_that_were_sampled(
     mlp, qk = ratios
     choice = {"stem_width": stem, "neck_width": neck, "mlp_ratio": mlp, "qk_ratio": qk}
     arch = SPACE.candidate({"width": width, **choice}).rungs[0].arch
-    plain = shaped(SPACE.arch, width=width)
+    plain = resize(SPACE.arch, width=width)
     assert (arch.stem_width, arch.neck_width, arch.position) == (stem, neck, "block")
     assert arch.stages == tuple(replace(s, mlp_ratio=mlp, qk_ratio=qk) for s in plain.stages)
     assert replace(arch, stages=plain.stages, stem_width=plain.stem_width, neck_width=64) == plain
@@ -274,7 +274,7 @@ def test_the_smallest_network_of_the_options_is_what_a_cap_is_compared_with() ->
 def test_options_survive_the_way_to_yaml_and_back() -> None:
     base = "{preset: cmt_pico, kv_stride: [2, 2, 1, 1], qk_ratio: 0.5, position: block}"
     recipe = "proxy: {recipe: {decay_position: true}}\n"
-    for space in (SPACE, _rule(base, rest=f"knobs: {{keep: head_dim}}\n{recipe}")):
+    for space in (SPACE, _rule(base, rest=f"knobs: {{fixed: head_dim}}\n{recipe}")):
         again = parse_space(space.to_yaml(), source="again")
         assert again == space
         assert again.fingerprint == space.fingerprint
@@ -289,7 +289,7 @@ def test_options_survive_the_way_to_yaml_and_back() -> None:
         (RULE, "base.mlp_ratio", 3.5),
         (RULE, "base.kv_stride", 2),
         (RULE, "base.position", "none"),
-        (RULE, "knobs.keep", "head_dim"),
+        (RULE, "knobs.fixed", "head_dim"),
         (RULE, "proxy.recipe", {"decay_position": True}),
         (PARETO, "knobs.stem_width", {"min": 2, "max": 4}),
         (PARETO, "knobs.neck_width", {"min": 2, "max": 4}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling import Shares, shaped
+from cmt_search.scaling import Shares, resize
 from cmt_search.space import Parameter, parse_space
 
 SPACE = parse_space(
@@ -52,7 +52,7 @@ def test_parameters_are_the_knobs_that_have_a_range() -> None:
 def test_candidates_are_the_shape_asked_for_and_within_the_caps(
     params: dict[str, float | int],
 ) -> None:
-    arch = shaped(
+    arch = resize(
         SPACE.arch,
         depth=int(params["depth"]),
         width=int(params["width"]),
@@ -90,7 +90,7 @@ def test_a_broken_cap_is_named_with_the_cost_and_the_choice() -> None:
     params = {"depth": 20, "width": 12, "resolution": 28, "stage_ratio": 0.5}
     with pytest.raises(BudgetError) as caught:
         SPACE.candidate(params)
-    macs = cost(shaped(SPACE.arch, depth=20, width=12, resolution=28, stage_ratio=0.5)).macs
+    macs = cost(resize(SPACE.arch, depth=20, width=12, resolution=28, stage_ratio=0.5)).macs
     assert str(caught.value) == (
         f"caps.macs: {macs:,} of {params} is above 6,000,000; raise the cap or narrow the knobs"
     )

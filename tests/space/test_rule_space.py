@@ -122,7 +122,9 @@ def test_members_keep_the_stage_ratio_and_the_caps_of_the_space() -> None:
     limits = "knobs: {stage_ratio: 1}\ncaps: {params: 150k}\n"
     space = parse_space(text + limits, source="test")
     corner = Shares(depth=1, width=0, resolution=0)
-    with pytest.raises(BudgetError, match=r"^at 4,000,000 MACs budget .* breaks the cap on params"):
+    with pytest.raises(
+        BudgetError, match=r"^at 4,000,000 MACs budget .* exceeds the cap on params"
+    ):
         space.candidate(space.params_of_shares(corner))
     free = parse_space(text + "knobs: {stage_ratio: 1}", source="test")
     stages = free.candidate(free.params_of_shares(corner)).rungs[0].arch.stages

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from cmt_search.errors import ArchError, BudgetError
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import shaped
+from cmt_search.scaling import resize
 
 CMT_S = PRESETS["cmt_s"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_nothing_asked_for_is_the_base(name: str) -> None:
-    assert shaped(PRESETS[name]) == PRESETS[name]
+    assert resize(PRESETS[name]) == PRESETS[name]
 
 
 def test_sizes_asked_for_scale_all_stages() -> None:
-    arch = shaped(CMT_S, depth=50, width=96, resolution=160)
+    arch = resize(CMT_S, depth=50, width=96, resolution=160)
     assert [s.depth for s in arch.stages] == [6, 6, 32, 6]
     assert [s.width for s in arch.stages] == [96, 192, 384, 768]
     assert (arch.stem_width, arch.resolution) == (48, 160)
@@ -28,7 +28,7 @@ def test_sizes_asked_for_scale_all_stages() -> None:
 
 def test_the_stage_ratio_moves_the_added_blocks() -> None:
     depths = {
-        ratio: [s.depth for s in shaped(CMT_S, depth=34, stage_ratio=ratio).stages]
+        ratio: [s.depth for s in resize(CMT_S, depth=34, stage_ratio=ratio).stages]
         for ratio in (0.0, 1.0)
     }
     assert depths == {0.0: [6, 6, 16, 6], 1.0: [3, 3, 25, 3]}
@@ -46,7 +46,7 @@ def test_any_shape_is_a_network_of_the_depth_width_and_side_asked_for(
     name: str, depth: int, width: int, resolution: int, stage_ratio: float | None
 ) -> None:
     base = PRESETS[name]
-    arch = shaped(base, depth=depth, width=width, resolution=resolution, stage_ratio=stage_ratio)
+    arch = resize(base, depth=depth, width=width, resolution=resolution, stage_ratio=stage_ratio)
     assert arch.depth == max(depth, len(base.stages))
     assert arch.resolution == resolution
     assert arch.stages[0].width == width  # of one head
@@ -59,6 +59,6 @@ def test_any_shape_is_a_network_of_the_depth_width_and_side_asked_for(
 
 def test_an_impossible_shape_is_refused() -> None:
     with pytest.raises(ArchError, match=r"^resolution=-2 is too small; use at least 1$"):
-        shaped(CMT_S, resolution=-2)
+        resize(CMT_S, resolution=-2)
     with pytest.raises(BudgetError, match=r"^stage_ratio=2 needs three stages or more"):
-        shaped(CMT_S, stage_ratio=2)
+        resize(CMT_S, stage_ratio=2)

@@ -11,9 +11,7 @@ from cmt_search.scaling import (
     Budget,
     Grid,
     RuleRow,
-    describe_rule,
     describe_rules,
-    fitted_rule,
     named_rule,
 )
 
@@ -43,7 +41,7 @@ def test_members_are_those_of_the_rules_on_the_grid(rows: dict[str, RuleRow]) ->
     assert rows["uniform"].members == (rule.member(0.3 * MACS), rule.member(3 * MACS))
     assert rows["uniform"].missing == {}
     assert rows["uniform"].shares == rule.shares
-    assert rows["uniform"].constants == rule.constants(growth=2.5)
+    assert rows["uniform"].constants == rule.constants(macs_ratio=2.5)
 
 
 def test_a_budget_out_of_reach_has_the_reason(rows: dict[str, RuleRow]) -> None:
@@ -64,11 +62,3 @@ def test_rows_are_plain_values(rows: dict[str, RuleRow]) -> None:
         assert len(data["members"]) + len(data["missing"]) == 2
     assert rows["dwr"].to_dict()["shares"] == [0.1, 0.8, 0.1]
     assert rows["tinynet"].to_dict()["constants"] is None
-
-
-def test_a_fitted_rule_is_described_alike() -> None:
-    base = PRESETS["cmt_s"]
-    fit = fitted_rule(base, variants=[PRESETS["cmt_b"]])
-    row = describe_rule(fit.rule, source="fitted to cmt_b", budgets=[], growth=4)
-    assert (row.name, row.source, row.members) == ("fitted", "fitted to cmt_b", ())
-    assert row.constants == fit.rule.constants(growth=4)

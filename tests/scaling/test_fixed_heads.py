@@ -1,4 +1,4 @@
-"""While a stage widens it keeps its number of heads, or the channels in each of them."""
+"""Widening a stage keeps its number of heads, or the channels of each head."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import Budget, Grid, Keep, ScalingRule, Shares, shaped
+from cmt_search.scaling import Budget, Fixed, Grid, ScalingRule, Shares, resize
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -28,8 +28,8 @@ def _rule(base: Arch, **changes: object) -> ScalingRule:
 def test_heads_stay_or_channels_in_a_head_do(name: str, growth: float) -> None:
     base = PRESETS[name]
     budget = growth * cost(base).macs
-    by_heads = _rule(base, keep="heads").member(budget)
-    by_dim = _rule(base, keep="head_dim").member(budget)
+    by_heads = _rule(base, fixed="num_heads").member(budget)
+    by_dim = _rule(base, fixed="head_dim").member(budget)
     assert [s.heads for s in by_heads.arch.stages] == [s.heads for s in base.stages]
     assert [s.head_dim for s in by_dim.arch.stages] == [s.head_dim for s in base.stages]
     assert sum(s.heads for s in by_dim.arch.stages) > sum(s.heads for s in base.stages)
@@ -40,8 +40,8 @@ def test_heads_stay_or_channels_in_a_head_do(name: str, growth: float) -> None:
 
 def test_heads_are_what_is_kept_unless_asked_otherwise() -> None:
     budget = 5 * PICO_MACS
-    assert _rule(PICO).member(budget) == _rule(PICO, keep="heads").member(budget)
-    assert _rule(PICO).member(budget) != _rule(PICO, keep="head_dim").member(budget)
+    assert _rule(PICO).member(budget) == _rule(PICO, fixed="num_heads").member(budget)
+    assert _rule(PICO).member(budget) != _rule(PICO, fixed="head_dim").member(budget)
 
 
 @settings(max_examples=20)
@@ -49,7 +49,7 @@ def test_heads_are_what_is_kept_unless_asked_otherwise() -> None:
 def test_widths_of_kept_channels_are_whole_heads_on_the_step(
     width_step: int, growth: float
 ) -> None:
-    rule = _rule(PICO, keep="head_dim", width_step=width_step)
+    rule = _rule(PICO, fixed="head_dim", width_step=width_step)
     budget = Budget(macs=growth * PICO_MACS, tolerance=0.05)
     member = rule.member(budget)
     assert member == rule.member(budget)
@@ -58,7 +58,7 @@ def test_widths_of_kept_channels_are_whole_heads_on_the_step(
 
 
 def test_a_cap_counts_the_position_tables_of_the_heads_that_there_are() -> None:
-    rule = _rule(PICO, keep="head_dim")
+    rule = _rule(PICO, fixed="head_dim")
     free = rule.member(5 * PICO_MACS)
     assert rule.member(Budget(macs=5 * PICO_MACS, params=free.cost.params)).arch == free.arch
     capped = rule.member(Budget(macs=5 * PICO_MACS, params=free.cost.params - 1))
@@ -66,17 +66,17 @@ def test_a_cap_counts_the_position_tables_of_the_heads_that_there_are() -> None:
 
 
 def test_a_budget_between_whole_heads_is_refused_with_their_channels() -> None:
-    rule = _rule(PICO, keep="head_dim", width_step=4)
+    rule = _rule(PICO, fixed="head_dim", width_step=4)
     with pytest.raises(BudgetError) as caught:
         rule.member(2 * PICO_MACS)
     assert str(caught.value) == (
         "budget 886,320 MACs: the nearest network is +13.4% off; raise the tolerance to 0.135, or "
-        "use finer steps or wider ranges (keep: head_dim widens stages by 32, 32, 32, 32 channels)"
+        "use finer steps or wider ranges (fixed: head_dim widens stages by 32, 32, 32, 32 channels)"
     )
 
 
 def test_a_range_between_whole_heads_is_refused_with_their_channels() -> None:
-    rule = _rule(PICO, keep="head_dim", width_min=9, width_max=15)
+    rule = _rule(PICO, fixed="head_dim", width_min=9, width_max=15)
     with pytest.raises(BudgetError) as caught:
         rule.member(10 * PICO_MACS)
     assert str(caught.value) == (
@@ -87,21 +87,23 @@ def test_a_range_between_whole_heads_is_refused_with_their_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "widths", "heads"),
+    ("fixed", "widths", "heads"),
     [
-        ("heads", [100, 200, 400, 800], [1, 2, 4, 8]),
+        ("num_heads", [100, 200, 400, 800], [1, 2, 4, 8]),
         ("head_dim", [128, 192, 384, 768], [2, 3, 6, 12]),
     ],
 )
-def test_a_free_shape_keeps_either_too(keep: Keep, widths: list[int], heads: list[int]) -> None:
-    arch = shaped(PRESETS["cmt_s"], width=100, depth=30, keep=keep)
+def test_a_free_shape_keeps_either_too(fixed: Fixed, widths: list[int], heads: list[int]) -> None:
+    arch = resize(PRESETS["cmt_s"], width=100, depth=30, fixed=fixed)
     assert [s.width for s in arch.stages] == widths
     assert [s.heads for s in arch.stages] == heads
     assert (arch.stem_width, arch.depth) == (50, 30)
 
 
-@pytest.mark.parametrize("keep", ["heads", "head_dim"])
-def test_a_stage_never_loses_its_last_head(keep: Keep) -> None:
-    arch = shaped(PICO, width=1, keep=keep)
-    assert [s.heads for s in arch.stages] == ([1, 2, 4, 8] if keep == "heads" else [1, 1, 1, 1])
+@pytest.mark.parametrize("fixed", ["num_heads", "head_dim"])
+def test_a_stage_never_loses_its_last_head(fixed: Fixed) -> None:
+    arch = resize(PICO, width=1, fixed=fixed)
+    assert [s.heads for s in arch.stages] == (
+        [1, 2, 4, 8] if fixed == "num_heads" else [1, 1, 1, 1]
+    )
     assert replace(arch, stages=PICO.stages, stem_width=PICO.stem_width) == PICO
