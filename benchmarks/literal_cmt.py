@@ -8,6 +8,8 @@ the order of ours, so that `copy_weights` gives both the same function.
 Source: CMT, arXiv:2107.06263, section 3; what the paper leaves open is as in its official code.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +21,12 @@ def to_map(x: Tensor, side: int, *, contiguous: bool) -> Tensor:
     """(B, N, C) to (B, C, side, side)."""
     out = x.permute(0, 2, 1).reshape(x.shape[0], -1, side, side)
     return out.contiguous() if contiguous else out
+
+
+def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
+    """Pad a map with zeros, bottom and right; the official code accepts multiples of 32 only."""
+    below, right = -x.shape[-2] % stride, -x.shape[-1] % stride
+    return F.pad(x, [0, right, 0, below]) if below or right else x
 
 
 class ConvGeluNorm(nn.Sequential):
@@ -38,7 +46,7 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+        return self.norm(self.proj(pad_to_multiple(x, 2)).flatten(2).transpose(1, 2))
 
 
 class Attention(nn.Module):
@@ -48,7 +56,7 @@ class Attention(nn.Module):
         super().__init__()
         self.contiguous = contiguous
         width, k = stage.width, stage.kv_stride
-        self.heads = stage.heads
+        self.heads, self.stride = stage.heads, k
         self.scale = (width // stage.heads) ** -0.5
         self.reduce = None
         if k > 1:
@@ -62,7 +70,11 @@ class Attention(nn.Module):
         sources = x
         if self.reduce is not None:
             as_map = to_map(x, side, contiguous=self.contiguous)
-            sources = self.reduce(as_map).reshape(batch, width, -1).permute(0, 2, 1)
+            sources = (
+                self.reduce(pad_to_multiple(as_map, self.stride))
+                .reshape(batch, width, -1)
+                .permute(0, 2, 1)
+            )
         q, k, v = (
             layer(t).reshape(batch, t.shape[1], self.heads, -1).permute(0, 2, 1, 3)
             for layer, t in ((self.q, x), (self.k, sources), (self.v, sources))
@@ -115,7 +127,7 @@ class LiteralStage(nn.Module):
 
     def __init__(self, c_in: int, stage: Stage, side: int, *, contiguous: bool) -> None:
         super().__init__()
-        keys = (side // stage.kv_stride) ** 2
+        keys = math.ceil(side / stage.kv_stride) ** 2
         self.side, self.contiguous = side, contiguous
         self.position = nn.Parameter(torch.randn(stage.heads, side * side, keys))
         self.patch_embed = PatchEmbedding(c_in, stage.width)
@@ -129,7 +141,7 @@ class LiteralStage(nn.Module):
 
 
 class LiteralCMT(nn.Module):
-    """The network of an Arch whose sides divide evenly.
+    """The network of an Arch with one position table per stage.
 
     Shape: (B, in_chans, resolution, resolution) in, (B, num_classes) out.
     """
@@ -144,7 +156,7 @@ class LiteralCMT(nn.Module):
         )
         stages, c_in = [], stem
         for stage in arch.stages:
-            side //= 2
+            side = math.ceil(side / 2)
             stages.append(LiteralStage(c_in, stage, side, contiguous=contiguous))
             c_in = stage.width
         self.stages = nn.Sequential(*stages)

@@ -2,12 +2,13 @@
 
     python benchmarks/proxy.py --threads 1 --out benchmarks/results
 
-Variants, all on the same images (random ones, in memory: what they show makes no difference) and
-the same network: `plain` is the loop of a tutorial: a DataLoader with torchvision's transforms
-(PIL, crop with a margin, flip, tensor, normalise), AdamW as it comes, maps in NCHW order. `timm`
-is timm's `create_loader` and `create_optimizer_v2` in channels-last. `ours` is an epoch of
-`cmt_search.proxy`; on a GPU `ours-eager` is that without its CUDA graph. All use bf16 autocast on
-a GPU, and workers where `--workers` asks for them.
+Variants, all on the same images (random ones, in memory: what they show makes no difference), with
+the same weights and fused AdamW. `plain` is the loop of a tutorial (a DataLoader with torchvision's
+transforms: PIL, crop with a margin, flip, tensor, normalise) around a literal rendering of the
+official network (benchmarks/literal_cmt.py); `plain-builder` is that loop around the network of
+`cmt_search.builder`. `timm` is timm's `create_loader` and `create_optimizer_v2` in channels-last.
+`ours` is an epoch of `cmt_search.proxy`; on a GPU `ours-eager` is that without its CUDA graph. All
+use bf16 autocast on a GPU, and workers where `--workers` asks for them.
 
 A round runs an epoch of each in turn; ratios are medians over rounds, so that a slow moment of a
 shared machine meets all alike. `in_steps` is the part of an epoch's time that its steps take when
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from harness import RESULTS, interleaved, machine, matmul_peak, timed, write
+from literal_cmt import LiteralCMT, copy_weights
 from PIL import Image
 from timm.data import create_loader
 from timm.optim import create_optimizer_v2
@@ -97,7 +99,7 @@ def main() -> None:
                 {**machine(device=args.device, packages=("torch", "torchvision", "timm")), **row}
             )
             print(
-                f"{row['case']:9s} {row['variant']:11s} {row['images_per_s']:10.1f} images/s  "
+                f"{row['case']:9s} {row['variant']:13s} {row['images_per_s']:10.1f} images/s  "
                 f"x{row['ratio_to_plain']:.2f} ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})  "
                 f"{row['in_steps'] or 0:5.1%} in steps  {row['of_matmul_peak']:.1%} of peak",
                 flush=True,
@@ -160,8 +162,8 @@ def ours(setting: Setting, data: Dataset) -> Training:
     )
 
 
-def plain(setting: Setting, data: Dataset) -> Callable[[], None]:
-    """An epoch of a tutorial's loop."""
+def plain(setting: Setting, data: Dataset, *, literal: bool) -> Callable[[], None]:
+    """An epoch of a tutorial's loop, with the official structure or the builder's network."""
     middle = [0.5] * setting.arch.in_chans
     transform = transforms.Compose(
         [
@@ -181,8 +183,12 @@ def plain(setting: Setting, data: Dataset) -> Callable[[], None]:
         pin_memory=setting.device == "cuda",
     )
     torch.manual_seed(0)
-    model = build(setting.arch).to(setting.device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model: nn.Module = build(setting.arch)
+    if literal:
+        network, model = model, LiteralCMT(setting.arch)
+        copy_weights(network, model)
+    model = model.to(setting.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     return lambda: loop(model, loader, optimizer, device=setting.device)
 
 
@@ -209,7 +215,7 @@ def timms(setting: Setting, data: Dataset) -> Callable[[], None]:
     torch.manual_seed(0)
     model = build(setting.arch).to(setting.device).train()
     model.to(memory_format=torch.channels_last)
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05, fused=True)
     return lambda: loop(model, loader, optimizer, device=setting.device, channels_last=True)
 
 
@@ -257,7 +263,11 @@ def measure(
     trainings = {"ours": ours(setting, data)}
     if setting.device == "cuda":
         trainings["ours-eager"] = eager(setting, data)
-    runs = {"plain": plain(setting, data), "timm": timms(setting, data)}
+    runs = {
+        "plain": plain(setting, data, literal=True),
+        "plain-builder": plain(setting, data, literal=False),
+        "timm": timms(setting, data),
+    }
     runs |= {name: epoch_of(training) for name, training in trainings.items()}
     for run in runs.values():  # choose kernels, fill caches, record graphs
         run()

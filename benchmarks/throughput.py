@@ -14,6 +14,7 @@ what a large matrix product reaches here in the same dtype.
 import argparse
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,15 +27,18 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.cost import cost
 from cmt_search.cost.benchmark import peak_mib
 from cmt_search.presets import PRESETS
 
-CASES = {"cmt_ti": 160, "cmt_s": 224, "cmt_nano": 64}  # preset: resolution
-BATCHES = {
-    "cpu": {"cmt_ti": 8, "cmt_s": 4, "cmt_nano": 32},
-    "cuda": {"cmt_ti": 512, "cmt_s": 128, "cmt_nano": 1024},
+CASES = {  # preset, resolution, channels, batch by device
+    "ti-160": ("cmt_ti", 160, 3, {"cpu": 8, "cuda": 512}),
+    "s-224": ("cmt_s", 224, 3, {"cpu": 4, "cuda": 128}),
+    "pico-14": ("cmt_pico", 14, 1, {"cpu": 64, "cuda": 1024}),
+    "pico-28": ("cmt_pico", 28, 1, {"cpu": 64, "cuda": 1024}),
+    "nano-32": ("cmt_nano", 32, 3, {"cpu": 64, "cuda": 1024}),
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -43,7 +47,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Setting:
     """One comparison: everything but the variant."""
 
-    preset: str
+    case: str
+    arch: Arch
     dtype: str
     mode: str  # "eager" or "compile"
     kind: str  # "forward" or "step"
@@ -64,7 +69,7 @@ def main() -> None:
         for row in measure(setting, rounds=args.rounds, seconds=args.seconds, peaks=peaks):
             rows.append({**machine(device=args.device), **row})
             print(
-                f"{row['preset']:9s} {row['dtype']} {row['mode']:7s} {row['kind']:8s}"
+                f"{row['case']:7s} {row['dtype']} {row['mode']:7s} {row['kind']:8s}"
                 f"{row['variant']:13s} {row['images_per_s']:10.1f} images/s  "
                 f"x{row['ratio_to_literal']:.2f} ({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})  "
                 f"{row['peak_mib'] or 0:8.0f} MiB  {row['of_matmul_peak']:.1%} of peak",
@@ -81,7 +86,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--device", default=device)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--presets", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--modes", nargs="+", default=["eager", "compile"])
     parser.add_argument("--kinds", nargs="+", default=["forward", "step"])
@@ -94,24 +99,23 @@ def arguments() -> argparse.Namespace:
 
 def settings(args: argparse.Namespace) -> Iterator[Setting]:
     """All comparisons that the command line asks for."""
-    for preset in args.presets:
-        batch = BATCHES[args.device][preset]
-        for mode in args.modes:
-            for dtype in args.dtypes:
-                for kind in args.kinds:
-                    yield Setting(
-                        preset=preset,
-                        dtype=dtype,
-                        mode=mode,
-                        kind=kind,
-                        batch=batch,
-                        device=args.device,
-                    )
+    for case in args.cases:
+        preset, side, channels, batches = CASES[case]
+        arch = replace(PRESETS[preset], resolution=side, in_chans=channels)
+        for mode, dtype, kind in itertools.product(args.modes, args.dtypes, args.kinds):
+            yield Setting(
+                case=case,
+                arch=arch,
+                dtype=dtype,
+                mode=mode,
+                kind=kind,
+                batch=batches[args.device],
+                device=args.device,
+            )
 
 
-def networks(preset: str, *, kind: str, device: str) -> dict[str, nn.Module]:
+def networks(arch: Arch, *, kind: str, device: str) -> dict[str, nn.Module]:
     """The variants, with the same weights."""
-    arch = replace(PRESETS[preset], resolution=CASES[preset])
     ours = build(arch, pos_std=0.02)
     literal, nchw = LiteralCMT(arch), LiteralCMT(arch, contiguous=True)
     copy_weights(ours, literal)
@@ -124,9 +128,9 @@ def networks(preset: str, *, kind: str, device: str) -> dict[str, nn.Module]:
 
 def passes(setting: Setting) -> dict[str, Callable[[], None]]:
     """A pass of every variant, ready to be timed."""
-    models = networks(setting.preset, kind=setting.kind, device=setting.device)
-    side = CASES[setting.preset]
-    images = torch.randn(setting.batch, 3, side, side, device=setting.device)
+    models = networks(setting.arch, kind=setting.kind, device=setting.device)
+    shape = (setting.batch, setting.arch.in_chans, *[setting.arch.resolution] * 2)
+    images = torch.randn(shape, device=setting.device)
     labels = torch.randint(0, 10, (setting.batch,), device=setting.device)
     check_agreement(models, images)
     return {
@@ -189,13 +193,11 @@ def measure(
     timings = interleaved(
         runs, reference="literal", rounds=rounds, seconds=seconds, device=setting.device
     )
-    macs = cost(replace(PRESETS[setting.preset], resolution=CASES[setting.preset])).macs
-    work = 2 * macs * (3 if setting.kind == "step" else 1)
+    work = 2 * cost(setting.arch).macs * (3 if setting.kind == "step" else 1)
     for name, timing in timings.items():
         speed = setting.batch / timing.seconds
         yield {
-            "preset": setting.preset,
-            "resolution": CASES[setting.preset],
+            "case": setting.case,
             "batch": setting.batch,
             "dtype": setting.dtype,
             "mode": setting.mode,
@@ -238,7 +240,7 @@ def profile(
     whole = sum(getattr(e, key) for e in events)
     for event in events[:top]:
         yield {
-            "preset": setting.preset,
+            "case": setting.case,
             "kind": setting.kind,
             "variant": name,
             "operator": event.key,

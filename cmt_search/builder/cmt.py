@@ -63,7 +63,7 @@ class CMTStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
         for block in self.blocks:
-            if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore
+            if self.grad_checkpointing:
                 x = _checkpointed(block, x, self.position)
             else:
                 x = block(x, self.position)
@@ -148,8 +148,6 @@ class CMT(nn.Module):
     Source: CMT, arXiv:2107.06263, and its official code.
     Raises: ArchError when an image has another size, or a head cannot exist.
     """
-
-    __jit_unused_properties__ = ("_model_args",)
 
     num_classes: int
     global_pool: str

@@ -11,6 +11,8 @@ from cmt_search.arch import Stage
 from cmt_search.builder.position import Grid
 from cmt_search.errors import ArchError
 
+_LINEAR_PIXELS = 64  # maps up to this size convolve faster as a matrix product on a CPU
+
 
 def as_tokens(x: Tensor) -> Tensor:
     """The same memory as (B, H, W, C)."""
@@ -46,21 +48,49 @@ def as_input(x: Tensor, size: Grid) -> Tensor:
     Shape: (B, in_chans, *size) in and out.
     Raises: ArchError when the images have another size.
     """
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]
-        assert x.shape[-2] == size[0], "the image has another height than the model"
-        assert x.shape[-1] == size[1], "the image has another width than the model"
-    else:
-        height, width = x.shape[-2:]
-        if (height, width) != size:
-            raise ArchError(
-                f"an image of {height}x{width} pixels came to a model of {size[0]}x{size[1]}; call "
-                f"model.set_input_size(({height}, {width})) before, which resizes position tables"
-            )
+    height, width = x.shape[-2:]
+    if (height, width) != size:
+        raise ArchError(
+            f"an image of {height}x{width} pixels came to a model of {size[0]}x{size[1]}; call "
+            f"model.set_input_size(({height}, {width})) before, which resizes position tables"
+        )
     return x.contiguous(memory_format=torch.channels_last)
 
 
-torch.fx.wrap("pad_to_multiple")
-torch.fx.wrap("attend")
+for _name in ("pad_to_multiple", "attend", "residual_depthwise", "depthwise", "conv_patches"):
+    torch.fx.wrap(_name)
+
+
+class PatchConv2d(nn.Conv2d):
+    """A convolution whose stride is its kernel's side: 1x1, or non-overlapping patches.
+
+    Shape: (B, c_in, H, W) in, (B, c_out, H / side, W / side) out; `side` divides H and W.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, side: int = 1) -> None:
+        super().__init__(c_in, c_out, side, side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        out: Tensor = conv_patches(x, self.weight, self.bias)
+        return out
+
+
+@register_notrace_function  # decides by shapes
+def conv_patches(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve patches that do not overlap; small maps on a CPU as one matrix product.
+
+    Shape: (B, c_in, H, W) in, (B, c_out, H / side, W / side) out; weight (c_out, c_in, side, side).
+    """
+    side = weight.shape[-1]
+    rows, columns = x.shape[-2] // side, x.shape[-1] // side
+    if rows * columns > _LINEAR_PIXELS or not x.is_cpu or torch.compiler.is_exporting():
+        return F.conv2d(x, weight, bias, side)
+    patches = as_tokens(x)
+    if side > 1:
+        patches = patches.unflatten(2, (columns, side)).unflatten(1, (rows, side))
+        patches = patches.transpose(2, 3).flatten(3)
+    return as_map(F.linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias))
 
 
 class ConvNorm(nn.Module):
@@ -144,10 +174,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, position: Tensor | None) -> Tensor:
     return torch.matmul(logits.softmax(-1), v)
 
 
-torch.fx.wrap("pad_to_multiple")
-torch.fx.wrap("residual_depthwise")
-
-
 class ConvGeluNorm(nn.Module):
     """Convolution with bias, GELU, BatchNorm, in that order.
 
@@ -157,7 +183,11 @@ class ConvGeluNorm(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2)
+        self.conv = (
+            PatchConv2d(c_in, c_out)
+            if kernel == 1
+            else nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2)
+        )
         self.norm = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,7 +204,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, c_in: int, width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(c_in, width, 2, 2)
+        self.proj = PatchConv2d(c_in, width, side=2)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,24 +231,44 @@ class ResidualDepthwise(nn.Conv2d):
         self.residual = False
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = (
-            residual_depthwise(x, self.weight, self.bias)
-            if self.residual
-            else self._conv_forward(x, self.weight, self.bias)
-        )
+        assert self.bias is not None
+        convolve = residual_depthwise if self.residual else depthwise
+        out: Tensor = convolve(x, self.weight, self.bias)
         return out
 
 
-@register_notrace_function  # asks for autocast, which a symbolic trace cannot
-def residual_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x + dwconv3x3(x)`.
+@register_notrace_function  # decides by autocast, which a symbolic trace does not know
+def residual_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return `x + dwconv3x3(x)`.
 
-    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3).
+    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3), bias (C,).
     """
-    if _is_reduced(weight):  # beside a one, 8 bits would swallow small weights
+    if _is_reduced(weight):  # 1 + w in 16 bits would round small weights away
         return x + F.conv2d(x, weight, bias, padding=1, groups=weight.shape[0])
-    one = F.pad(torch.ones_like(weight[:1, :, :1, :1]), [1, 1, 1, 1])  # the identity's kernel
-    return F.conv2d(x, weight + one, bias, padding=1, groups=weight.shape[0])
+    identity = F.pad(torch.ones_like(weight[:1, :, :1, :1]), [1, 1, 1, 1])
+    out: Tensor = depthwise(x, weight + identity, bias)
+    return out
+
+
+@register_notrace_function  # decides by shapes
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve every channel with its own 3x3 kernel, zero-padded.
+
+    On maps of at most two rows, oneDNN computes the gradient of the weight with one matrix product
+    per channel. Training on a CPU avoids that: the images are stacked into one tall map, separated
+    by rows of zeros; a single pixel is only scaled and shifted.
+
+    Shape: (B, C, H, W) in and out; weight (C, 1, 3, 3), bias (C,).
+    """
+    channels, (height, width) = weight.shape[0], x.shape[-2:]
+    fast = x.is_cpu and torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    if height > 2 or not fast or _is_reduced(weight):
+        return F.conv2d(x, weight, bias, padding=1, groups=channels)
+    if height == width == 1:
+        return x * weight[:, :, 1:2, 1].view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+    rows = F.pad(as_tokens(x), [0, 0, 0, 0, 0, 1]).flatten(0, 1)
+    tall = F.conv2d(as_map(rows[None]), weight, bias, padding=1, groups=channels)
+    return as_map(as_tokens(tall)[0].unflatten(0, (-1, height + 1))[:, :height].contiguous())
 
 
 class LPU(nn.Module):
@@ -249,7 +299,7 @@ class IRFFN(nn.Module):
         self.expand = ConvGeluNorm(width, hidden, kernel=1)
         self.local = ResidualDepthwise(hidden)
         self.local_norm: nn.Module = nn.BatchNorm2d(hidden)
-        self.project = nn.Conv2d(hidden, width, 1)
+        self.project: nn.Conv2d = PatchConv2d(hidden, width)
         self.project_norm: nn.Module = nn.BatchNorm2d(width)
 
     def reparameterize(self) -> None:
@@ -315,7 +365,7 @@ class Neck(ConvNorm):
     """
 
     def __init__(self, c_in: int, width: int) -> None:
-        super().__init__(nn.Conv2d(c_in, width, 1))
+        super().__init__(PatchConv2d(c_in, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(self.norm(self.conv(x)))
@@ -332,9 +382,6 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _is_reduced(weight: Tensor) -> bool:
     """Whether a convolution with this weight computes in 16 bits."""
-    half = weight.dtype == torch.half or weight.dtype == torch.bfloat16
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]
-        return half
-    else:  # noqa: RET505 - TorchScript compiles what does not stand in an else
-        kind = weight.device.type
-        return half or (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind))
+    device = weight.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return autocast or weight.dtype in (torch.half, torch.bfloat16)

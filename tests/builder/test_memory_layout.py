@@ -8,12 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cmt_search.builder import layers
 from cmt_search.builder.layers import LMHSA
 from tests.builder.registered import SMALL, create, images, trained
 from tests.builder.tiny import tiny
 
 COPIES = {"clone", "copy_", "_to_copy", "cat", "constant_pad_nd"}  # operators that move values
 IMAGES = 11  # tells maps from weights, none of which begins with this number
+
+
+@pytest.fixture(autouse=True)
+def no_small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrix products of small maps gather their patches; here maps of any size are convolved."""
+    monkeypatch.setattr(layers, "_LINEAR_PIXELS", 0)
 
 
 class CopiesSeen(TorchDispatchMode):
@@ -43,8 +50,8 @@ class CopiesSeen(TorchDispatchMode):
 
 @pytest.fixture(params=[True, False], ids=["train", "eval"])
 def model(request: pytest.FixtureRequest) -> Any:
-    """A network whose maps have even sides, so that nothing is padded."""
-    return trained(create()).train(request.param)
+    """A network whose maps need no padding and have more than two rows."""
+    return trained(create(img_size=128)).train(request.param)
 
 
 def channels_last(batch: Tensor) -> Tensor:
@@ -68,6 +75,12 @@ def test_every_map_lies_in_channels_last(model: Any) -> None:
         model(batch)
         assert len(layouts) > 60
         assert [name for name, is_so in layouts.items() if not is_so] == []
+
+
+def test_maps_of_two_rows_lie_in_channels_last_in_training() -> None:
+    model = trained(create()).train()
+    for feature in model.forward_intermediates(images(model), intermediates_only=True):
+        assert feature.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_features_lie_in_channels_last(model: Any) -> None:
@@ -97,7 +110,7 @@ def test_images_in_the_usual_layout_are_copied_once(model: Any) -> None:
 
 def test_attention_without_position_tables_copies_nothing() -> None:
     """PyTorch's kernel takes heads where they lie, if those of queries are as wide as of values."""
-    model = trained(create(arch=replace(SMALL, position="none")))
+    model = trained(create(arch=replace(SMALL, position="none"), img_size=128))
     batch = channels_last(images(model, count=IMAGES))
     with CopiesSeen(model) as copies:
         model(batch).sum().backward()

@@ -1,4 +1,4 @@
-"""TorchScript, torch.fx, and timm's reparameterization for inference."""
+"""torch.fx, and timm's reparameterization for inference."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -17,10 +17,6 @@ from cmt_search.builder.layers import LMHSA
 from tests.builder.registered import SMALL, create, images, trained
 
 POSITIONS = ("stage", "block", "none")
-SCRIPTING = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script.* is deprecated",
-    "ignore:The TorchScript type system does not support|The TorchScript type system doesn't",
-)
 
 
 def with_qk(ratio: float, *, position: str = "stage") -> Arch:
@@ -51,50 +47,6 @@ def assert_traced(traced: nn.Module, model: CMT) -> None:
         assert gradient is not None, name
         assert there[name] is not None, name
         assert torch.equal(there[name], gradient), name
-
-
-def assert_scripts(model: nn.Module, x: Tensor | None = None) -> None:
-    x = images(model) if x is None else x
-    assert torch.allclose(torch.jit.script(model)(x), model(x), rtol=0, atol=1e-6)
-
-
-@SCRIPTING
-@pytest.mark.parametrize(
-    ("position", "folded"), [("stage", False), ("block", False), ("none", False), ("block", True)]
-)
-def test_the_scripted_network_computes_the_same(position: str, folded: bool) -> None:
-    model = trained(create(arch=with_qk(0.5, position=position)))
-    assert_scripts(reparameterize_model(model) if folded else model)
-
-
-@SCRIPTING
-def test_a_scripted_network_refuses_another_size_with_as_many_pixels(small: CMT) -> None:
-    height, width = small.input_size
-    scripted = torch.jit.script(small)
-    with pytest.raises(torch.jit.Error, match="the image has another height than the model"):
-        scripted(torch.zeros(1, small.in_chans, height // 2, width * 2))
-
-
-@SCRIPTING
-def test_a_scripted_preset_computes_the_same() -> None:
-    assert_scripts(trained(create("cmt_ti")))
-
-
-@SCRIPTING
-def test_a_trace_can_be_scripted(small: CMT) -> None:
-    assert_scripts(fx.symbolic_trace(small), images(small))
-
-
-@SCRIPTING
-def test_the_scripted_network_trains() -> None:
-    model = create(drop_rate=0.0)
-    scripted = torch.jit.script(deepcopy(model))
-    x = images(model, count=4)
-    there, here = gradients(scripted, x), gradients(model, x)
-    assert there.keys() == here.keys()
-    for key, gradient in here.items():
-        assert torch.allclose(there[key], gradient, rtol=1e-3, atol=1e-4), key
-    assert torch.allclose(scripted.neck.norm.running_mean, model.neck.norm.running_mean)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
