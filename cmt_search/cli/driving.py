@@ -131,7 +131,7 @@ class Use:
             self._running -= 1
         if self._running > self._most:
             self._most = self._running
-            self._folder.write_usage(slots=self._most, **self._each)
+            self._folder.write_driver(slots=self._most, **self._each)
 
 
 def all_of(*listeners: "Listener | None") -> "Listener":

@@ -173,7 +173,7 @@ def run_search(
             begun=run.study_created,
         )
         with closing(store):
-            run.write_study_created()
+            run.write_driver(study_created=True)
             if measured_on is not None:
                 store.set_attribute(MEASURED_ON, dict(measured_on))
             scheduler = Scheduler(

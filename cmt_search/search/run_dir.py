@@ -4,17 +4,17 @@ import fcntl
 import json
 import os
 import platform
-import re
 import shutil
 import socket
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
 from typing import Any, Self
+from urllib.parse import quote_plus
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -24,19 +24,16 @@ from cmt_search.io import atomic_write
 from cmt_search.search.types import Job
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
-# greedy up to the last @ of the word: a password may hold one, though a URL should not
-_PASSWORD = re.compile(r"(:/{1,3})([^:/@\s]*):(\S*)(?=@)")  # of a URL with a slash too few, too
-_PASSWORD_OPTION = re.compile(r"(?<=[?&])(\w*passw(?:or)?d)=[^&\s]*", re.IGNORECASE)
 _MASK = "***"
-_PATIENCE = 0.5  # seconds for the lock: who asks for the driver holds it a moment
+_LOCK_TIMEOUT = 0.5  # seconds; whoever reads the driver holds the lock for a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What run.json holds."""
+    """Contents of run.json."""
 
     name: str  # of the run and of its study; stays when the folder is renamed
-    id: str  # tells this run from another of the same name in a shared storage
+    id: str  # distinguishes runs of the same name in a shared storage
     created: str  # ISO 8601, UTC
     fingerprint: str  # of the space
     command: tuple[str, ...]
@@ -47,82 +44,47 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """The process that drives a run."""
+    """Contents of driver.json: the process that drives the run, or drove it last."""
 
     pid: int
     host: str
     since: str  # ISO 8601, UTC
-    slots: int | None = None  # most trainings at a time so far; None: none has begun
-    cpus: float | None = None  # cores of each
-    gpus: float | None = None  # GPUs of each
-    study_created: bool = (
-        False  # whether the run's study was made, by this process or one before it
-    )
+    slots: int | None = None  # most trainings at a time so far
+    cpus: float | None = None  # of each training
+    gpus: float | None = None  # of each training
+    study_created: bool = False  # by this driver or an earlier one
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
+class _Entry:
+    """A file or folder of a run."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "RunDir", owner: type) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """One folder per run; everything that a run leaves behind lies in it."""
+    """The folder of a run, with everything that the run writes."""
 
     path: Path
 
-    @property
-    def space(self) -> Path:
-        """The space file, as it was when the run began."""
-        return self.path / "space.yaml"
-
-    @property
-    def info_file(self) -> Path:
-        """What made the run; written last, so that a folder with it is whole."""
-        return self.path / "run.json"
-
-    @property
-    def study(self) -> Path:
-        """The study, unless a storage URL holds it."""
-        return self.path / "study.db"
-
-    @property
-    def lock_file(self) -> Path:
-        """Locked by the process that drives the run, for as long as it lives."""
-        return self.path / "lock"
-
-    @property
-    def driver_file(self) -> Path:
-        """Who holds, or last held, the lock."""
-        return self.path / "driver.json"
-
-    @property
-    def measured(self) -> Path:
-        """Latency and memory of networks, each with its setting and machine."""
-        return self.path / "measured.json"
-
-    @property
-    def logged(self) -> Path:
-        """Which trials were logged by --log, by target."""
-        return self.path / "logged.json"
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
-
-    @property
-    def family(self) -> Path:
-        """The members that `family` wrote."""
-        return self.path / "family.yaml"
-
-    @property
-    def exports(self) -> Path:
-        """Exported variants."""
-        return self.path / "exports"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Checkpoints of trainings."""
-        return self.path / "checkpoints"
+    space = _Entry("space.yaml")  # as it was when the run was created
+    info_file = _Entry("run.json")  # `RunInfo`; written last: a folder with it is complete
+    study = _Entry("study.db")  # unless a storage URL holds the study
+    lock_file = _Entry("lock")  # locked by the driver as long as it lives
+    driver_file = _Entry("driver.json")  # `Driver`
+    measured = _Entry("measured.json")  # latency and memory of networks
+    logged = _Entry("logged.json")  # numbers of the trials that --log has logged, by target
+    report = _Entry("report.html")
+    family = _Entry("family.yaml")  # members that `family` wrote
+    exports = _Entry("exports")
+    checkpoints = _Entry("checkpoints")
 
     @classmethod
     def create(
@@ -135,10 +97,10 @@ class RunDir:
         storage: str | None = None,
         name: str | None = None,
     ) -> Self:
-        """Make the folder of a new run; `name` is that of its study, by default the folder's.
+        """Create the folder of a run; `name` is that of its study, by default the folder's.
 
         Raises:
-            RunError: the folder already holds a run, or cannot be written.
+            RunError: the folder holds a run, or cannot be written.
         """
         run = cls(path)
         if run.info_file.exists():
@@ -161,14 +123,12 @@ class RunDir:
             atomic_write(run.space, space_yaml)
             atomic_write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
         except OSError as error:
-            raise RunError(
-                f"{path} cannot be written ({error.strerror}); choose another folder, or free it"
-            ) from error
+            raise _unwritable(path, error) from error
         return run
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
             RunError: there is no run in the folder.
@@ -176,50 +136,53 @@ class RunDir:
         run = cls(path)
         if run.info_file.exists():
             return run
-        others = (found.parent.name for found in path.parent.glob("*/run.json"))
-        near = None if path.exists() else closest_match(path.name, others)
+        names = (file.parent.name for file in path.parent.glob("*/run.json"))
+        match = None if path.exists() else closest_match(path.name, names)
         hint = (
-            f"did you mean {path.with_name(near)}?" if near else "start one with `cmt-search run`"
+            f"did you mean {path.with_name(match)}?" if match else "start one with `cmt-search run`"
         )
         raise RunError(f"{path} holds no run (no run.json); {hint}")
 
     def info(self) -> RunInfo:
-        """What run.json says.
+        """Read run.json.
 
         Raises:
             RunError: it cannot be read.
         """
         try:
             data = json.loads(self.info_file.read_text())
-            return RunInfo(**{**data, "command": tuple(data["command"])})
+            info = RunInfo(**{**data, "command": tuple(data["command"])})
+            if not isinstance(info.storage, str | None):
+                raise TypeError("storage is not a string")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(
                 f"{self.info_file} cannot be read ({error}); restore it from a copy, "
                 "or start a new run"
             ) from error
+        return info
 
     def check(self, fingerprint: str) -> None:
-        """Refuse a space other than the one that the run began with.
+        """Refuse another space than the one that the run was created with.
 
         Raises:
             RunError: the fingerprints differ.
         """
-        began = self.info().fingerprint
-        if fingerprint != began:
+        created_with = self.info().fingerprint
+        if fingerprint != created_with:
             raise RunError(
-                f"{self.path} was begun with another search space (fingerprint {began}, this one "
-                f"has {fingerprint}): trials of both would not be comparable; restore "
-                f"{self.space.name} as it was, or start a new run with another --name"
+                f"{self.path} was begun with another search space (fingerprint {created_with}, "
+                f"this one has {fingerprint}): their trials are not comparable; restore "
+                f"{self.space.name}, or start a new run with another --name"
             )
 
     def storage_url(self, given: str | None = None) -> str:
-        """The URL of the study: `given`, else the environment's, else the one in run.json.
+        """Return the URL of the study: `given`, the environment's, or the one in run.json.
 
         Raises:
-            RunError: it needs a password that neither names, or is not the run's storage.
+            RunError: it needs a password that neither has, or is not the run's storage.
         """
-        known = self.info().storage
-        if known is None:
+        stored = self.info().storage
+        if stored is None:
             if given is not None:
                 raise RunError(
                     f"{self.path} keeps its study in {self.study.name}; leave --storage away, "
@@ -227,27 +190,27 @@ class RunDir:
                 )
             return f"sqlite:///{self.study.resolve()}"
         url = given or os.environ.get(STORAGE_VARIABLE)
-        if url is not None and mask_passwords(url) != known:
+        if url is not None and mask_passwords(url) != stored:
             raise RunError(
-                f"{self.path} keeps its study in {known}, not in {mask_passwords(url)}; "
-                f"give the former by --storage or ${STORAGE_VARIABLE}, or remove {self.path} if "
-                "nothing was trained yet, and begin anew"
+                f"{self.path} keeps its study in {stored}, not in {mask_passwords(url)}; give the "
+                f"former by --storage or ${STORAGE_VARIABLE}; if nothing was trained yet, remove "
+                f"{self.path} and start again"
             )
-        if url is None and _MASK in known:
+        if url is None and _MASK in stored:
             raise RunError(
-                f"{self.path} keeps its study in {known}, and its password is not written down; "
+                f"{self.path} keeps its study in {stored}, and its password is not written down; "
                 f"give the whole URL by --storage or ${STORAGE_VARIABLE}"
             )
-        return url or known
+        return url or stored
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only driver of the run; the system ends it with the process, however it ends.
+        """Be the run's only driver; the system releases the lock when the process ends.
 
         Raises:
-            RunError: another process drives it, or the folder cannot be written.
+            RunError: another process drives the run, or the folder cannot be written.
         """
-        lock = FileLock(self.lock_file, timeout=_PATIENCE)
+        lock = FileLock(self.lock_file, timeout=_LOCK_TIMEOUT)
         try:
             lock.acquire()
         except Timeout:
@@ -257,101 +220,98 @@ class RunDir:
                 "or stop it with Ctrl-C (or kill) first"
             ) from None
         except OSError as error:
-            raise RunError(
-                f"{self.lock_file} cannot be locked ({error.strerror}); a run needs a folder that "
-                "it may write, on a disk that knows locks"
-            ) from error
+            raise _unwritable(self.lock_file, error) from error
         try:
-            before = self.last_driver()
-            now = Driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
-            if before is not None:  # what trainings held is not changed by a driver without any
-                now = replace(before, pid=now.pid, host=now.host, since=now.since)
-            self._sign(now)
+            self.write_driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
             yield
         finally:
             lock.release()
 
-    def write_usage(self, *, slots: int, cpus: float, gpus: float) -> None:
-        """Note what the trainings of this process take; for its driver alone.
+    def write_driver(self, **changes: Any) -> None:
+        """Change fields of driver.json; only the driver may.
 
         Raises:
             RunError: the folder cannot be written.
         """
-        self._note(slots=slots, cpus=cpus, gpus=gpus)
-
-    def write_study_created(self) -> None:
-        """Note that the study was made; for the run's driver alone.
-
-        Raises:
-            RunError: the folder cannot be written.
-        """
-        self._note(study_created=True)
+        driver = replace(self._holder(), **changes)
+        try:
+            atomic_write(self.driver_file, json.dumps(asdict(driver)) + "\n")
+        except OSError as error:
+            raise _unwritable(self.driver_file, error) from error
 
     @property
     def study_created(self) -> bool:
-        """Whether a driver has made the run's study."""
-        last = self.last_driver()
-        return last is not None and last.study_created
+        """Whether a driver has created the run's study."""
+        return self._holder().study_created
 
     def check_study(self) -> None:
-        """Refuse to begin afresh where a study was: a file of no bytes is a new one to SQLite.
+        """Refuse to start afresh where a study was: SQLite takes an empty file for a new one.
 
         Raises:
             RunError: the study is gone.
         """
-        there = self.study.exists() and self.study.stat().st_size > 0
-        if self.study_created and not there and self.info().storage is None:
+        exists = self.study.exists() and self.study.stat().st_size > 0
+        if self.study_created and not exists and self.info().storage is None:
             state = "empty" if self.study.exists() else "gone"
             raise RunError(
                 f"{self.study} is {state}, and the run's trials with it; restore it from a copy, "
                 "or start a new run with another --name"
             )
 
-    def _note(self, **changes: Any) -> None:
-        driver = self.last_driver()
-        assert driver is not None, "a driver signs before it works"
-        self._sign(replace(driver, **changes))
-
-    def _sign(self, driver: Driver) -> None:
-        try:
-            atomic_write(self.driver_file, json.dumps(asdict(driver)) + "\n")
-        except OSError as error:
-            raise RunError(
-                f"{self.driver_file} cannot be written ({error.strerror}); a run needs a folder "
-                "that it may write, on a disk with room"
-            ) from error
-
     def driver(self) -> Driver | None:
-        """The process that drives the run now, if one does."""
+        """Return the process that drives the run now, if there is one."""
         try:
-            handle = os.open(self.lock_file, os.O_RDONLY)  # who may only read may ask, too
+            handle = os.open(self.lock_file, os.O_RDONLY)  # readers need no write access
         except OSError:
             return None
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of when it is closed
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released when it is closed
         except BlockingIOError:
             return self._holder()
-        except OSError:  # a disk that knows no locks
+        except OSError:  # a disk without locks
             return None
         finally:
             os.close(handle)
         return None
 
     def last_driver(self) -> Driver | None:
-        """The process that drives the run, or drove it last; None: none has signed."""
+        """Return the process that drives the run, or drove it last."""
         try:
             return Driver(**json.loads(self.driver_file.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def _holder(self) -> Driver:
-        """Who holds the lock; it may not have signed yet."""
+        """Return the holder of the lock, which may not have written driver.json yet."""
         return self.last_driver() or Driver(pid=0, host="unknown", since="just now")
 
 
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{path} cannot be written ({error.strerror}); choose another folder, or free it: a run "
+        "needs one that it may write, on a disk with room and locks"
+    )
+
+
 def mask_passwords(text: str) -> str:
-    """The text with the password of every URL in it replaced."""
-    return _PASSWORD_OPTION.sub(rf"\1={_MASK}", _PASSWORD.sub(rf"\1\2:{_MASK}", text))
+    """Replace the password of a URL; other text is returned as it is.
+
+    The password may hold what a URL should escape, such as @ and spaces.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    option, equals, rest = text.partition("=") if text.startswith("--") else ("", "", text)
+    if ":" not in rest or not ("@" in rest or "passw" in rest.lower()):
+        return text
+    userinfo, at, address = rest.rpartition("@")
+    try:
+        url = make_url(userinfo.replace("@", "%40") + at + address)
+    except (ArgumentError, ValueError):
+        return f"{option}{equals}{rest.partition(':')[0]}:{_MASK}"
+    secrets = {name: _MASK for name in url.query if "passw" in name.lower()}
+    masked = url.update_query_dict(secrets).render_as_string(hide_password=True)
+    return option + equals + masked.replace(quote_plus(_MASK), _MASK)
 
 
 def _now() -> str:
@@ -362,18 +322,16 @@ _PACKAGES = ("cmt-search", "torch", "torchvision", "timm", "optuna", "ray", "num
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that decide a result."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def hardware() -> dict[str, str | int | list[str]]:
-    """The driver's machine: system, processor, cores that may be used, memory, GPUs."""
+    """Describe this machine: system, processor, usable cores, memory, GPUs."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _line("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
@@ -384,12 +342,12 @@ def hardware() -> dict[str, str | int | list[str]]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _line(file: str, key: str) -> str | None:
-    """The value of the first `key : value` line of a file, if there is one."""
+    """Return the value of the first `key : value` line of a file."""
     try:
         lines = Path(file).read_text(errors="replace").splitlines()
     except OSError:
@@ -414,11 +372,10 @@ _MARK = "driver"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
-    """A folder of the driver's, with a subfolder per job. Workers get a copy of this.
+    """The driver's folder of checkpoints, with a subfolder per job; workers get a copy.
 
-    On another machine a path may exist and be another disk's: a worker uses the folder only where
-    it finds in it what the driver wrote, on the same machine or a shared file system. Elsewhere
-    jobs keep nothing, and begin anew when they are killed, and with every rung.
+    On another machine the same path may be another disk: a worker uses the folder only if it holds
+    the driver's mark. Elsewhere jobs keep no checkpoints and start anew when they are killed.
     """
 
     folder: Path
@@ -426,7 +383,7 @@ class Checkpoints:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The driver's; what the driver before it left stays, for its jobs to go on from.
+        """Open the folder for a driver; checkpoints of earlier drivers stay.
 
         Raises:
             RunError: the folder cannot be written.
@@ -436,30 +393,28 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _MARK).write_text(mark)
         except OSError as error:
-            raise RunError(
-                f"{folder} cannot be written ({error.strerror}); a run needs a folder that it may "
-                "write, on a disk with room"
-            ) from error
+            raise _unwritable(folder, error) from error
         return cls(folder=folder, mark=mark)
 
     def path_for(self, job: Job) -> Path | None:
-        """The folder of a job, which its training makes; None: this process cannot reach it."""
+        """Return the folder of a job, which its training creates; None: not the driver's disk."""
         try:
-            here = (self.folder / _MARK).read_text() == self.mark
+            usable = (self.folder / _MARK).read_text() == self.mark
         except OSError:
             return None
-        return self.folder / job.slug if here and os.access(self.folder, os.W_OK) else None
+        writable = usable and os.access(self.folder, os.W_OK)
+        return self.folder / job.slug if writable else None
 
     def delete(self, job: Job) -> None:
-        """Forget a job's state, in the driver: it is not tried again, or not from there."""
+        """Delete a job's checkpoints; for the driver."""
         shutil.rmtree(self.folder / job.slug, ignore_errors=True)
 
     def retain(self, keys: Container[str]) -> None:
-        """Forget the states of all networks but these, in the driver."""
+        """Delete the checkpoints of all networks but these; for the driver."""
         for folder in self.folder.glob("*/"):
             if folder.name.split("-")[0] not in keys:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def clear(self) -> None:
-        """Forget all states, once a search is finished."""
+        """Delete all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr(FileLock, "acquire", refuse)
-        with pytest.raises(RunError, match=r"lock cannot be locked \(this disk refuses\); a run"):
+        with pytest.raises(RunError, match=r"lock cannot be written \(this disk refuses\); choose"):
             search(run)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", refuse)
@@ -206,8 +206,8 @@ def test_asking_who_drives_a_run_keeps_nobody_from_driving_it(tmp_path: Path) ->
     import threading
 
     run = new(tmp_path / "r")
-    run.lock.touch()
-    with run.lock.open() as asked:
+    run.lock_file.touch()
+    with run.lock_file.open() as asked:
         fcntl.flock(asked, fcntl.LOCK_SH)
         threading.Timer(0.1, lambda: fcntl.flock(asked, fcntl.LOCK_UN)).start()
         with run.lock():
