@@ -245,13 +245,13 @@ def epoch_of(training: Training) -> Callable[[], None]:
 
 def eager(setting: Setting, data: Dataset) -> Training:
     """Ours without its CUDA graph."""
-    real = training_module.stepper
-    training_module.stepper = lambda step, **_: step  # type: ignore[assignment]
+    real = training_module.fastest_step
+    training_module.fastest_step = lambda step, **_: step  # type: ignore[assignment]
     try:
         training = ours(setting, data)
-        training._stepper()
+        training.step_function()
     finally:
-        training_module.stepper = real
+        training_module.fastest_step = real
     return training
 
 
@@ -299,7 +299,7 @@ def measure(
 
 def steps_alone(training: Training, *, steps: int) -> float:
     """Seconds of an epoch's steps on a batch that is there already: the best of three."""
-    step = training._stepper()
+    step = training.step_function()
     images, labels = training.data.train.take(
         torch.arange(training.length.batch, device=training.device)
     )

@@ -10,12 +10,11 @@ from cmt_search.errors import ArchError, ExportError
 from cmt_search.export import family
 from cmt_search.export.noted import check_noted
 from cmt_search.export.variant import FORMAT, HINT, Variant
-from cmt_search.seal import SEAL, check_digests, check_seal
+from cmt_search.seal import check_digests
 
 BLOCK = "cmt_search"  # of config.json: the variant, and the digests of what timm reads
 CONFIG_SEAL = "config"
 TRAINING = "cmt_search.training/2"  # train.json of `cmt-search train`
-_UNSEALED_TRAINING = "cmt_search.training/1"  # is still read: to train again costs hours
 
 
 def variant_in(data: Mapping[str, Any], *, file: Path) -> Variant:
@@ -30,7 +29,7 @@ def variant_in(data: Mapping[str, Any], *, file: Path) -> Variant:
         raise ExportError(f"{file}: is a family; export one of its members ({names})")
     if BLOCK in data or "architecture" in data:
         return _of_config(data, file=file)
-    if data.get("format") in (TRAINING, _UNSEALED_TRAINING):
+    if data.get("format") == TRAINING:
         return _of_training(data, file=file)
     if "format" in data:
         return Variant.from_dict(data, where=str(file))
@@ -55,9 +54,7 @@ def _of_config(data: Mapping[str, Any], *, file: Path) -> Variant:
 
 def _of_training(data: Mapping[str, Any], *, file: Path) -> Variant:
     hint = "restore the file, or train again"
-    if data["format"] == TRAINING or SEAL in data:
-        check_seal(data, where=str(file), hint=hint)
-        check_noted(data.get("weights"), told=file)
+    check_noted(data.get("weights"), told=file)
     plan = data.get("plan")
     if not isinstance(plan, Mapping) or "arch" not in plan:
         raise ExportError(f"{file}: plan.arch is missing; {hint}")

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmt_search.proxy.data import resize
 from cmt_search.proxy.rand_augment import color_jitter, rand_augment
 from cmt_search.recipe import Augment
 
@@ -202,11 +202,6 @@ class Augmenter:
     num_classes: int
     _tables: dict[tuple[float, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
-    @classmethod
-    def of(cls, spec: Augment, *, side: int, num_classes: int) -> Self:
-        """What varies images as `spec` says, for a network that sees `side` pixels."""
-        return cls(spec=spec, side=side, num_classes=num_classes)
-
     @torch.no_grad()
     def __call__(
         self, images: Tensor, labels: Tensor, *, generator: torch.Generator | None
@@ -235,9 +230,7 @@ class Augmenter:
             windows = random_windows(draws[:4], areas=spec.resized_crop)
             mirrored = draws[4] < 0.5 if spec.flip else None
             return resized_crop(images.float(), windows, side=self.side, mirrored=mirrored)
-        if images.shape[-1] != self.side:
-            size = (self.side, self.side)
-            images = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+        images = resize(images, self.side)
         # Drawn by whether it is asked for, not by its pixels: draws do not depend on sizes.
         moves = 2 * (spec.translate > 0)
         if not moves and not spec.flip:

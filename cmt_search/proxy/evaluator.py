@@ -6,9 +6,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cached_property, lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,16 +34,13 @@ T = TypeVar("T")
 
 @contextmanager
 def device_mode(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Fast kernels, chosen by trial, or those that give the same bits every time.
-
-    Only a GPU has a choice: on a CPU, one thread gives the same bits as it is.
-    """
+    """Use the fastest kernels of a GPU, or deterministic ones; on a CPU, change nothing."""
     if device.type != "cuda":
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()
     if deterministic:
-        # Read when cuBLAS starts: a process that has used the GPU before may refuse, and say so.
+        # Read when cuBLAS starts: a process that has used the GPU before may raise an error.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic or before)
     try:
@@ -55,8 +52,8 @@ def device_mode(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.device) -> T:
-    """What `run` returns; afterwards, the memory that it held is free for the next training.
+def run_within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.device) -> T:
+    """Return the result of `run`, and free the memory of its training.
 
     Raises:
         OutOfMemory: memory ran out; the message names the micro-batch to use.
@@ -94,7 +91,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-OnEpoch = Callable[[Training], None]
+Callback = Callable[[Training], None]
 
 
 def train(
@@ -107,27 +104,28 @@ def train(
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     deterministic: bool = False,
-    on_epoch: OnEpoch | None = None,
-    on_end: OnEpoch | None = None,
+    on_epoch: Callback | None = None,
+    on_end: Callback | None = None,
 ) -> Measurement:
     """Train a network from scratch and measure it on the validation images.
 
-    The same arguments give the same numbers on a CPU with one thread, bit for bit, but for the
-    seconds; on a GPU they do so with `deterministic`, which is slower. With a `folder`, the state
-    after each epoch is kept there, and a training that was cut off goes on from it. What the
-    recipe lets trainings of several lengths share is kept there too, and a longer one begins with
-    it; the numbers are the same. The states stay when the training ends: whoever takes in the
-    measurement removes them, and until then asking again costs no epoch. `on_epoch` is called
-    after every epoch, `on_end` at the end.
+    On a CPU with one thread, the same arguments give the same numbers bit for bit, except for the
+    seconds; on a GPU they do with `deterministic`, which is slower. Images are resized on the
+    device.
+
+    With a `folder`, a checkpoint is written after each epoch, and an interrupted training resumes
+    from it to the same numbers. Epochs that the recipe shares between trainings of several lengths
+    are kept there too, and a longer training starts from them. The caller deletes the checkpoints
+    once it has stored the measurement. `on_epoch` is called after every epoch, `on_end` at the end.
 
     Raises:
         DataError: the network does not fit the images, or the fidelity leaves none.
         OutOfMemory: memory ran out.
-        TrainingFailed: the loss is no longer finite.
+        TrainingFailed: the loss is not finite.
     """
-    _check_fits(arch, data)
+    _check_compatible(arch, data)
     device = torch.device(device)
-    spec = {**asdict(data.spec), "root": None}  # the same images may lie elsewhere
+    spec = {**asdict(data.spec), "root": None}  # a copy elsewhere is the same training
     checkpoint = Checkpoint(
         folder=folder, identity=repr((arch, spec, recipe, fidelity, seed, device.type))
     )
@@ -141,16 +139,15 @@ def train(
     shared = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
 
     def run() -> Measurement:
-        side = fidelity.image_size or arch.resolution
-        part = at_size(data, side=side, recipe=recipe).to(device).subset(fidelity.data_fraction)
-        # Initial weights and drop path draw from torch's own generator: seed it, and put it back.
+        part = data.to(device).subset(fidelity.data_fraction)
+        # Initial weights and drop path use torch's own generator: seed it, and restore it.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
-            if kept := checkpoint.load():
-                training.restore(kept)
-            elif (kept := shared_prefix.load()) and len(kept["curve"]) <= shared:
-                training.restore(kept)
+            if state := checkpoint.load():
+                training.restore(state)
+            elif (state := shared_prefix.load()) and len(state["curve"]) <= shared:
+                training.restore(state)
                 training.shared_seconds = training.seconds
             while not training.done:
                 training.advance()
@@ -164,18 +161,7 @@ def train(
         return _measurement(training, seed=seed)
 
     with device_mode(device, deterministic=deterministic):
-        return within_memory(run, recipe=recipe, device=device)
-
-
-def at_size(data: Dataset, *, side: int, recipe: Recipe) -> Dataset:
-    """The images as a network of this side sees them, but for those that are cropped from larger.
-
-    Random crops are taken from the images as they are stored: resizing first would blur them.
-    """
-    if recipe.augment.resized_crop is None:
-        return data.resized(side)
-    val = data.val if data.val.shape[-1] == side else data.val.resized(side)
-    return replace(data, val=val)
+        return run_within_memory(run, recipe=recipe, device=device)
 
 
 def _measurement(training: Training, *, seed: int) -> Measurement:
@@ -194,7 +180,7 @@ def _measurement(training: Training, *, seed: int) -> Measurement:
     )
 
 
-def _check_fits(arch: Arch, data: Dataset) -> None:
+def _check_compatible(arch: Arch, data: Dataset) -> None:
     for name, of_data in (("in_chans", data.in_chans), ("num_classes", data.num_classes)):
         if getattr(arch, name) != of_data:
             raise DataError(
@@ -206,12 +192,12 @@ def _check_fits(arch: Arch, data: Dataset) -> None:
 class ProxyEvaluator:
     """Trains networks on one data set with one recipe; make one per process.
 
-    Raises:
-        DataError: there is no such device here.
+    The images are read when it is created, before any training. On a CPU, the process is set to
+    the number of threads that its executor gives a trial, by default one. `deterministic` repeats
+    the same numbers on a GPU, and is slower.
 
-    The images are read by `load`, or at the first call, and stay in memory, at the last resolutions
-    in use. On a CPU, the process is set to the threads of a trial, by default one.
-    `deterministic` is for GPUs: the same numbers every time, and slower.
+    Raises:
+        DataError: the images cannot be read, or there is no such device.
     """
 
     def __init__(
@@ -222,13 +208,12 @@ class ProxyEvaluator:
         device: str | None = None,
         deterministic: bool = False,
     ) -> None:
-        self.dataset = dataset
         self.recipe = recipe
         self.device = resolve_device(device)
         self.deterministic = deterministic
         if self.device.type == "cpu":
             torch.set_num_threads(evaluator_threads())
-        self._at = lru_cache(maxsize=2)(self._prepare)
+        self._data = load_dataset(dataset).to(self.device)
 
     def __call__(
         self,
@@ -239,21 +224,20 @@ class ProxyEvaluator:
         folder: Path | None = None,
         micro_batch: int | None = None,
     ) -> Measurement:
-        """Train `arch` and measure it; `folder` keeps the state between epochs.
+        """Train `arch` and measure it; `folder` is for checkpoints.
 
-        `micro_batch` takes the place of the recipe's, where memory ran out before.
+        `micro_batch` replaces the recipe's, where memory ran out before.
 
         Raises:
-            DataError: the images cannot be read, or the network does not fit them.
+            DataError: the network does not fit the images.
             OutOfMemory: memory ran out.
-            TrainingFailed: the loss is no longer finite.
+            TrainingFailed: the loss is not finite.
         """
+        recipe = self.recipe
         return train(
             arch,
-            data=self._at(fidelity.image_size or arch.resolution),
-            recipe=self.recipe
-            if micro_batch is None
-            else replace(self.recipe, micro_batch=micro_batch),
+            data=self._data,
+            recipe=recipe if micro_batch is None else replace(recipe, micro_batch=micro_batch),
             fidelity=fidelity,
             seed=seed,
             device=self.device,
@@ -261,27 +245,12 @@ class ProxyEvaluator:
             deterministic=self.deterministic,
         )
 
-    def load(self) -> None:
-        """Read the images.
-
-        Raises:
-            DataError: they cannot be read.
-        """
-        _ = self._data
-
-    @cached_property
-    def _data(self) -> Dataset:
-        return load_dataset(self.dataset)
-
-    def _prepare(self, side: int) -> Dataset:
-        return at_size(self._data, side=side, recipe=self.recipe).to(self.device)
-
 
 def resolve_device(name: str | None) -> torch.device:
-    """The device of this name; by default a GPU if there is one.
+    """Return the device of this name; by default a GPU if there is one.
 
     Raises:
-        DataError: there is no such device here.
+        DataError: there is no such device.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -303,13 +272,7 @@ def evaluator_factory(
     device: str | None = None,
     deterministic: bool = False,
 ) -> EvaluatorFactory:
-    """Return a picklable factory, which reads the images; `device=None` takes a GPU if any."""
+    """Return a picklable factory of evaluators; `device=None` uses a GPU if there is one."""
     return partial(
-        _make_evaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
+        ProxyEvaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
     )
-
-
-def _make_evaluator(dataset: DatasetSpec, **options: Any) -> ProxyEvaluator:
-    evaluator = ProxyEvaluator(dataset, **options)
-    evaluator.load()
-    return evaluator

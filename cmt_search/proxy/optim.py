@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.optim import Lion, Muon, param_groups_weight_decay
+from timm.optim import Muon, create_optimizer_v2
 from torch import nn
 
 from cmt_search.errors import DataError
@@ -15,7 +15,7 @@ from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleNa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A part of a training with one optimiser and a schedule of its own."""
+    """A part of a training with its own optimiser and schedule."""
 
     number: int  # 0 is the first
     start: int  # step it begins at, 0 the first of the training
@@ -30,7 +30,7 @@ class Phase:
     final: float  # learning rate at its end, as a fraction of the peak
 
     def lr(self, step: int) -> float:
-        """Learning rate of a step of the training that lies in this phase."""
+        """Return the learning rate of a step, counted from the start of the training."""
         step -= self.start
         if step < self.warmup:
             return self.peak * self._rise((step + 1) / (self.warmup + 1))
@@ -44,27 +44,27 @@ class Phase:
         return self.peak * (self.final + (1 - self.final) * _fall(done))
 
     def _rise(self, part: float) -> float:
-        """Linear, or for one-cycle half a cosine from a twenty-fifth of the peak."""
+        """Rise linearly, or for one-cycle by half a cosine from a twenty-fifth of the peak."""
         if self.schedule == "one-cycle":
             return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * (1 - _fall(part))
         return part
 
 
 def _fall(part: float) -> float:
-    """Half a cosine: 1 at 0, 0 at 1."""
+    """Fall by half a cosine from 1 at 0 to 0 at 1."""
     return 0.5 * (1 + math.cos(math.pi * part))
 
 
 def phases(
     recipe: Recipe, *, steps: int, scale: float = 1.0, per_epoch: int | None = None
 ) -> tuple[Phase, ...]:
-    """The phases of a training of so many steps, first to last; one unless `two_phase` is set.
+    """Plan the phases of a training, first to last; one unless `two_phase` is set.
 
-    `scale` is the recipe's `lr_scale` for the network, `per_epoch` the steps of an epoch. A second
-    phase that would have no step is left out, and so is a first.
+    `scale` is the recipe's `lr_scale` for the network, `per_epoch` the steps of an epoch. Phases
+    without a step are left out.
 
     Raises:
-        DataError: the warm-up is given in epochs, and nobody knows how many steps these have.
+        DataError: the warm-up is given in epochs, and `per_epoch` is unknown.
     """
     split = steps if recipe.two_phase is None else round(recipe.two_phase.at * steps)
     first = Phase(
@@ -80,10 +80,10 @@ def phases(
         decay=math.ceil(recipe.decay_fraction * split - 1e-9),
         final=recipe.final_lr,
     )
-    found = [first]
+    plan = [first]
     if recipe.two_phase is not None:
-        found.append(_second(recipe, recipe.two_phase, start=split, steps=steps, scale=scale))
-    return tuple(phase for phase in found if phase.steps > 0)
+        plan.append(_second(recipe, recipe.two_phase, start=split, steps=steps, scale=scale))
+    return tuple(phase for phase in plan if phase.steps > 0)
 
 
 def _warmup(recipe: Recipe, *, steps: int, per_epoch: int | None) -> int:
@@ -114,63 +114,55 @@ def _second(recipe: Recipe, second: TwoPhase, *, start: int, steps: int, scale: 
     )
 
 
-def phase_at(found: tuple[Phase, ...], step: int) -> Phase:
-    """The phase that a step lies in."""
-    return next(phase for phase in reversed(found) if step >= phase.start)
+def phase_at(plan: tuple[Phase, ...], step: int) -> Phase:
+    """Return the phase of a step."""
+    return next(phase for phase in reversed(plan) if step >= phase.start)
 
 
-_ON_HOST = {  # what a CUDA graph cannot record, and why
-    "lion": "timm's Lion reads its learning rate on the host",
-    "muon": "this release of timm has no capturable Muon",
-}
-
-
-def make_optimizer(
-    model: nn.Module, *, phase: Phase, betas: tuple[float, float] | None, graph: bool = False
+def create_optimizer(
+    model: nn.Module, *, phase: Phase, betas: tuple[float, float] | None, capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimiser of a phase, over the model's parameters.
+    """Create the optimiser of a phase.
 
-    Biases, norms and what the model's `no_weight_decay` names are not decayed. Muon gives these
-    and the classifier to its own AdamW, as it is for matrices within a network. With `graph`, the
-    state and the learning rate live on the device, so that a CUDA graph can hold the step.
+    Biases, norms and parameters in the model's `no_weight_decay` are not decayed. Muon optimises
+    matrices within the network, and leaves these and the classifier to its AdamW. If `capturable`,
+    state and learning rate are on the device, so that a CUDA graph can record the step.
     """
-    no_decay: set[str] = getattr(model, "no_weight_decay", set)()
-    muon = phase.optimizer == "muon"
-    groups = param_groups_weight_decay(
+    name = phase.optimizer
+    options: dict[str, Any] = {} if betas is None else {"betas": betas}
+    lr: Any = phase.peak
+    if capturable and name != "lion":
+        lr = torch.tensor(phase.peak, device=next(model.parameters()).device)
+    if name in ("adamw", "sgd"):
+        options["fused"] = True
+    if name == "sgd":
+        options["nesterov"] = False
+    elif capturable and name != "lion":
+        options["capturable"] = True
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
         model,
+        opt=name,
+        lr=lr,
         weight_decay=phase.weight_decay,
-        no_weight_decay_list=no_decay,
-        fallback_list=("head.*",) if muon else (),
-        fallback_no_weight_decay=muon,
+        momentum=phase.momentum,
+        fallback_list=("head.*",) if name == "muon" else (),
+        fallback_no_weight_decay=name == "muon",
+        **options,
     )
-    device = next(model.parameters()).device
-    lr: Any = torch.tensor(phase.peak, device=device) if graph else phase.peak
-    own: dict[str, Any] = {} if betas is None else {"betas": betas}
-    match phase.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=graph, **own)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=phase.momentum, fused=True)
-        case "lion":
-            lion: torch.optim.Optimizer = Lion(groups, lr=phase.peak, **own)
-            return lion
-        case "muon":
-            extra = {"capturable": True} if graph else {}
-            made: torch.optim.Optimizer = Muon(
-                groups, lr=lr, momentum=phase.momentum, **own, **extra
-            )
-            return made
+    return optimizer
 
 
-def why_no_graph(phase: Phase) -> str | None:
-    """Why a CUDA graph cannot hold this phase's optimiser, or None where it can."""
-    if phase.optimizer == "muon" and "capturable" in inspect.signature(Muon).parameters:
-        return None
-    return _ON_HOST.get(phase.optimizer)
+def graph_obstacle(phase: Phase) -> str | None:
+    """Explain why a CUDA graph cannot record this phase's optimiser; None where it can."""
+    if phase.optimizer == "lion":
+        return "timm's Lion reads its learning rate on the host"
+    if phase.optimizer == "muon" and "capturable" not in inspect.signature(Muon).parameters:
+        return "this release of timm has no capturable Muon"
+    return None
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group this learning rate, without waiting for the device."""
+    """Set the learning rate of every group, without waiting for the device."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(lr)

@@ -15,42 +15,38 @@ from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
 from cmt_search.io import atomic_path, atomic_write
 from cmt_search.proxy.trainer import Training
-from cmt_search.seal import sealed
 
 CHECKPOINT, SHARED_PREFIX = "checkpoint", "shared_prefix"  # file names of states
+FORMAT = "cmt_search.training/2"
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Remove the states in a folder, once what they led to is kept elsewhere."""
+    """Delete the checkpoints in a folder, once the measurement is stored elsewhere."""
     for name in (CHECKPOINT, SHARED_PREFIX):
         (folder / f"{name}.pt").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Where the state of one training is kept; with no folder, nothing is."""
+    """A file for the state of one training; without a folder, nothing is saved."""
 
     folder: Path | None
-    identity: str  # whatever decides what the training is; another's state is not taken up
+    identity: str  # all that determines the training; the state of another one is not loaded
     name: str = CHECKPOINT  # of the file
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep the state; whoever is killed while writing leaves the one before it."""
+        """Replace the file atomically."""
         if self.folder is None:
             return
         with atomic_path(self.folder / f"{self.name}.pt") as partial:
             torch.save({"identity": self.identity, **state}, partial)
 
     def load(self) -> dict[str, Any] | None:
-        """The state kept last, or None where there is none of this training."""
+        """Return the last state of this training, or None."""
         if self.folder is None or not (path := self.folder / f"{self.name}.pt").exists():
             return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state if state["identity"] == self.identity else None
-
-
-FORMAT = "cmt_search.training/2"  # 1 had no seal
-_FORMATS = ("cmt_search.training/1", FORMAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +54,27 @@ class TrainingDir:
     """`train.json`, `curve.csv`, a checkpoint while it runs, `model.safetensors` at the end."""
 
     path: Path
-    plan: Mapping[str, Any]  # plain values: all that decides the numbers
-    provenance: Mapping[str, Any]  # plain values: versions, hardware, command
+    plan: Mapping[str, Any]  # JSON values that determine the numbers
+    provenance: Mapping[str, Any]  # JSON values: versions, hardware, command
 
     @property
     def info(self) -> Path:
-        """What the training is, and what it gave."""
+        """File of plan, state and measurement."""
         return self.path / "train.json"
 
     @property
     def weights(self) -> Path:
-        """The final weights; their average, where the recipe asks for one."""
+        """File of the final weights; of their average, if the recipe has `ema`."""
         return self.path / "model.safetensors"
 
     def open(self) -> Measurement | None:
-        """Begin, or go on with what was begun; the measurement, if the training is complete.
+        """Start or resume the training; return the measurement of a complete one.
 
         Raises:
             RunError: the folder holds another training, or cannot be written.
         """
-        kept = self._kept()
-        if kept is None:
+        stored = self._read()
+        if stored is None:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._write(state="running")
@@ -87,12 +83,14 @@ class TrainingDir:
                     f"{self.path} cannot be written ({error}); choose another folder with --to"
                 ) from error
             return None
-        if changes := list(_differences(kept["plan"], _plain(self.plan))):
+        plan = json.loads(json.dumps(dict(self.plan)))
+        if changes := list(_differences(stored["plan"], plan)):
             raise RunError(
                 f"{self.path} holds a training with {'; '.join(changes)}; choose another folder "
-                "with --to, or give the same options to go on with it"
+                "with --to, or give the same options to resume it"
             )
-        return Measurement.from_dict(kept["measurement"]) if kept["state"] == "complete" else None
+        complete = stored["state"] == "complete"
+        return Measurement.from_dict(stored["measurement"]) if complete else None
 
     def write_curve(self, training: Training) -> None:
         """Write the learning curve so far."""
@@ -106,14 +104,14 @@ class TrainingDir:
             writer.writerows(rows)
 
     def write_weights(self, training: Training) -> None:
-        """Write the weights that were measured."""
+        """Write the weights that were measured, and the curve."""
         self.write_curve(training)
         state = training.measured.state_dict()
         with atomic_path(self.weights) as partial:
             save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial)
 
     def complete(self, measurement: Measurement) -> None:
-        """Write what the training gave."""
+        """Write the measurement and the checksum of the weights; delete the checkpoints."""
         with self.weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._write(
@@ -123,33 +121,29 @@ class TrainingDir:
         )
         delete_checkpoints(self.path)
 
-    def _write(self, **more: Any) -> None:
-        data = {"format": FORMAT, **more, "plan": dict(self.plan), **self.provenance}
-        atomic_write(self.info, json.dumps(sealed(_plain(data)), indent=2) + "\n")
+    def _write(self, **values: Any) -> None:
+        data = {"format": FORMAT, **values, "plan": dict(self.plan), **self.provenance}
+        atomic_write(self.info, json.dumps(data, indent=2) + "\n")
 
-    def _kept(self) -> dict[str, Any] | None:
+    def _read(self) -> dict[str, Any] | None:
         if not self.info.exists():
             return None
         try:
             data: dict[str, Any] = json.loads(self.info.read_text(encoding="utf-8"))
-            if data["format"] in _FORMATS and data["plan"] and data["state"]:
+            if data["format"] == FORMAT and data["plan"] and data["state"]:
                 return data
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        raise RunError(f"{self.info} is no record of a training; choose another folder with --to")
+        raise RunError(
+            f"{self.info} is not the record of a training; choose another folder with --to"
+        )
 
 
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(data)))
-    return plain
-
-
-def _differences(kept: Any, asked: Any, path: str = "") -> Iterator[str]:
-    """`key.path=this, not that` for every value in which the two differ."""
-    if isinstance(kept, dict) and isinstance(asked, dict):
-        for name in dict.fromkeys((*kept, *asked)):
-            where = f"{path}.{name}" if path else str(name)
-            yield from _differences(kept.get(name), asked.get(name), where)
-    elif kept != asked:
-        yield f"{path}={kept!r}, not {asked!r}"
+def _differences(stored: Any, requested: Any, path: str = "") -> Iterator[str]:
+    """Yield `key.path=stored, not requested` for every value that differs."""
+    if isinstance(stored, dict) and isinstance(requested, dict):
+        for name in dict.fromkeys((*stored, *requested)):
+            key = f"{path}.{name}" if path else str(name)
+            yield from _differences(stored.get(name), requested.get(name), key)
+    elif stored != requested:
+        yield f"{path}={stored!r}, not {requested!r}"

@@ -1,6 +1,6 @@
-"""Sources that timm knows: folders, tar files, torchvision's, Hugging Face's, WebDataset."""
+"""Data sets that timm reads: folders, tar files, torchvision's, Hugging Face's, WebDataset."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,21 +11,28 @@ import torch
 from PIL import Image
 from timm.data import create_dataset
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.proxy.data import ImageSet
-from cmt_search.proxy.decoding import CenterSquare, cached_images, fingerprint
+from cmt_search.proxy.image_files import (
+    UNREADABLE,
+    CenterSquare,
+    Decoded,
+    cached_images,
+    fingerprint,
+    list_files,
+)
 
 _FOLDERS = ("", "torch/folder", "torch/image_folder")
+_ARRAYS = ("tfds/", "wds/")  # readers that need a mode to make images
 _LAYOUT = "lay the images out as {root}/train/CLASS/IMAGE and {root}/validation/CLASS/IMAGE"
-_SAME = 256  # images compared to see whether two splits are one
-
-Part = tuple[ImageSet, tuple[str, ...]]
+_COMPARED_IMAGES = 256  # to detect that two splits are the same
 
 
-def timm_parts(spec: DatasetSpec) -> tuple[Part, Part | None]:
-    """Training and validation images, with the names of their classes.
+def read_timm(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
+    """Read training and validation images, each with the names of its classes.
 
     Raises:
         DataError: timm cannot read them, or gives the same images for both splits.
@@ -34,7 +41,7 @@ def timm_parts(spec: DatasetSpec) -> tuple[Part, Part | None]:
     if spec.val_split is None:
         return train, None
     val = _read(spec, split=spec.val_split)
-    if _same(train[0], val[0]):
+    if _is_same(train[0], val[0]):
         raise DataError(
             f"proxy.dataset: {spec.name} gives the same images for train_split="
             f"{spec.train_split!r} and val_split={spec.val_split!r}; name another split, or set "
@@ -43,60 +50,75 @@ def timm_parts(spec: DatasetSpec) -> tuple[Part, Part | None]:
     return train, val
 
 
-def _read(spec: DatasetSpec, *, split: str) -> Part:
+def _read(spec: DatasetSpec, *, split: str) -> Decoded:
     with _offline():
-        images = _opened(spec, split=split)
-        fit, name = CenterSquare(spec.size or 0), spec.of_timm or ""
-        if hasattr(images, "_max_retries"):
-            images._max_retries = 1  # timm would take the next image for one that it cannot read
+        source = _open(spec, split=split)
+        fit = CenterSquare(spec.size or 0)
+        indexed = not isinstance(source, IterableDataset)
+        if hasattr(source, "_max_retries"):
+            source._max_retries = 1  # timm would replace an unreadable image by the next
 
         def decode(item: Any) -> tuple[Tensor, int]:
-            """An image of a stream, or the place of one."""
-            picture, label = images[item] if isinstance(item, int) else item
-            return _square(picture, fit), _label(label, spec)
+            """Decode an index, or an item of a stream."""
+            with _readable(spec, split=split):
+                image, label = source[item] if indexed else item
+                if not isinstance(image, Image.Image):
+                    raise ValueError(f"{type(image).__name__} is not an image")
+                return fit(image), _label(label, spec)
 
-        def classes(labels: Tensor) -> tuple[str, ...]:
-            return _class_names(images, labels)
+        def stream() -> Iterator[Any]:
+            with _readable(spec, split=split):
+                yield from source
 
-        try:
-            return cached_images(
-                lambda: _items(images),
-                decode=decode,
-                classes=classes,
-                identity=f"{name}\0{split}\0{spec.size}\0{_state(spec, images)}",
-                threads=name.lower() in _FOLDERS and Path(spec.root or "").is_dir(),
-            )
-        except (RuntimeError, OSError, ValueError) as error:
-            raise DataError(
-                f"{spec.name}, split {split!r}: an image cannot be read "
-                f"({error.__cause__ or error}); repair or remove it"
-            ) from error
+        return cached_images(
+            lambda: range(len(source)) if indexed else stream(),
+            decode=decode,
+            classes=lambda labels: _class_names(source, labels),
+            identity=f"{spec.of_timm}\0{split}\0{spec.size}\0{_state(spec, source)}",
+            threads=_is_folder(spec),
+        )
 
 
-def _opened(spec: DatasetSpec, *, split: str) -> Any:
-    name = spec.of_timm or ""
+@contextmanager
+def _readable(spec: DatasetSpec, *, split: str) -> Iterator[None]:
+    """Convert what timm and Pillow raise for a bad image.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
     try:
-        images = create_dataset(name, root=spec.root, split=split, download=False)
+        yield
+    except (RuntimeError, *UNREADABLE) as error:
+        raise DataError(
+            f"{spec.name}, split {split!r}: an image cannot be read "
+            f"({error.__cause__ or error}); repair or remove it"
+        ) from error
+
+
+def _open(spec: DatasetSpec, *, split: str) -> Any:
+    name = spec.of_timm or ""
+    # Images keep their mode: timm's conversion would clip values of 16 bits.
+    mode = {} if name.startswith(_ARRAYS) else {"input_img_mode": None}
+    try:
+        source = create_dataset(name, root=spec.root, split=split, download=False, **mode)
     except (ImportError, RuntimeError, AssertionError, OSError, ValueError, KeyError) as error:
         raise DataError(
             f"proxy.dataset: timm cannot open {spec.name}, split {split!r}, in root="
             f"{spec.root!r} ({str(error) or type(error).__name__}); {_remedy(spec, split)}"
         ) from error
-    if spec.val_split is not None and _is_whole_root(images, spec):
-        # timm falls back on it, and training images would be validated on.
+    reader = getattr(source, "reader", source)
+    if spec.val_split is not None and _is_folder(spec) and Path(reader.root) == Path(spec.root):  # type: ignore[arg-type]
+        # timm falls back on the whole root, and would validate on training images.
         raise DataError(
             f"proxy.dataset.root={spec.root!r} has no folder for split {split!r}; "
             + _LAYOUT.format(root=spec.root)
             + ", or set val_split: null to hold out a fifth"
         )
-    return images
+    return source
 
 
-def _is_whole_root(images: Any, spec: DatasetSpec) -> bool:
-    root = Path(spec.root or "")
-    if (spec.of_timm or "").lower() not in _FOLDERS or not root.is_dir():
-        return False
-    return Path(getattr(images, "reader", images).root) == root
+def _is_folder(spec: DatasetSpec) -> bool:
+    return (spec.of_timm or "").lower() in _FOLDERS and Path(spec.root or "").is_dir()
 
 
 def _remedy(spec: DatasetSpec, split: str) -> str:
@@ -111,21 +133,6 @@ def _remedy(spec: DatasetSpec, split: str) -> str:
     )
 
 
-def _items(images: Any) -> Iterable[Any]:
-    """Places of the images, or the images themselves of a stream, once each."""
-    return range(len(images)) if hasattr(images, "__getitem__") and _indexed(images) else images
-
-
-def _indexed(images: Any) -> bool:
-    return not isinstance(images, torch.utils.data.IterableDataset)
-
-
-def _square(picture: Any, fit: CenterSquare) -> Tensor:
-    if isinstance(picture, Image.Image):
-        return fit(picture)
-    raise ValueError(f"{type(picture).__name__} is no image")
-
-
 def _label(label: Any, spec: DatasetSpec) -> int:
     try:
         number = int(label)
@@ -136,46 +143,41 @@ def _label(label: Any, spec: DatasetSpec) -> int:
     return number
 
 
-def _class_names(images: Any, labels: Tensor) -> tuple[str, ...]:
-    """As the source has them; else their numbers."""
-    reader = getattr(images, "reader", images)
+def _class_names(source: Any, labels: Tensor) -> tuple[str, ...]:
+    """Return the source's names of its classes, or their numbers."""
+    reader = getattr(source, "reader", source)
     by_name = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
     if by_name:
         return tuple(str(name) for name in sorted(by_name, key=lambda name: by_name[name]))
     return tuple(str(i) for i in range(int(labels.max()) + 1))
 
 
-def _state(spec: DatasetSpec, images: Any) -> str:
-    """What changes when the images do."""
-    arrow = getattr(getattr(images, "reader", None), "dataset", None)
+def _state(spec: DatasetSpec, source: Any) -> str:
+    """Identify the contents of the source."""
+    arrow = getattr(getattr(source, "reader", None), "dataset", None)
     known = getattr(arrow, "_fingerprint", None)  # Hugging Face's own
-    return str(known) if known else fingerprint(Path(spec.root or ""))
+    root = Path(spec.root or "")
+    return str(known) if known else fingerprint(list_files(root), root=root)
 
 
-def _same(train: ImageSet, val: ImageSet) -> bool:
+def _is_same(train: ImageSet, val: ImageSet) -> bool:
     if len(train) != len(val) or not torch.equal(train.labels, val.labels):
         return False
-    some = torch.arange(min(len(train), _SAME))
-    return torch.equal(train.take(some)[0], val.take(some)[0])
+    first = torch.arange(min(len(train), _COMPARED_IMAGES))
+    return torch.equal(train.take(first)[0], val.take(first)[0])
 
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Hugging Face's libraries look only at what lies on disk."""
-    places = []
-    for module in _hugging_face():
-        places.append((module, module.HF_HUB_OFFLINE))
-        module.HF_HUB_OFFLINE = True
+    """Keep Hugging Face's libraries from using the network."""
+    modules = [import_module("huggingface_hub.constants")]  # timm needs it
+    if find_spec("datasets") is not None:
+        modules.append(import_module("datasets.config"))
+    before: list[bool] = [module.HF_HUB_OFFLINE for module in modules]
     try:
+        for module in modules:
+            module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
         yield
     finally:
-        for module, before in places:
-            module.HF_HUB_OFFLINE = before
-
-
-def _hugging_face() -> Iterator[Any]:
-    from huggingface_hub import constants  # timm needs it
-
-    yield constants
-    if find_spec("datasets") is not None:
-        yield import_module("datasets.config")
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value  # type: ignore[attr-defined]

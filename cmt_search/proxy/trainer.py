@@ -1,4 +1,4 @@
-"""A training under way: epochs, validation and its state."""
+"""Train a network: epochs, validation and the state of a checkpoint."""
 
 import math
 import time
@@ -15,20 +15,26 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.data import Dataset
-from cmt_search.proxy.loader import Feed
-from cmt_search.proxy.optim import Phase, make_optimizer, phase_at, phases, set_lr, why_no_graph
-from cmt_search.proxy.step import Normalise, Step, Stepper, forward, stepper
+from cmt_search.proxy.cuda_graph import StepFunction, fastest_step
+from cmt_search.proxy.data import Dataset, resize
+from cmt_search.proxy.loader import BatchLoader
+from cmt_search.proxy.optim import (
+    Phase,
+    create_optimizer,
+    graph_obstacle,
+    phase_at,
+    phases,
+    set_lr,
+)
+from cmt_search.proxy.step import Normalize, Step, forward
 from cmt_search.recipe import Recipe
 
 DIVERGENCE_HINT = "use a lower lr or clip_grad: 1"
-_BATCH = 500  # images
+_VAL_BATCH = 500  # images
 
 
 def mean_loss(losses: Tensor, *, epoch: int) -> float:
-    """Mean of the losses of an epoch's steps.
-
-    They are looked at once per epoch: a look at each step would have a GPU wait for it.
+    """Average the losses of an epoch's steps, read once: each read makes the host wait for a GPU.
 
     Raises:
         TrainingFailed: one is not finite.
@@ -43,12 +49,17 @@ def mean_loss(losses: Tensor, *, epoch: int) -> float:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, feed: Feed, *, normalise: Normalise) -> tuple[float, Tensor]:
-    """Unsmoothed cross-entropy on all images of a feed, and which of them are right, (N,) bool."""
+def validate(
+    model: nn.Module, loader: BatchLoader, *, side: int, normalize: Normalize
+) -> tuple[float, Tensor]:
+    """Return the unsmoothed cross-entropy, and which images are classified correctly, (N,) bool."""
     model.eval()
-    order = torch.arange(len(feed.part)).split(_BATCH)
-    pairs = [(forward(model, normalise(images)), labels) for images, labels in feed.batches(order)]
-    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    order = torch.arange(len(loader.images)).split(_VAL_BATCH)
+    batches = [
+        (forward(model, normalize(resize(images, side))), labels)
+        for images, labels in loader.batches(order)
+    ]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return float(F.cross_entropy(logits.double(), labels)), logits.argmax(1) == labels
 
 
@@ -57,10 +68,10 @@ _TIME_TICKS = 1_000_000  # of a training that is limited by time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingLength:
-    """Where a training ends, and where in its schedule a step lies.
+    """End of a training, and position of its steps in the schedule.
 
-    A schedule runs over ticks: a tick is a step, or a millionth of the time limit where there is
-    one, as nobody knows beforehand how many steps fit into it.
+    The unit of a schedule is a step, or a millionth of the time limit where there is one: the
+    number of steps that fit into it is unknown.
     """
 
     batch: int  # images per step; fewer than the recipe's where there are fewer images
@@ -71,7 +82,7 @@ class TrainingLength:
 
     @classmethod
     def of(cls, fidelity: Fidelity, *, images: int, batch: int, micro: int | None = None) -> Self:
-        """Of a training on so many images; batches hold whole micro-batches."""
+        """Derive the length from the number of images; batches hold whole micro-batches."""
         batch = min(batch, images)
         if micro is not None and batch > micro:
             batch -= batch % micro  # BatchNorm must not see a smaller one
@@ -87,32 +98,32 @@ class TrainingLength:
 
     @property
     def schedule_length(self) -> int:
-        """Of the whole training."""
+        """Length of the schedule in its unit."""
         return self.steps if self.seconds is None else _TIME_TICKS
 
     def schedule_position(self, *, step: int, seconds: float) -> int:
-        """Where a step lies in the schedule."""
+        """Return the position of a step in the schedule."""
         if self.seconds is None:
             return step
         return min(int(seconds / self.seconds * _TIME_TICKS), _TIME_TICKS - 1)
 
     def steps_of_epoch(self, *, step: int) -> int:
-        """Steps of an epoch that begins at this step."""
+        """Return the number of steps of the epoch that begins at this step."""
         return min(self.steps_per_epoch, self.steps - step)
 
     def out_of_time(self, seconds: float) -> bool:
-        """Whether the time is up."""
+        """Whether the time limit is exceeded."""
         return self.seconds is not None and seconds >= self.seconds
 
     def done(self, *, step: int, epochs: int, seconds: float) -> bool:
-        """Whether a training of at least one epoch has come to its end."""
+        """Whether a training of at least one epoch is complete."""
         spent = step >= self.steps or epochs >= self.epochs
         return spent or (epochs > 0 and self.out_of_time(seconds))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Training:
-    """A network, its optimiser and its images, all on one device; `advance` runs an epoch."""
+    """A network, its optimiser and its images on one device; `advance` runs an epoch."""
 
     model: nn.Module
     average: ModelEmaV3 | None  # of the weights; what is measured, where there is one
@@ -122,10 +133,10 @@ class Training:
     length: TrainingLength
     recipe: Recipe
     data: Dataset
-    feed: Feed  # of the training images
-    val_feed: Feed
+    loader: BatchLoader  # of the training images
+    val_loader: BatchLoader
     augmenter: Augmenter
-    normalise: Normalise
+    normalize: Normalize
     order: torch.Generator  # of the images, on the CPU: the same on every device
     generator: torch.Generator  # of the augmentation, on the device
     step: int = 0  # steps done
@@ -133,13 +144,13 @@ class Training:
     correct: Tensor  # (N,) bool: which validation images were right after the last epoch
     seconds: float = 0.0  # wall time of the epochs done
     shared_seconds: float = 0.0  # of these, of epochs taken over from a shorter training
-    _run: Stepper | None = None
+    _step_function: StepFunction | None = None
 
     @classmethod
     def start(
         cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
     ) -> Self:
-        """Everything before the first step; weights come from torch's global generator."""
+        """Prepare a training; weights are drawn from torch's global generator."""
         device, side = data.mean.device, fidelity.image_size or arch.resolution
         model = build(
             arch,
@@ -166,10 +177,10 @@ class Training:
             length=length,
             recipe=recipe,
             data=data,
-            feed=Feed.of(data.train, device=device),
-            val_feed=Feed.of(data.val, device=device),
-            augmenter=Augmenter.of(recipe.augment, side=side, num_classes=data.num_classes),
-            normalise=Normalise.of(data.mean, data.std),
+            loader=BatchLoader.of(data.train, device=device),
+            val_loader=BatchLoader.of(data.val, device=device),
+            augmenter=Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes),
+            normalize=Normalize.of(data.mean, data.std),
             order=torch.Generator().manual_seed(seed),
             generator=torch.Generator(device).manual_seed(seed + 1),  # a stream of its own
             correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
@@ -177,12 +188,12 @@ class Training:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the training."""
         return self.data.mean.device
 
     @property
     def measured(self) -> nn.Module:
-        """The network that is validated and kept: the average, where the recipe asks for one."""
+        """The network that is validated and saved: the average, if the recipe has `ema`."""
         if self.average is None:
             return self.model
         module: nn.Module = self.average.module
@@ -190,7 +201,7 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to train."""
+        """Whether the training is complete."""
         return self.length.done(step=self.step, epochs=len(self.curve), seconds=self.seconds)
 
     def advance(self) -> None:
@@ -202,7 +213,9 @@ class Training:
         began = time.perf_counter()
         epoch = len(self.curve) + 1
         train_loss = mean_loss(self._train(began), epoch=epoch)
-        loss, self.correct = validate(self.measured, self.val_feed, normalise=self.normalise)
+        loss, self.correct = validate(
+            self.measured, self.val_loader, side=self.augmenter.side, normalize=self.normalize
+        )
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"the validation loss became {loss} after epoch {epoch}; {DIVERGENCE_HINT}"
@@ -212,23 +225,23 @@ class Training:
         self.seconds += time.perf_counter() - began
 
     def _train(self, began: float) -> Tensor:
-        """Every image once, in a new order; the losses of the steps.
+        """Run the steps of an epoch, in a new order of the images, and return their losses.
 
-        Images that fill no batch are left out of the epoch, as BatchNorm must not see a batch of
-        one, and every batch has the same shape.
+        Images that do not fill a batch are left out: BatchNorm must not see a batch of one, and
+        every batch has the same shape.
         """
         self.model.train()
         order = self._order()
         losses = torch.zeros(len(order), device=self.device)
         done = 0
-        for images, labels in self.feed.batches(order):
+        for images, labels in self.loader.batches(order):
             spent = self.seconds + time.perf_counter() - began
             if self.length.out_of_time(spent):
                 break
-            tick = self.length.schedule_position(step=self.step, seconds=spent)
-            self._enter(phase_at(self.plan, tick))
-            set_lr(self.optimizer, self.phase.lr(tick))
-            losses[done].copy_(self._stepper()(images, labels))
+            position = self.length.schedule_position(step=self.step, seconds=spent)
+            self._enter(phase_at(self.plan, position))
+            set_lr(self.optimizer, self.phase.lr(position))
+            losses[done].copy_(self.step_function()(images, labels))
             self.step += 1
             done += 1
             if self.average is not None:
@@ -236,38 +249,41 @@ class Training:
         return losses[: max(done, 1)]
 
     def _order(self) -> Tensor:
-        """Places of the images of each step. Shape: (steps of the epoch, batch)."""
+        """Draw the images of each step. Shape: (steps of the epoch, batch)."""
         order = torch.randperm(len(self.data.train), generator=self.order)
         count = self.length.steps_of_epoch(step=self.step)
         order = order[: count * self.length.batch].view(count, self.length.batch)
-        if self.device.type == "cuda" and self.feed.resident:  # once, and without waiting for it
+        if self.device.type == "cuda" and self.loader.resident:  # once, and without waiting for it
             return order.pin_memory().to(self.device, non_blocking=True)
         return order
 
     def _enter(self, phase: Phase) -> None:
-        """Change over to another phase's optimiser; it starts without a memory of gradients."""
+        """Switch to the optimiser of another phase; it starts without momentum."""
         if phase is not self.phase:
-            self.phase, self._run = phase, None
+            self.phase, self._step_function = phase, None
             self.optimizer.zero_grad(set_to_none=True)
             self.optimizer = _optimizer(self.model, phase=phase, recipe=self.recipe)
 
-    def _stepper(self) -> Stepper:
-        if self._run is None:
+    def step_function(self) -> StepFunction:
+        """Return the step of the current phase."""
+        if self._step_function is None:
             step = Step(
                 model=self.model,
                 optimizer=self.optimizer,
                 augment=self.augmenter,
-                normalise=self.normalise,
+                normalize=self.normalize,
                 generator=self.generator,
                 label_smoothing=self.recipe.label_smoothing,
                 clip_grad=self.recipe.clip_grad,
                 micro_batch=self.recipe.micro_batch,
             )
-            self._run = stepper(step, device=self.device, why_not=why_no_graph(self.phase))
-        return self._run
+            self._step_function = fastest_step(
+                step, device=self.device, obstacle=graph_obstacle(self.phase)
+            )
+        return self._step_function
 
     def state(self) -> dict[str, Any]:
-        """What another process needs to go on as this one would."""
+        """Return what another process needs to continue to the same numbers."""
         return {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
@@ -287,7 +303,7 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from a `state`."""
         self._enter(next(p for p in self.plan if p.number == state["phase"]))
         self.model.load_state_dict(state["model"])
         if self.average is not None:
@@ -309,11 +325,11 @@ class Training:
 
 def _optimizer(model: nn.Module, *, phase: Phase, recipe: Recipe) -> torch.optim.Optimizer:
     on_gpu = next(model.parameters()).is_cuda
-    return make_optimizer(
-        model, phase=phase, betas=recipe.betas, graph=on_gpu and why_no_graph(phase) is None
+    return create_optimizer(
+        model, phase=phase, betas=recipe.betas, capturable=on_gpu and graph_obstacle(phase) is None
     )
 
 
 def _average(model: nn.Module, *, decay: float | None) -> ModelEmaV3 | None:
-    """Of weights and of BatchNorm's statistics; it forgets faster at first, and so the start."""
+    """Average weights and BatchNorm statistics; the decay warms up, to forget the initial ones."""
     return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -15,6 +15,7 @@ from cmt_search.builder import build
 from cmt_search.cli import invoke
 from cmt_search.evaluation import Fidelity
 from cmt_search.proxy import DatasetSpec, load_dataset, train
+from cmt_search.proxy.data import resize
 from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import Recipe
 from cmt_search.space.load import load_training
@@ -82,11 +83,11 @@ def test_train_keeps_what_it_is_what_it_gave_and_weights_that_load(
     assert (result["key"], result["seed"], result["epochs"]) == (arch.key, 4, 3)
     model = build(arch)
     model.load_state_dict(load_file(result["weights"]))
-    data = load_dataset(DatasetSpec()).resized(8)
+    val = load_dataset(DatasetSpec()).val
     info = _info(tmp_path)
-    x = data.val.images.float() / 255 - info["normalisation"]["mean"][0]
+    x = resize(val.images, 8).float() / 255 - info["normalisation"]["mean"][0]
     with torch.no_grad():
-        right = model.eval()(x / info["normalisation"]["std"][0]).argmax(1) == data.val.labels
+        right = model.eval()(x / info["normalisation"]["std"][0]).argmax(1) == val.labels
     assert float(right.double().mean()) == pytest.approx(expected.top1, abs=1e-3)
     assert (info["state"], info["plan"]["recipe"]["lr"]) == ("complete", 0.005)
     assert info["plan"]["arch"] == json.loads(json.dumps(arch.to_dict()))
@@ -158,7 +159,7 @@ def test_another_recipe_or_length_is_refused_with_the_difference(
     assert capsys.readouterr().err == (
         f"error: {tmp_path / 'out'} holds a training with fidelity.epochs=1, not 2; "
         "recipe.lr=0.005, not 0.004; choose another folder with --to, or give the same options "
-        "to go on with it\n"
+        "to resume it\n"
     )
 
 
@@ -196,7 +197,7 @@ def test_a_file_of_another_kind_in_the_folder_is_not_overwritten(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train.json").write_text("{}")
     assert invoke(files) == 2
-    assert "train.json is no record of a training; choose another" in capsys.readouterr().err
+    assert "train.json is not the record of a training; choose another" in capsys.readouterr().err
 
 
 def test_a_training_that_diverges_says_so_and_exits_with_2(

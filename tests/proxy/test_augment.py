@@ -55,14 +55,14 @@ def _vary(spec: Augment, images: Tensor, *, seed: int = 0, side: int | None = No
 def _both(
     spec: Augment, images: Tensor, *, seed: int = 0, side: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    augmenter = Augmenter.of(spec, side=side or images.shape[-1], num_classes=10)
+    augmenter = Augmenter(spec=spec, side=side or images.shape[-1], num_classes=10)
     generator = torch.Generator().manual_seed(seed)
     return augmenter(images, torch.arange(len(images)) % 10, generator=generator)
 
 
 def test_nothing_switched_on_changes_nothing_and_draws_nothing() -> None:
     images, generator = _photos(), torch.Generator().manual_seed(0)
-    augmenter = Augmenter.of(OFF, side=16, num_classes=10)
+    augmenter = Augmenter(spec=OFF, side=16, num_classes=10)
     labels = torch.arange(32) % 10
     before = generator.get_state()
     out, targets = augmenter(images, labels, generator=generator)
@@ -99,7 +99,7 @@ def test_the_draws_do_not_depend_on_the_resolution(name: str) -> None:
     states = []
     for side in (8, 16):
         generator = torch.Generator().manual_seed(0)
-        augmenter = Augmenter.of(EACH[name], side=side, num_classes=10)
+        augmenter = Augmenter(spec=EACH[name], side=side, num_classes=10)
         augmenter(_photos(side=side), torch.arange(32) % 10, generator=generator)
         states.append(generator.get_state())
     assert torch.equal(*states)
@@ -153,10 +153,8 @@ def test_a_crop_of_the_whole_image_is_antialiased_resizing(embedded: Dataset) ->
     square = replace(OFF, resized_crop=(1.0, 1.0))
     expected = F.interpolate(images.float(), size=(12, 12), mode="bilinear", antialias=True)
     torch.testing.assert_close(_vary(square, images, side=12), expected, atol=1e-3, rtol=0)
-    torch.testing.assert_close(_vary(OFF, images, side=12), expected, atol=1e-3, rtol=0)
-    assert torch.equal(
-        embedded.resized(12).val.images[:20], expected.round().clamp(0, 255).to(torch.uint8)
-    )
+    rounded = expected.round().clamp(0, 255).to(torch.uint8)
+    assert torch.equal(_vary(OFF, images, side=12), rounded)
 
 
 def test_crops_have_the_area_and_the_ratio_asked_for() -> None:
@@ -197,7 +195,7 @@ def test_no_variation_reads_values_back_to_the_host(name: str) -> None:
     # Tensors of the meta device have shapes and no values: reading one is an error.
     images = torch.empty((32, 3, 16, 16), dtype=torch.uint8, device="meta")
     labels = torch.empty(32, dtype=torch.int64, device="meta")
-    augmenter = Augmenter.of(EACH[name], side=12, num_classes=10)
+    augmenter = Augmenter(spec=EACH[name], side=12, num_classes=10)
     out, targets = augmenter(images, labels, generator=None)
     assert out.shape == (32, 3, 12, 12)
     assert targets.shape == ((32, 10) if EACH[name].mixes else (32,))
@@ -208,7 +206,7 @@ def test_no_variation_reads_values_back_to_the_host(name: str) -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_a_cuda_graph_varies_images_as_plain_calls_do(name: str) -> None:
     images, labels = _photos().cuda(), (torch.arange(32) % 10).cuda()
-    augmenter = Augmenter.of(EACH[name], side=12, num_classes=10)
+    augmenter = Augmenter(spec=EACH[name], side=12, num_classes=10)
     generator = torch.Generator("cuda").manual_seed(1)
     expected = [augmenter(images, labels, generator=generator) for _ in range(3)][1:]
     generator.manual_seed(1)

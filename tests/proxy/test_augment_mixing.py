@@ -22,7 +22,7 @@ def _flat(count: int, *, side: int = 20) -> tuple[Tensor, Tensor]:
 
 
 def _vary(spec: Augment, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    augmenter = Augmenter.of(spec, side=images.shape[-1], num_classes=CLASSES)
+    augmenter = Augmenter(spec=spec, side=images.shape[-1], num_classes=CLASSES)
     return augmenter(images, labels, generator=torch.Generator().manual_seed(0))
 
 

@@ -36,7 +36,7 @@ def test_named_classes_keep_their_images_and_get_labels_of_their_own(embedded: D
         assert torch.equal(data.val.images[data.val.labels == label], embedded.val.images[of_name])
 
 
-def test_a_sealed_fold_is_the_same_images_whatever_classes_are_chosen() -> None:
+def test_a_test_fold_is_the_same_images_whatever_classes_are_chosen() -> None:
     whole, some = _load(split="test"), _load(split="test", classes=("Bag", "Coat"))
     bags = whole.val.images[whole.val.labels == whole.classes.index("Bag")]
     assert torch.equal(some.val.images[some.val.labels == some.classes.index("Bag")], bags)

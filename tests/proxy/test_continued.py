@@ -18,10 +18,9 @@ SHORT, LONG = (Fidelity(epochs=epochs, data_fraction=0.02) for epochs in (2, 5))
 
 @pytest.fixture(scope="module")
 def few(embedded: Dataset) -> Dataset:
-    """At 14 pixels, with 60 validation images."""
-    data = embedded.resized(14)
-    val = ImageSet(images=data.val.images[:60], labels=data.val.labels[:60])
-    return replace(data, val=val)
+    """With 60 validation images."""
+    val = ImageSet(images=embedded.val.images[:60], labels=embedded.val.labels[:60])
+    return replace(embedded, val=val)
 
 
 @pytest.fixture

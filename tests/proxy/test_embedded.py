@@ -13,7 +13,7 @@ def _digests(images: torch.Tensor) -> set[bytes]:
 
 
 @pytest.fixture(scope="module")
-def sealed() -> Dataset:
+def held_out() -> Dataset:
     return load_dataset(DatasetSpec(split="test"))
 
 
@@ -41,14 +41,16 @@ def test_the_validation_images_never_change(split: str, start: str) -> None:
     assert seen.hexdigest().startswith(start)
 
 
-def test_training_and_validation_images_are_disjoint(embedded: Dataset, sealed: Dataset) -> None:
-    for data in (embedded, sealed):
+def test_training_and_validation_images_are_disjoint(embedded: Dataset, held_out: Dataset) -> None:
+    for data in (embedded, held_out):
         assert not _digests(data.train.images) & _digests(data.val.images)
 
 
-def test_no_search_validates_on_a_sealed_image(embedded: Dataset, sealed: Dataset) -> None:
-    assert not _digests(embedded.val.images) & _digests(sealed.val.images)
-    assert _digests(sealed.val.images) <= _digests(embedded.train.images)
+def test_no_search_validates_on_an_image_of_the_test_split(
+    embedded: Dataset, held_out: Dataset
+) -> None:
+    assert not _digests(embedded.val.images) & _digests(held_out.val.images)
+    assert _digests(held_out.val.images) <= _digests(embedded.train.images)
 
 
 def test_the_statistics_are_those_of_the_training_images(embedded: Dataset) -> None:

@@ -35,7 +35,7 @@ def test_the_evaluator_gives_what_train_gives_from_the_native_images(tiny: Arch)
     assert measured.loss == direct.loss
 
 
-def test_images_are_read_once_and_only_when_needed(
+def test_images_are_read_once_before_the_first_training(
     tiny: Arch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[DatasetSpec] = []
@@ -44,38 +44,30 @@ def test_images_are_read_once_and_only_when_needed(
         evaluator_module, "load_dataset", lambda spec: calls.append(spec) or real(spec)
     )
     measure = ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
-    assert calls == []
-    for side in (8, 6, 8):
+    assert calls == [DatasetSpec()]
+    for side in (8, 6):
         measure(tiny, fidelity=replace(BRIEF, image_size=side), seed=0)
     assert calls == [DatasetSpec()]
 
 
-def test_an_evaluator_on_a_cpu_uses_one_thread() -> None:
+@pytest.mark.parametrize(("variable", "threads"), [(None, 1), ("3", 3)])
+def test_an_evaluator_on_a_cpu_uses_the_threads_of_a_trial(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, threads: int
+) -> None:
     torch.set_num_threads(2)
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(THREADS_VARIABLE, variable)
     ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
-    assert torch.get_num_threads() == 1
-
-
-def test_an_evaluator_uses_the_threads_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(THREADS_VARIABLE, "2")
-    try:
-        ProxyEvaluator(DatasetSpec(), recipe=RECIPE, device="cpu")
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+    assert torch.get_num_threads() == threads
 
 
 def test_missing_images_are_an_error_of_the_factory(tmp_path: Path) -> None:
-    spec = DatasetSpec(name="cifar10", root=str(tmp_path))
-    make = evaluator_factory(spec, recipe=RECIPE, device="cpu")
+    factory = evaluator_factory(
+        DatasetSpec(name="cifar10", root=str(tmp_path)), recipe=RECIPE, device="cpu"
+    )
     with pytest.raises(DataError, match="does not hold cifar10"):
-        make()
-
-
-def test_a_factory_reads_the_images(tiny: Arch, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = evaluator_factory(DatasetSpec(), recipe=RECIPE, device="cpu")()
-    monkeypatch.setattr(evaluator_module, "load_dataset", lambda spec: pytest.fail("read late"))
-    measure(tiny, fidelity=BRIEF, seed=0)
+        factory()
 
 
 def test_what_is_asked_for_again_from_its_folder_is_not_trained_again(

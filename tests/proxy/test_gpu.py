@@ -10,8 +10,8 @@ from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity, TrainingFailed
 from cmt_search.proxy import Dataset, DatasetSpec, ProxyEvaluator, Recipe, train
 from cmt_search.proxy import trainer as training_module
+from cmt_search.proxy.cuda_graph import GraphStep
 from cmt_search.proxy.evaluator import device_mode
-from cmt_search.proxy.step import GraphStep
 from cmt_search.recipe import Augment, TwoPhase
 
 pytestmark = [
@@ -87,10 +87,10 @@ def test_memory_that_runs_out_is_a_failed_training_and_the_next_one_works(
 
 def _start(arch: Arch, data: Dataset, recipe: Recipe) -> training_module.Training:
     fidelity = Fidelity(epochs=2, data_fraction=0.2)
-    sized = data.resized(arch.resolution).to(torch.device("cuda")).subset(0.2)
+    part = data.to(torch.device("cuda")).subset(0.2)
     torch.manual_seed(0)
     start = training_module.Training.start
-    return start(arch, data=sized, recipe=recipe, fidelity=fidelity, seed=0)
+    return start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=0)
 
 
 RECIPES = {
@@ -111,9 +111,9 @@ def test_every_step_after_the_first_few_is_replayed_from_a_graph(
     run = _start(tiny, embedded, recipe)
     run.advance()
     run.advance()
-    assert isinstance(run._run, GraphStep)
-    assert run._run.reason is None
-    assert run._run._replay is not None
+    assert isinstance(run._step_function, GraphStep)
+    assert run._step_function.reason is None
+    assert run._step_function.recording is not None
     assert run.curve[-1].train_loss < run.curve[0].train_loss
 
 
@@ -124,7 +124,7 @@ def test_replayed_steps_give_the_numbers_of_steps_one_by_one(
     with device_mode(torch.device("cuda"), deterministic=True):
         recorded = _start(tiny, embedded, recipe)
         recorded.advance()
-        monkeypatch.setattr(training_module, "stepper", lambda step, **_: step)
+        monkeypatch.setattr(training_module, "fastest_step", lambda step, **_: step)
         eager = _start(tiny, embedded, recipe)
         eager.advance()
     assert recorded.curve[0].train_loss == pytest.approx(eager.curve[0].train_loss, rel=1e-3)

@@ -16,8 +16,9 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.proxy import Recipe
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.optim import Phase, make_optimizer, phases, set_lr, why_no_graph
-from cmt_search.proxy.step import GraphStep, Normalise, Step, stepper
+from cmt_search.proxy.cuda_graph import GraphStep, fastest_step
+from cmt_search.proxy.optim import Phase, create_optimizer, graph_obstacle, phases, set_lr
+from cmt_search.proxy.step import Normalize, Step
 from cmt_search.recipe import Augment
 
 CPU = torch.device("cpu")
@@ -35,9 +36,9 @@ def _step(arch: Arch, *, optimizer: str = "sgd", augment: Augment = PLAIN, **opt
     model = build(arch, residual_scale=1.0).train()
     return Step(
         model=model,
-        optimizer=make_optimizer(model, phase=_phase(optimizer), betas=None),
-        augment=Augmenter.of(augment, side=arch.resolution, num_classes=arch.num_classes),
-        normalise=Normalise.of(torch.full((1,), 128.0), torch.full((1,), 64.0)),
+        optimizer=create_optimizer(model, phase=_phase(optimizer), betas=None),
+        augment=Augmenter(spec=augment, side=arch.resolution, num_classes=arch.num_classes),
+        normalize=Normalize.of(torch.full((1,), 128.0), torch.full((1,), 64.0)),
         generator=torch.Generator().manual_seed(3),
         **options,
     )
@@ -62,7 +63,7 @@ def _weights(step: Step) -> dict[str, Tensor]:
 def test_a_step_is_the_plain_loop_s_step(tiny: Arch) -> None:
     step, (images, labels) = _step(tiny), _batches(tiny, count=1)[0]
     model = copy.deepcopy(step.model)
-    optimizer = make_optimizer(model, phase=_phase(), betas=None)
+    optimizer = create_optimizer(model, phase=_phase(), betas=None)
     loss = F.cross_entropy(model((images.float() - 128) / 64), labels)
     loss.backward()
     optimizer.step()
@@ -128,7 +129,7 @@ def test_every_optimiser_lowers_the_loss_on_a_batch_that_it_sees_again(
 
 def test_muon_leaves_the_classifier_norms_biases_and_tables_to_adamw(tiny: Arch) -> None:
     model = build(tiny)
-    optimizer = make_optimizer(model, phase=_phase("muon"), betas=None)
+    optimizer = create_optimizer(model, phase=_phase("muon"), betas=None)
     fallback = {id(p) for g in optimizer.param_groups if g.get("use_fallback") for p in g["params"]}
     named = {name for name, p in model.named_parameters() if id(p) in fallback}
     tables = {name for name, _ in model.named_parameters() if name.endswith("position")}
@@ -138,17 +139,17 @@ def test_muon_leaves_the_classifier_norms_biases_and_tables_to_adamw(tiny: Arch)
 def test_optimisers_are_fused_where_pytorch_has_it_and_take_their_betas(tiny: Arch) -> None:
     model = build(tiny)
     for name in ("adamw", "sgd"):
-        made = make_optimizer(model, phase=_phase(name), betas=None)
+        made = create_optimizer(model, phase=_phase(name), betas=None)
         assert made.defaults["fused"] is True
-    made = make_optimizer(model, phase=_phase("adamw"), betas=(0.8, 0.95))
+    made = create_optimizer(model, phase=_phase("adamw"), betas=(0.8, 0.95))
     assert made.defaults["betas"] == (0.8, 0.95)
-    made = make_optimizer(model, phase=_phase("sgd", momentum=0.3), betas=(0.8, 0.95))
+    made = create_optimizer(model, phase=_phase("sgd", momentum=0.3), betas=(0.8, 0.95))
     assert made.defaults["momentum"] == 0.3
 
 
 def test_lion_is_known_not_to_fit_into_a_graph() -> None:
-    assert why_no_graph(_phase("adamw")) is why_no_graph(_phase("sgd")) is None
-    assert why_no_graph(_phase("lion")) == "timm's Lion reads its learning rate on the host"
+    assert graph_obstacle(_phase("adamw")) is graph_obstacle(_phase("sgd")) is None
+    assert graph_obstacle(_phase("lion")) == "timm's Lion reads its learning rate on the host"
 
 
 @dataclass
@@ -205,8 +206,7 @@ def test_a_recording_that_fails_is_said_once_and_the_steps_go_on(
     assert recorder.log == ["warm-up"] * 3 + ["record"]
     assert recorded.reason == "the recording failed: operation not permitted"
     assert [record.getMessage() for record in caplog.records] == [
-        "steps are run one by one, without a CUDA graph: the recording failed: operation not "
-        "permitted"
+        "steps run eagerly, without a CUDA graph: the recording failed: operation not permitted"
     ]
 
 
@@ -221,8 +221,10 @@ def test_steps_on_a_cpu_and_known_reasons_are_not_recorded(
     tiny: Arch, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = _step(tiny)
-    assert stepper(step, device=CPU) is step
+    assert fastest_step(step, device=CPU) is step
     with caplog.at_level(logging.WARNING):
-        assert stepper(step, device=torch.device("cuda"), why_not="it looks at a number") is step
+        assert (
+            fastest_step(step, device=torch.device("cuda"), obstacle="it looks at a number") is step
+        )
     assert "without a CUDA graph: it looks at a number" in caplog.text
-    assert isinstance(stepper(step, device=torch.device("cuda")), GraphStep)
+    assert isinstance(fastest_step(step, device=torch.device("cuda")), GraphStep)

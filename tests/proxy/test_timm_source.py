@@ -63,12 +63,12 @@ def test_a_folder_agrees_with_the_folder_source(tmp_path: Path) -> None:
 def test_a_source_without_a_validation_split_gives_a_fifth(tmp_path: Path) -> None:
     _write(tmp_path, parts={"train": 10})
     search = _load(tmp_path, val_split=None)
-    sealed = _load(tmp_path, val_split=None, split="test")
-    for data in (search, sealed):
+    held_out = _load(tmp_path, val_split=None, split="test")
+    for data in (search, held_out):
         assert data.train.labels.bincount().tolist() == [8, 8]
         assert data.val.labels.bincount().tolist() == [2, 2]
         assert not set(_values(data.train.images)) & set(_values(data.val.images))
-    assert not set(_values(search.val.images)) & set(_values(sealed.val.images))
+    assert not set(_values(search.val.images)) & set(_values(held_out.val.images))
 
 
 def test_a_tar_file_is_read(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_stream_is_read_to_its_end_once(tmp_path: Path, monkeypatch: pytest.Mo
     parts = {"train": range(200), "validation": range(30)}
     opened = []
 
-    def create(name: str, *, root: str, split: str, download: bool) -> _Stream:
+    def create(name: str, *, split: str, download: bool, **_: object) -> _Stream:
         opened.append((name, split, download))
         return _Stream(parts[split])
 

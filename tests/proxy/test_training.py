@@ -16,9 +16,10 @@ from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, TrainingFailed
 from cmt_search.proxy import Dataset, ImageSet, Recipe, train
+from cmt_search.proxy import augment as augment_module
 from cmt_search.proxy import trainer as training_module
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.evaluator import at_size
+from cmt_search.proxy.data import resize
 from cmt_search.proxy.optim import phases
 from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import Augment, TwoPhase
@@ -30,10 +31,9 @@ ONCE = Fidelity(epochs=1)
 
 @pytest.fixture(scope="module")
 def few(embedded: Dataset) -> Dataset:
-    """At 14 pixels, with 120 validation images."""
-    data = embedded.resized(14)
-    val = ImageSet(images=data.val.images[:120], labels=data.val.labels[:120])
-    return replace(data, val=val)
+    """With 120 validation images."""
+    val = ImageSet(images=embedded.val.images[:120], labels=embedded.val.labels[:120])
+    return replace(embedded, val=val)
 
 
 def _train(arch: Arch, data: Dataset, **changes: object) -> Measurement:
@@ -94,8 +94,7 @@ def test_the_order_and_the_crops_are_the_same_for_every_network_of_a_seed(
     other = replace(tiny, resolution=8, stem_width=6, neck_width=16)
     states = []
     for arch in (tiny, other):
-        data = few.subset(0.02).resized(arch.resolution)
-        run = Training.start(arch, data=data, recipe=RECIPE, fidelity=ONCE, seed=3)
+        run = Training.start(arch, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=3)
         run.advance()
         states.append((run.order.get_state(), run.generator.get_state()))
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
@@ -140,7 +139,9 @@ def test_the_validation_loss_is_not_smoothed(tiny: Arch, few: Dataset) -> None:
     run = Training.start(tiny, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=0)
     run.advance()
     with torch.no_grad():
-        x = (few.val.images.float() - few.mean.view(1, -1, 1, 1)) / few.std.view(1, -1, 1, 1)
+        x = (resize(few.val.images, 14).float() - few.mean.view(1, -1, 1, 1)) / few.std.view(
+            1, -1, 1, 1
+        )
         expected = nn.functional.cross_entropy(run.model.eval()(x), few.val.labels)
     assert run.curve[-1].loss == pytest.approx(float(expected), rel=1e-5)
 
@@ -164,28 +165,31 @@ def test_the_images_may_be_smaller_than_the_network_was_made_for(tiny: Arch, few
     assert run.loss == _train(replace(tiny, resolution=8), few, fidelity=BRIEF).loss
 
 
-def test_random_crops_are_taken_from_the_images_as_they_are_stored(
-    tiny: Arch, embedded: Dataset
+def test_random_crops_are_taken_from_native_images(
+    tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sides = []
+    real = augment_module.resized_crop
+
+    def resized_crop(images: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        sides.append(images.shape[-1])
+        return real(images, *args, **kwargs)
+
+    monkeypatch.setattr(augment_module, "resized_crop", resized_crop)
     recipe = replace(RECIPE, augment=Augment(resized_crop=(0.3, 1.0)))
-    seen = at_size(embedded, side=14, recipe=recipe)
-    assert (seen.train.shape[-1], seen.val.shape[-1]) == (28, 14)
-    assert at_size(seen, side=14, recipe=recipe).val is seen.val
-    assert at_size(embedded, side=14, recipe=RECIPE).train.shape[-1] == 14
-    run = Training.start(tiny, data=seen.subset(0.01), recipe=recipe, fidelity=ONCE, seed=0)
-    run.advance()
-    assert len(run.curve) == 1
+    _train(tiny, few, recipe=recipe, fidelity=replace(BRIEF, epochs=1))
+    assert set(sides) == {28}
 
 
 def test_a_batch_of_one_left_over_is_left_out(tiny: Arch, few: Dataset) -> None:
     odd = few.subset(0.02)
-    odd = replace(odd, train=odd.train.keep(torch.arange(160) < 65))  # 65 = 2 * 32 + 1
+    odd = replace(odd, train=odd.train.select(torch.arange(160) < 65))  # 65 = 2 * 32 + 1
     measured = _train(tiny, odd, fidelity=ONCE)
     assert measured.images == 120
 
 
 def test_fewer_images_than_a_batch_fill_whole_micro_batches(tiny: Arch, few: Dataset) -> None:
-    odd = replace(few, train=few.train.keep(torch.arange(len(few.train)) < 65))
+    odd = replace(few, train=few.train.select(torch.arange(len(few.train)) < 65))
     recipe = replace(RECIPE, batch=128, micro_batch=32)  # 65 = 2 * 32 + 1
     run = Training.start(tiny, data=odd, recipe=recipe, fidelity=ONCE, seed=0)
     run.advance()
@@ -444,7 +448,7 @@ def test_the_average_is_the_one_by_hand_and_is_what_is_measured(tiny: Arch, few:
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
     assert run.measured is not run.model
     with torch.no_grad():
-        x = run.normalise(few.val.images)
+        x = run.normalize(resize(few.val.images, 14))
         loss = nn.functional.cross_entropy(run.average.module.eval()(x), few.val.labels)
     assert run.curve[-1].loss == pytest.approx(float(loss), rel=1e-5)
 
@@ -458,14 +462,14 @@ def test_the_second_phase_takes_over_at_its_step_with_its_optimiser(
         tiny, data=few.subset(0.02), recipe=recipe, fidelity=replace(ONCE, epochs=2), seed=0
     )
     seen = []
-    real = Training._stepper
+    real = Training.step_function
 
-    def stepper(self: Training) -> Any:
+    def step_function(self: Training) -> Any:
         group = self.optimizer.param_groups[-1]
         seen.append((type(self.optimizer).__name__, group["lr"], group.get("momentum")))
         return real(self)
 
-    monkeypatch.setattr(Training, "_stepper", stepper)
+    monkeypatch.setattr(Training, "step_function", step_function)
     run.advance()
     run.advance()
     assert [name for name, _, _ in seen] == ["AdamW"] * 6 + ["SGD"] * 4

@@ -27,9 +27,8 @@ def test_decay_position_moves_the_tables_and_nothing_else(
 ) -> None:
     deeper = tuple(replace(stage, depth=2) for stage in tiny.stages)
     arch = replace(tiny, position=position, stages=deeper)
-    data = embedded.resized(arch.resolution)
-    plain = _decays(arch, data, Recipe(weight_decay=0.3))
-    asked = _decays(arch, data, Recipe(weight_decay=0.3, decay_position=True))
+    plain = _decays(arch, embedded, Recipe(weight_decay=0.3))
+    asked = _decays(arch, embedded, Recipe(weight_decay=0.3, decay_position=True))
     tables = {name for name in plain if name.endswith("position")}
     count = {"stage": len(arch.stages), "block": arch.depth, "none": 0}[position]
     assert len(tables) == count

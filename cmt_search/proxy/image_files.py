@@ -1,0 +1,208 @@
+"""Image files: listed with one stat call each, decoded in bounded memory into the cache."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import v2
+
+from cmt_search.errors import DataError
+from cmt_search.proxy.cache import load_or_build
+from cmt_search.proxy.data import ImageSet
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Decoded = tuple[ImageSet, tuple[str, ...]]  # images, and the names of their classes
+
+_CONTENT_BYTES = 2**28  # up to which a fingerprint covers the contents of files
+_BATCH = 512  # images decoded before they are written
+_MAX_THREADS = 16  # decoding and resizing release Python's lock
+_MAX_PIXELS = 2**26  # of one image: 200 MB as RGB
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+
+File = tuple[Path, os.stat_result]
+
+
+def list_files(root: Path) -> list[File]:
+    """List every file below a folder, or the file itself, in order of path.
+
+    Raises:
+        DataError: a link is broken.
+    """
+    if root.is_file():
+        return [(root, root.stat())]
+    names = (
+        Path(folder, name) for folder, _, files in os.walk(root, followlinks=True) for name in files
+    )
+    return [(path, _stat(path)) for path in sorted(names)]
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise DataError(f"{path} is a broken link ({error}); repair or remove it") from error
+
+
+def fingerprint(files: Sequence[File], *, root: Path) -> str:
+    """Hash the names of files relative to `root`, and their contents.
+
+    Above 256 MiB in total, sizes and modification times are hashed instead of the contents, as
+    `make` and `rsync` do: reading would take longer than decoding.
+    """
+    by_content = sum(stat.st_size for _, stat in files) <= _CONTENT_BYTES
+    digest = hashlib.sha256()
+    for path, stat in files:
+        digest.update(f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0".encode())
+        if by_content:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        else:
+            digest.update(str(stat.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def read_folder(folder: Path, *, side: int) -> Decoded:
+    """Read FOLDER/CLASS/.../IMAGE as squares, from the cache if they are there.
+
+    Files that are not images are skipped with a warning.
+
+    Raises:
+        DataError: a class has no images, or an image cannot be read.
+    """
+    files = list_files(folder)
+    samples = _samples(folder, [path for path, _ in files])
+    classes = tuple(sorted({name for name, _ in samples}))
+    fit = CenterSquare(side)
+
+    def decode(sample: tuple[str, Path]) -> tuple[Tensor, int]:
+        name, path = sample
+        try:
+            with Image.open(path) as image:
+                return fit(image), classes.index(name)
+        except UNREADABLE as error:
+            raise DataError(
+                f"{path} cannot be read as an image ({error}); repair or remove it"
+            ) from error
+
+    return cached_images(
+        lambda: samples,
+        decode=decode,
+        classes=lambda _: classes,
+        identity=f"folder\0{side}\0{fingerprint(files, root=folder)}",
+    )
+
+
+def _samples(folder: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Pair image files with their classes, in the order of torchvision's ImageFolder.
+
+    Raises:
+        DataError: there are no classes, or one has no images.
+    """
+    samples, skipped = [], []
+    for path in files:
+        name = path.relative_to(folder).parts[0]
+        if path.parent != folder and path.suffix.lower() in IMG_EXTENSIONS:
+            samples.append((name, path))
+        elif not path.name.startswith("."):
+            skipped.append(path)
+    names = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else ()
+    empty = sorted(set(names) - {name for name, _ in samples})
+    if empty or not samples:
+        missing = f"no image for class {empty[0]!r}" if empty else "no folders"
+        raise DataError(
+            f"{folder} holds no images in folders, one per class ({missing}); "
+            f"lay them out as {folder}/CLASS/IMAGE"
+        )
+    if skipped:
+        log.warning(
+            "%s: %d files are skipped, such as %s; images end in %s",
+            folder,
+            len(skipped),
+            skipped[0],
+            " ".join(IMG_EXTENSIONS),
+        )
+    return sorted(samples, key=lambda sample: (sample[0], str(sample[1].parent), sample[1].name))
+
+
+class CenterSquare:
+    """Resize an image, antialiased, and crop its centre.
+
+    Shape: to (3, side, side) uint8.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        steps = [v2.Resize(side, antialias=True), v2.CenterCrop(side), v2.PILToTensor()]
+        self._fit = v2.Compose(steps)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Convert one image.
+
+        Raises:
+            ValueError: it has too many pixels, or values of an unknown range.
+        """
+        if image.width * image.height > _MAX_PIXELS:
+            image.draft("RGB", (self._side, self._side))  # JPEG is decoded at a part of its size
+        if image.width * image.height > _MAX_PIXELS:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS:,}; shrink it"
+            )
+        tensor: Tensor = self._fit(_to_rgb(image))
+        return tensor
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert to RGB; Pillow would clip 16-bit values at 255."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float32) / 257
+        image = Image.fromarray(np.rint(values).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no fixed range of values; convert it to 8 bits")
+    return image.convert("RGB")
+
+
+def cached_images(
+    items: Callable[[], Iterable[T]],
+    *,
+    decode: Callable[[T], tuple[Tensor, int]],
+    classes: Callable[[Tensor], tuple[str, ...]],
+    identity: str,
+    threads: bool = True,
+) -> Decoded:
+    """Decode `items` into images and labels, or take them from the cache.
+
+    `identity` must differ from that of all other sets; it is hashed with Pillow's version.
+    `classes` maps the labels (N,) to names. Neither callable is used for a cached set.
+
+    Raises:
+        DataError: the cache cannot be written; or as `decode` does.
+    """
+    key = hashlib.sha256(f"{identity}\0Pillow {PIL.__version__}".encode()).hexdigest()[:32]
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        log.info("decoding images into the cache")
+        workers = min(len(os.sched_getaffinity(0)), _MAX_THREADS) if threads else 1
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            for batch in _batched(items()):
+                images, labels = zip(*pool.map(decode, batch), strict=True)
+                yield torch.stack(images), torch.tensor(labels)
+
+    cached = load_or_build(key, batches, classes=classes)
+    return ImageSet(images=cached.images, labels=cached.labels), cached.classes
+
+
+def _batched(items: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(items)
+    while batch := list(islice(source, _BATCH)):
+        yield batch
