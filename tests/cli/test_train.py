@@ -164,17 +164,14 @@ def test_another_recipe_or_length_is_refused_with_the_difference(
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "key", "remedy"),
     [
-        ("recipe: {lrr: 1}", "recipe.lrr: is unknown; did you mean lr?"),
-        ("recipes: {}", "recipes: is unknown; did you mean recipe?"),
-        ("recipe: {lr: -1}", "recipe.lr=-1.0 is impossible; use about 0.004"),
-        (
-            "recipe: {two_phase: {at: 2}}",
-            "recipe.two_phase.at=2.0 is impossible; use a fraction of the steps, such as 0.75",
-        ),
-        ("recipe: {optimizer: adam}", "recipe.optimizer: 'adam' is not possible; use 'adamw', "),
-        ("[1, 2]", "holds no mapping; begin with `epochs:` and `recipe:`"),
+        ("recipe: {lrr: 1}", "recipe.lrr", "did you mean lr?"),
+        ("recipes: {}", "recipes", "did you mean recipe?"),
+        ("recipe: {lr: -1}", "recipe.lr", "-1.0"),
+        ("recipe: {two_phase: {at: 2}}", "recipe.two_phase.at", "2.0"),
+        ("recipe: {optimizer: adam}", "recipe.optimizer", "'adamw'"),
+        ("[1, 2]", "", "recipe:"),
     ],
 )
 def test_a_broken_recipe_file_is_refused_by_its_key(
@@ -182,12 +179,15 @@ def test_a_broken_recipe_file_is_refused_by_its_key(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,
-    message: str,
+    key: str,
+    remedy: str,
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     assert invoke(files) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {tmp_path / 'recipe.yaml'}: {message}")
+    assert said.startswith(f"error: {tmp_path / 'recipe.yaml'}: ")
+    assert key in said
+    assert remedy in said
     assert not (tmp_path / "out").exists()
 
 
