@@ -76,7 +76,7 @@ def drive(
     meters = metered(space, file=folder.measured)
     with (
         Progress(title=folder.info().name, quiet=quiet or is_quiet()) as progress,
-        tracking(folder, launch.targets, storage=launch.storage, say=progress.warn) as tracker,
+        tracking(folder, launch.targets, storage=launch.storage, warn=progress.warn) as tracker,
     ):
         outcome = run_search(
             folder,

@@ -186,9 +186,9 @@ class Launch:
         """What finished trials are logged to."""
         if not self.log:
             return ()
-        from cmt_search.search.tracking import targets
+        from cmt_search.search.tracking import parse_targets
 
-        return targets(self.log)
+        return parse_targets(self.log)
 
     @property
     def gpus(self) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from cmt_search.errors import CmtSearchError
 from cmt_search.search import Outcome, RunDir, read_trials, run_search
-from cmt_search.search.tracking import Target, TrialLog, logged, targets, tracking
+from cmt_search.search.tracking import Target, TrialLog, parse_targets, tracking
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(
@@ -19,14 +19,14 @@ SPACE = FakeSpace(
 )
 
 
-def search(folder: Path, *asked: str, say: Callable[[str], None] = print, **known: Any) -> Outcome:
+def search(folder: Path, *asked: str, warn: Callable[[str], None] = print, **known: Any) -> Outcome:
     """Begin a search that is logged, or go on with it."""
     run = (
         RunDir.open(folder)
         if (folder / "run.json").exists()
         else RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
     )
-    with tracking(run, targets(asked), say=say) as follower:
+    with tracking(run, parse_targets(asked), warn=warn) as follower:
         return run_search(
             run, SPACE, LookupFactory(), executor="inline", on_event=follower, **known
         )
@@ -78,12 +78,13 @@ def test_a_tracker_that_fails_warns_once_and_harms_nothing(
     monkeypatch.setattr(Target, "open", lambda target, *_, **__: failing[target.kind])
     monkeypatch.setitem(sys.modules, "wandb", spec_of("wandb"))
     told: list[str] = []
-    outcome = search(tmp_path / "run", "tensorboard,wandb", say=told.append)
+    outcome = search(tmp_path / "run", "tensorboard,wandb", warn=told.append)
     assert outcome.stopped == "finished"
     assert seen == [trial.number for trial in read_trials(tmp_path / "run")]
     (line,) = told
-    assert line.startswith("--log tensorboard failed, and logs no more in this session (OSError:")
-    assert "No space left on device); the search goes on" in line
+    assert line.startswith("--log tensorboard failed and is disabled for this session (OSError:")
+    assert "No space left on device" in line
+    assert failing["tensorboard"].calls == 1
 
 
 @pytest.mark.parametrize(
@@ -99,16 +100,37 @@ def test_a_missing_package_is_named_beforehand(
     monkeypatch.setitem(sys.modules, "tensorboardX", spec_of("tensorboardX"))
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(CmtSearchError) as refused:
-        targets([asked])
+        parse_targets([asked])
     assert told in str(refused.value)
+
+
+def test_a_password_is_neither_told_nor_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "https://me:s3cret word@host"
+
+    def refuse(target: Target, run: RunDir) -> None:
+        raise OSError(f"{target.where} does not answer")
+
+    monkeypatch.setattr(Target, "open", refuse)
+    monkeypatch.setitem(sys.modules, "mlflow", spec_of("mlflow"))
+    told: list[str] = []
+    search(tmp_path / "run", f"mlflow={url}", warn=told.append)
+    assert "does not answer" in told[0]
+    assert "s3cret" not in "".join(told)
+    monkeypatch.setattr(Target, "open", lambda *_, **__: Noting([]))
+    search(tmp_path / "run", f"mlflow={url}")
+    marks = (tmp_path / "run" / "logged.json").read_text()
+    assert "me:***@host" in marks
+    assert "s3cret" not in marks
 
 
 def test_options_name_each_target_once() -> None:
     pytest.importorskip("tensorboardX")
-    found = targets(["tensorboard", "tensorboard=logs"])
+    found = parse_targets(["tensorboard", "tensorboard=logs"])
     assert [str(target) for target in found] == ["tensorboard=logs"]
     with pytest.raises(CmtSearchError) as error:
-        targets(["tensorboard=logs,tensorboard=other"])
+        parse_targets(["tensorboard=logs,tensorboard=other"])
     assert str(error.value) == ("--log names two places for tensorboard, logs and other; give one")
 
 
@@ -116,10 +138,10 @@ def test_mlflow_gets_a_run_for_every_trial(tmp_path: Path, monkeypatch: pytest.M
     mlflow = pytest.importorskip("mlflow.tracking")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     told: list[str] = []
-    search(tmp_path / "run", "mlflow", say=told.append)
+    search(tmp_path / "run", "mlflow", warn=told.append)
     assert told == []
     (tmp_path / "run" / "logged.json").unlink()  # as if killed before it was noted
-    search(tmp_path / "run", "mlflow", say=told.append)
+    search(tmp_path / "run", "mlflow", warn=told.append)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("run")
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
@@ -145,7 +167,7 @@ def test_wandb_gets_a_run_for_every_trial_and_stays_offline(
     fake.init = lambda **known: begun.append(FakeRun(known)) or begun[-1]  # type: ignore
     monkeypatch.setitem(sys.modules, "wandb", fake)
     told: list[str] = []
-    search(tmp_path / "run", "wandb", say=told.append)
+    search(tmp_path / "run", "wandb", warn=told.append)
     assert told == []
     trials = read_trials(tmp_path / "run")
     assert [run.known["id"].rpartition("-")[2] for run in begun] == [str(t.number) for t in trials]
@@ -169,10 +191,10 @@ def test_a_trial_without_networks_is_logged_with_its_reason(tmp_path: Path) -> N
     run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(run, infeasible, LookupFactory(), executor="inline")
     left_out = next(t for t in read_trials(run.path) if t.state == "failed")
-    found = logged(left_out, run="r")
+    found = TrialLog.from_record(left_out)
     assert found.reason is not None
     assert found.reason.startswith("infeasible: ")
-    assert (found.results, found.series) == ({}, ())
+    assert (found.results, found.series) == ({}, {})
 
 
 class Noting:
@@ -186,7 +208,10 @@ class Noting:
 
 
 class Failing:
+    calls = 0
+
     def log(self, trial: TrialLog) -> None:
+        self.calls += 1
         raise OSError(28, "No space left on device")
 
 
