@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cmt_search.cost.setting import hardware_name
+from cmt_search.cost.config import hardware_name
 
 RESULTS = Path(__file__).parent / "results"
 

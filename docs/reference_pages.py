@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from cmt_search.cli.main import build_app
-from cmt_search.cost.setting import BenchmarkConfig
+from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.recipe import Augment, Recipe, TwoPhase
 from cmt_search.space import SearchSpace, schema

@@ -76,11 +76,11 @@ class Calibrating:
         return (level.epochs, level.data_fraction, level.image_scale) == own
 
     def _listed(self) -> "CalibrationSpace":
-        from cmt_search.cli.metering import metered
+        from cmt_search.cli.cost_measurement import with_cost_measurement
         from cmt_search.search import CalibrationSpace, sample_networks
 
         return CalibrationSpace(
-            networks=sample_networks(metered(self.space), count=self.networks),
+            networks=sample_networks(with_cost_measurement(self.space), count=self.networks),
             levels=self.levels,
             seeds=self.seeds,
             seed=self.space.seed,

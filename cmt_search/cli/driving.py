@@ -67,13 +67,13 @@ def drive(
             run's latencies were measured on another machine.
     """
     from cmt_search.cli.console import command, is_quiet
-    from cmt_search.cli.metering import measured_on, metered
+    from cmt_search.cli.cost_measurement import measurement_provenance, with_cost_measurement
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
     from cmt_search.search import run_search
     from cmt_search.search.tracking import tracking
 
-    meters = metered(space, file=folder.measured)
+    meters = with_cost_measurement(space, file=folder.measured)
     with (
         Progress(title=folder.info().name, quiet=quiet or is_quiet()) as progress,
         tracking(folder, launch.targets, storage=launch.storage, warn=progress.warn) as tracker,
@@ -83,7 +83,7 @@ def drive(
             searched or meters,
             factory_of(space, device=launch.device),
             on_event=all_of(progress, Use(folder, launch), tracker),
-            measured_on=measured_on(space),
+            measured_on=measurement_provenance(space),
             trials=trials,
             retry_failed=retry_failed,
             **launch.options,

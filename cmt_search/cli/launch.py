@@ -89,7 +89,7 @@ def validate(
 ) -> None:
     """Check a space file, and show what a search of it would train and could find out."""
     from cmt_search.cli.console import print_json, say, show_table
-    from cmt_search.cli.metering import measuring_text, metered
+    from cmt_search.cli.cost_measurement import measurement_text, with_cost_measurement
     from cmt_search.cli.planning import (
         SEED_SD,
         contrast_line,
@@ -103,7 +103,7 @@ def validate(
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
 
-    wanted = metered(load_space(space))
+    wanted = with_cost_measurement(load_space(space))
     check_trainable(wanted, file=space)
     wanted.check_smallest()
     members = solved(wanted)
@@ -127,7 +127,7 @@ def validate(
         f"{space} is valid: {planned['trials']} trials, {planned['trainings']} trainings, "
         f"base {planned['base_macs']:,} MACs"
     )
-    if measuring := measuring_text(wanted):
+    if measuring := measurement_text(wanted):
         say(measuring)
     for note in wanted.proxy.recipe.notes(epochs=wanted.epoch_schedule[-1]):
         say(note)

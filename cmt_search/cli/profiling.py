@@ -1,4 +1,4 @@
-"""profile: what a network costs."""
+"""profile: the cost of a network."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.cost import Cost
     from cmt_search.cost.benchmark import Latency, Memory
-    from cmt_search.cost.setting import BenchmarkConfig
+    from cmt_search.cost.config import BenchmarkConfig
 
 
 def profile(
@@ -22,7 +22,7 @@ def profile(
         ),
     ],
     latency: Annotated[
-        bool, typer.Option("--latency", help="Measure time and memory here; the rest says how.")
+        bool, typer.Option("--latency", help="Measure time and memory on this machine.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     threads: Annotated[
@@ -35,40 +35,42 @@ def profile(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Through torch.compile, or eager.")
     ] = False,
-    seconds: Annotated[
-        float, typer.Option(help="Time passes for so long at most; fewer when the median settles.")
-    ] = 10.0,
+    threshold: Annotated[
+        float, typer.Option(help="Time passes until IQR / median is below this.")
+    ] = 0.02,
+    seconds: Annotated[float, typer.Option(help="Time limit.")] = 10.0,
     json: Json = False,
 ) -> None:
-    """Params, MACs and activations by stage; with --latency, measured time and memory.
+    """Print params, MACs and activations by stage; with --latency, measure time and memory.
 
-    After a warm-up, passes are timed until the median is known to 1%, or until --seconds are over;
-    the output says which. Memory is what a forward pass, and a training step (AdamW; bf16 and fp16
-    by autocast), add at most to what the weights hold.
+    The network is measured as it is deployed: batch norms folded into convolutions, channels-last.
+    After a warm-up, passes are timed until IQR / median is below --threshold, or until --seconds
+    are over; the output says which. Memory is the peak of a forward pass, and of a training step
+    (AdamW; bf16 and fp16 by autocast), above the weights.
 
     --json prints key, params, macs, activations, rows (one per part) and the fields of the network.
-    With --latency also `latency`: median_ms, low_ms and high_ms (a tenth of the passes was faster,
-    a tenth slower), error (of the median, relative), repeats, settled (false: time was up); and
-    `memory`: weights_mib, inference_mib, training_mib (null where it cannot be measured, see
-    notes). Both hold the setting and the machine: hardware, torch, cmt_search.
+    With --latency also `latency`: median_ms, iqr_ms (interquartile range), repeats, converged
+    (false: the time limit was reached); and `memory`: weights_mib, inference_mib, training_mib
+    (null where it cannot be measured, see notes). Both include config and machine: hardware,
+    torch, cmt_search.
     """
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.networks import network_of
     from cmt_search.cost import cost
-    from cmt_search.cost.setting import BenchmarkConfig
+    from cmt_search.cost.config import BenchmarkConfig
 
-    setting = BenchmarkConfig(
+    config = BenchmarkConfig(
         device=device,
         threads=threads,
         batch=batch,
         dtype=dtype,
         compiled=compiled,
+        threshold=threshold,
         seconds=seconds,
-        error=0.01,
     )
     network = network_of(arch)
     counted = cost(network)
-    measured = _measured(network, setting=setting) if latency else None
+    measured = _measure(network, config=config) if latency else None
     if json:
         data = {"key": network.key, **counted.to_dict(), **network.to_dict()}
         if measured:
@@ -97,33 +99,34 @@ def _rows(counted: "Cost") -> list[dict[str, str]]:
     ]
 
 
-def _measured(network: "Arch", *, setting: "BenchmarkConfig") -> tuple["Latency", "Memory"]:
+def _measure(network: "Arch", *, config: "BenchmarkConfig") -> tuple["Latency", "Memory"]:
     from cmt_search.builder import build
     from cmt_search.cost.benchmark import measure_latency, measure_memory
 
     module = build(network)
     shape = (network.in_chans, network.resolution, network.resolution)
     return (
-        measure_latency(module, shape=shape, setting=setting),
-        measure_memory(module, shape=shape, setting=setting),
+        measure_latency(module, shape=shape, config=config),
+        measure_memory(module, shape=shape, config=config),
     )
 
 
 def _lines(latency: "Latency", memory: "Memory") -> list[str]:
-    """What was measured, for people."""
-    setting, machine = latency.setting, latency.machine
-    end = "" if latency.settled else "; the time limit ended it, give more --seconds"
-    mode = "compiled" if setting.compiled else "eager"
-    where = f"threads: {setting.threads}" if setting.device == "cpu" else setting.device
+    """Describe the measurements."""
+    config, machine = latency.config, latency.machine
+    end = "" if latency.converged else "; the time limit was reached, increase --seconds"
+    mode = "compiled" if config.compiled else "eager"
+    folded = ", batch norms folded" if config.folded else ""
+    layout = ", channels-last" if config.channels_last else ""
+    where = f"threads: {config.threads}" if config.device == "cpu" else config.device
     return [
-        f"Forward pass of {setting.batch}: median {latency.median_ms:.2f} ms (known to "
-        f"{latency.error:.1%}{end}), 80% of {latency.repeats} passes within "
-        f"{latency.low_ms:.2f} to {latency.high_ms:.2f}.",
-        f"Memory: weights {memory.weights_mib:.1f} MiB; a forward pass adds "
-        f"{_mib(memory.inference_mib)}, a training step {_mib(memory.training_mib)}.",
+        f"Forward pass, batch {config.batch}: median {latency.median_ms:.2f} ms, IQR "
+        f"{latency.iqr_ms:.2f} ms over {latency.repeats} passes{end}.",
+        f"Memory: weights {memory.weights_mib:.1f} MiB; peak of a forward pass "
+        f"{_mib(memory.inference_mib)}, of a training step {_mib(memory.training_mib)}.",
         *(f"Unknown: {note}." for note in memory.notes),
-        f"On {machine.hardware}, {where}, {setting.dtype}, {mode}, torch {machine.torch}, "
-        f"cmt_search {machine.cmt_search}.",
+        f"On {machine.hardware}, {where}, {config.dtype}, {mode}{folded}{layout}, "
+        f"torch {machine.torch}, cmt_search {machine.cmt_search}.",
     ]
 
 

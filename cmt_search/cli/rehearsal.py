@@ -37,12 +37,12 @@ def rehearse(
         BudgetError: no candidate has its networks.
         RunError: the folder holds a run of another space.
     """
-    from cmt_search.cli.metering import metered
+    from cmt_search.cli.cost_measurement import with_cost_measurement
 
     began = (path / "run.json").exists()
     if began:
         RunDir.open(path).check(space.fingerprint)
-    space = metered(space)
+    space = with_cost_measurement(space)
     space.check_smallest()
     first, known = _first(space, trials=trials)
     count = len(first.points) if known else 0

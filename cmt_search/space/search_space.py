@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
-from cmt_search.cost.setting import BenchmarkConfig
+from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, ideal_point, named_rule
 from cmt_search.space.candidates import (

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cmt_search.cli import invoke
-from cmt_search.cost.benchmark import read_kept
+from cmt_search.cost.cache import read_measurements
 from cmt_search.search import read_trials
 from tests.cli.test_mistakes import evaluator, grows, run
 
-LATENCY = "latency: {seconds: 0.01, error: 0.5}\n"
+LATENCY = "latency: {seconds: 0.01, threshold: 0.5}\n"
 PARETO = f"""
 kind: pareto
 base: {{preset: cmt_pico, in_chans: 1}}
@@ -43,17 +43,17 @@ def test_a_search_over_latency_keeps_every_figure_with_its_machine_when_it_is_ex
 ) -> None:
     assert run(tmp_path, PARETO) == 0
     folder = tmp_path / "tiny"
-    before = read_kept(folder / "measured.json")["latency_ms"]
+    before = read_measurements(folder / "measured.json")["latency_ms"]
     for figure in before.values():
         assert figure["value"] == figure["median_ms"] > 0
-        assert figure["setting"]["threads"] == 1
+        assert figure["config"]["threads"] == 1
         assert figure["machine"]["hardware"]
         assert figure["machine"]["torch"]
     for record in read_trials(folder):
         rung = record.rungs[0].rung
         assert record.values[1] == rung.latency_ms == before[rung.arch.key]["value"]
     assert invoke(["resume", str(folder), "--trials", "6", "--executor", "inline"]) == 0
-    after = read_kept(folder / "measured.json")["latency_ms"]
+    after = read_measurements(folder / "measured.json")["latency_ms"]
     assert {key: after[key] for key in before} == before
     assert len(after) == len({r.rungs[0].rung.arch.key for r in read_trials(folder)})
     assert invoke(["report", str(folder)]) == 0
@@ -65,7 +65,7 @@ def test_a_run_is_not_continued_on_another_machine(
 ) -> None:
     assert run(tmp_path, PARETO) == 0
     file = tmp_path / "tiny" / "measured.json"
-    held = read_kept(file)
+    held = read_measurements(file)
     for figure in held["latency_ms"].values():
         figure["machine"]["hardware"] = "abacus"
     file.write_text(json.dumps(held))

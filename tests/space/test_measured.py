@@ -7,7 +7,7 @@ import pytest
 
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
-from cmt_search.cost.setting import BenchmarkConfig
+from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.scaling import Shares
 from cmt_search.space import SearchSpace, parse_space

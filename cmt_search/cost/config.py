@@ -1,11 +1,11 @@
-"""How and where a network is measured: plain values, without torch."""
+"""Configuration of a benchmark and description of a machine: plain values, without torch."""
 
 import platform
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from cmt_search.errors import SpaceError
 
@@ -14,7 +14,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # by torch'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkConfig:
-    """How latency and memory are measured; only figures of equal configs compare.
+    """How latency and memory are measured; only measurements of equal configs compare.
 
     In a search, the driver measures each network once, before it is trained. Trainings on the same
     cores or GPU disturb the measurement: give Ray fewer --slots, or a cluster of its own.
@@ -27,48 +27,45 @@ class BenchmarkConfig:
     batch: int = 1  # images in a pass
     dtype: str = "fp32"  # or bf16, fp16
     compiled: bool = False  # by torch.compile
-    error: float = 0.02  # passes are timed until the relative error of the median is below this,
+    folded: bool = True  # batch norms are folded into convolutions for inference, as when deployed
+    channels_last: bool = True  # memory format for inference
+    threshold: float = 0.05  # passes are timed until IQR / median is below this,
     seconds: float = 2.0  # or until they have taken this long
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise SpaceError(f"device={self.device!r} is unknown; use cpu, cuda or cuda:1")
-        if self.threads is not None and self.threads < 1:
-            raise SpaceError(f"threads={self.threads} cannot compute; use 1 or more")
-        if self.batch < 1:
-            raise SpaceError(f"batch={self.batch} holds no image; use 1 or more")
+        for name in ("threads", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpaceError(f"{name}={value} is below 1; use 1 or more")
         if self.dtype not in DTYPES:
             raise SpaceError(f"dtype={self.dtype!r} is unknown; use {', '.join(DTYPES)}")
-        if not self.error > 0 or not self.seconds > 0:
-            raise SpaceError(
-                f"error={self.error}, seconds={self.seconds}: both are above 0; use 0.01 and 10"
-            )
+        for name, example in (("threshold", 0.05), ("seconds", 2)):
+            if not getattr(self, name) > 0:
+                raise SpaceError(f"{name}={getattr(self, name)} must be above 0; use {example}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where a figure was measured, and with what."""
+    """Hardware and versions of a measurement."""
 
     hardware: str  # the processor or GPU
     torch: str  # version
     cmt_search: str  # version
 
     @classmethod
-    def here(cls, device: str) -> Self:
-        """This machine, as seen from `device`."""
+    def current(cls, device: str) -> Self:
+        """Describe this machine, with the hardware of `device`."""
         return cls(
             hardware=hardware_name(device),
             torch=_version("torch"),
             cmt_search=_version("cmt-search"),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
 
 def hardware_name(device: str) -> str:
-    """The GPU's name, or the processor's."""
+    """Return the name of the GPU or processor."""
     if device != "cpu":
         import torch
 
@@ -77,8 +74,8 @@ def hardware_name(device: str) -> str:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(named), platform.processor() or platform.machine())
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:

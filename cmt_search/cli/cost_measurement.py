@@ -1,0 +1,58 @@
+"""Measured costs of a space that caps latency or memory, or has one as an objective."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmt_search.space import SearchSpace
+
+
+def with_cost_measurement(space: "SearchSpace", *, file: Path | None = None) -> "SearchSpace":
+    """Give the space functions that measure its networks here; unchanged if it needs none.
+
+    Measurements are cached in `file`, that of a run, or in memory.
+
+    Raises:
+        RunError: the file holds measurements of another machine.
+        CmtSearchError: this machine lacks the device.
+    """
+    if not space.measured:
+        return space
+    from cmt_search.builder import build
+    from cmt_search.cost.benchmark import arch_measures
+    from cmt_search.cost.cache import MeasurementCache
+    from cmt_search.cost.config import Machine
+
+    cache = MeasurementCache(
+        arch_measures(build, config=space.latency),
+        machine=Machine.current(space.latency.device),
+        file=file,
+    )
+    return space.with_meters({name: cache.meter(name) for name in space.measured})
+
+
+def measurement_provenance(space: "SearchSpace") -> dict[str, Any] | None:
+    """How and where a space's networks are measured, as plain values; None if they are not."""
+    if not space.measured:
+        return None
+    from dataclasses import asdict
+
+    from cmt_search.cost.config import Machine
+
+    config = space.latency
+    return {"config": asdict(config), "machine": asdict(Machine.current(config.device))}
+
+
+def measurement_text(space: "SearchSpace") -> str:
+    """Describe how a space's networks are measured; empty if they are not."""
+    if not space.measured:
+        return ""
+    from cmt_search.cost.config import hardware_name
+
+    config = space.latency
+    threads = f", threads: {config.threads or 'all'}" if config.device == "cpu" else ""
+    return (
+        f"{' and '.join(space.measured)} of every network are measured before it is trained, on "
+        f"{hardware_name(config.device)} ({config.device}{threads}, batch {config.batch}, "
+        f"{config.dtype}); trainings on the same device at that time disturb the measurement"
+    )
