@@ -1,7 +1,7 @@
 """Exact parameters, MACs and activations in closed form, of one network or of many."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
@@ -13,43 +13,63 @@ from cmt_search.errors import ArchError
 Array = NDArray[Any]
 N = TypeVar("N", int, Array)
 
+_MAX_SIZE = 2**31 - 1  # so that the pixels of a map are counted in 64 bits
+_CHUNK = 8192  # networks whose intermediate arrays fit into a core's cache
+_COUNTS = ("depth", "width", "hidden", "qk", "tokens", "kv_tokens", "heads")  # of StageSizes
+_NETWORK_SIZES = ("resolution", "stem_width", "neck_width")
+_STAGE_SIZES = ("depth", "width", "heads")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostTerms(Generic[N]):
-    """Cost of a part.
+    """Cost of a part of a network for one image."""
 
-    Units: params are trainable scalars; macs are multiply-accumulates of one image; activations are
-    elements of all convolution and linear outputs of one image.
-    """
-
-    params: N
-    macs: N
-    activations: N
+    params: N  # trainable scalars
+    macs: N  # multiply-accumulates; the CMT paper calls them FLOPs
+    activations: N  # elements of all convolution and linear outputs
 
     def __add__(self, other: "CostTerms[N]") -> "CostTerms[N]":
         return CostTerms(
-            params=_sum(self.params, other.params),
-            macs=_sum(self.macs, other.macs),
-            activations=_sum(self.activations, other.activations),
+            params=_add(self.params, other.params),
+            macs=_add(self.macs, other.macs),
+            activations=_add(self.activations, other.activations),
         )
 
     def times(self, count: N) -> "CostTerms[N]":
-        """The cost of `count` such parts."""
+        """Cost of `count` such parts."""
         return CostTerms(
             params=self.params * count, macs=self.macs * count, activations=self.activations * count
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CostRow(CostTerms[int]):
+    """Cost of the stem, of one stage with its patch embedding, or of the head."""
+
+    name: str  # "stem", "stage1", ..., "head"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost(CostTerms[int]):
+    """Exact cost of a network for one image."""
+
+    rows: tuple[CostRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageSizes(Generic[N]):
-    """The sizes of a stage that its cost depends on."""
+    """Sizes of a stage that determine its cost."""
 
     depth: N  # blocks
     width: N  # channels
     hidden: N  # channels inside the IRFFN
     qk: N  # channels of queries and of keys, all heads together
     tokens: N  # pixels of the map
-    kv_tokens: N  # pixels of the map that keys and values are taken from
+    kv_tokens: N  # pixels of the map of keys and values
     heads: N
     kv_stride: int
     position: str  # tables of position biases: one per "stage", per "block", or "none"
@@ -57,7 +77,7 @@ class StageSizes(Generic[N]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes(Generic[N]):
-    """The sizes of a network that its cost depends on."""
+    """Sizes of a network that determine its cost."""
 
     in_chans: int
     stem_width: N
@@ -65,6 +85,89 @@ class Sizes(Generic[N]):
     stages: tuple[StageSizes[N], ...]
     neck_width: N | int
     num_classes: int
+
+
+class SizeArrays(TypedDict, total=False):
+    """Sizes of n networks; a missing one is the base's, or follows from the base's ratios.
+
+    Shape: as noted; one value, or (stages,), applies to all networks.
+    """
+
+    resolution: ArrayLike  # (n,) pixels
+    stem_width: ArrayLike  # (n,)
+    neck_width: ArrayLike  # (n,)
+    depth: ArrayLike  # (n, stages)
+    width: ArrayLike  # (n, stages)
+    heads: ArrayLike  # (n, stages)
+    hidden: ArrayLike  # (n, stages)
+    qk: ArrayLike  # (n, stages)
+
+
+def cost(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Cost:
+    """Count parameters, MACs and activations of `arch`, exactly as torch builds it.
+
+    Shape: one image of `input_size` (height, width), by default a square of `arch.resolution`.
+    Units: see `CostTerms`.
+    Source: CMT, arXiv:2107.06263, and its official code.
+    """
+    rows = network_rows(sizes_of(arch, input_size=input_size))
+    names = ("stem", *(f"stage{i + 1}" for i in range(len(arch.stages))), "head")
+    return Cost(
+        **_to_dict(total(rows)),
+        rows=tuple(CostRow(name=n, **_to_dict(row)) for n, row in zip(names, rows, strict=True)),
+    )
+
+
+def costs(base: Arch, **sizes: Unpack[SizeArrays]) -> CostTerms[Array]:
+    """Count n networks at once, exactly as `cost` does; a million per second.
+
+    The networks are `base` with the given sizes: costs(base, depth=depths, width=widths).
+    Shape: see `SizeArrays`; returns 64-bit integers (n,).
+    Units: see `CostTerms`.
+    Raises:
+        ArchError: an array has another shape or dtype, see `SizeArrays`; a width is not divisible
+            by its heads; or counts may not fit into 64 bits (sizes near 2^31 - 1).
+    """
+    arrays = _check_arrays(base, sizes)
+    parts = []
+    for start in range(0, len(arrays["resolution"]), _CHUNK):
+        chunk = {name: array[start : start + _CHUNK] for name, array in arrays.items()}
+        chunk_sizes = _to_sizes(chunk, base=base)
+        _check_overflow(chunk_sizes)
+        parts.append(total(network_rows(chunk_sizes)))
+    return CostTerms(
+        params=np.concatenate([part.params for part in parts]),
+        macs=np.concatenate([part.macs for part in parts]),
+        activations=np.concatenate([part.activations for part in parts]),
+    )
+
+
+def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[int]:
+    """Sizes for the cost formula; odd maps are padded up as the builder does.
+
+    Shape: `input_size` is (height, width) in pixels; by default a square of `arch.resolution`.
+    """
+    counts = [
+        {"depth": s.depth, "width": s.width, "hidden": s.hidden, "qk": s.qk_width, "heads": s.heads}
+        for s in arch.stages
+    ]
+    return _assemble(
+        arch,
+        input_size=input_size or (arch.resolution, arch.resolution),
+        stem_width=arch.stem_width,
+        neck_width=arch.neck_width,
+        counts=counts,
+    )
+
+
+def sizes_like(base: Arch, **sizes: Unpack[SizeArrays]) -> Sizes[Array]:
+    """Sizes of n networks that are `base` with the given sizes.
+
+    Shape: see `SizeArrays`; every size becomes an array (n,).
+    Raises:
+        ArchError: an array has another shape or dtype, or a width is not divisible by its heads.
+    """
+    return _to_sizes(_check_arrays(base, sizes), base=base)
 
 
 def dense(c_in: N, c_out: N, *, area: int, tokens: N) -> CostTerms[N]:
@@ -94,10 +197,10 @@ def attention_cost(stage: StageSizes[N]) -> CostTerms[N]:
     out, v = (dense(width, width, area=1, tokens=count) for count in (tokens, kv_tokens))
     macs = tokens * kv_tokens * (qk + width)  # queries by keys, weights by values
     products = CostTerms(params=constant(width, 0), macs=macs, activations=constant(width, 0))
-    total = (q + out) + (k + v) + products
+    terms = (q + out) + (k + v) + products
     if stage.kv_stride > 1:
-        total = total + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
-    return total
+        terms = terms + depthwise(width, area=stage.kv_stride**2, tokens=kv_tokens) + norm(width)
+    return terms
 
 
 def irffn_cost(stage: StageSizes[N]) -> CostTerms[N]:
@@ -119,17 +222,15 @@ def block_cost(stage: StageSizes[N]) -> CostTerms[N]:
 
 
 def position_cost(stage: StageSizes[N]) -> CostTerms[N]:
-    """Cost of a stage's position tables, which are added without a multiplication.
+    """Cost of a stage's position tables, which are added without multiplications.
 
     Shape: each table (heads, tokens, kv_tokens).
     """
-    tables = {
-        "stage": constant(stage.depth, 1),
-        "block": stage.depth,
-        "none": constant(stage.depth, 0),
-    }
-    scalars = stage.tokens * stage.kv_tokens * stage.heads * tables[stage.position]
-    return CostTerms(params=scalars, macs=constant(scalars, 0), activations=constant(scalars, 0))
+    zero, one = constant(stage.depth, 0), constant(stage.depth, 1)
+    tables = {"stage": one, "block": stage.depth, "none": zero}[stage.position]
+    return CostTerms(
+        params=stage.tokens * stage.kv_tokens * stage.heads * tables, macs=zero, activations=zero
+    )
 
 
 def stage_cost(stage: StageSizes[N], *, c_in: N) -> CostTerms[N]:
@@ -141,26 +242,24 @@ def stage_cost(stage: StageSizes[N], *, c_in: N) -> CostTerms[N]:
 def network_rows(sizes: Sizes[N]) -> tuple[CostTerms[N], ...]:
     """Cost of the stem, of each stage, and of the head, in that order.
 
-    Shape: of the sizes; a term of a row that no array decides is a plain number.
+    Shape: of the sizes; a term that depends on no array is a plain number.
     """
     width, tokens = sizes.stem_width, sizes.stem_tokens
     first = dense(constant(width, sizes.in_chans), width, area=9, tokens=tokens) + norm(width)
-    later = dense(width, width, area=9, tokens=tokens) + norm(width)
-    rows = [first + later.times(constant(width, 2))]
+    other = dense(width, width, area=9, tokens=tokens) + norm(width)
+    rows = [first + other.times(constant(width, 2))]
     for stage in sizes.stages:
         rows.append(stage_cost(stage, c_in=width))
         width = stage.width
     neck = constant(width, sizes.neck_width)
     head = dense(width, neck, area=1, tokens=sizes.stages[-1].tokens) + norm(neck)
-    if sizes.num_classes:
-        head = head + dense(
-            neck, constant(neck, sizes.num_classes), area=1, tokens=constant(neck, 1)
-        )
+    if classes := sizes.num_classes:
+        head = head + dense(neck, constant(neck, classes), area=1, tokens=constant(neck, 1))
     rows.append(head)
     return tuple(rows)
 
 
-def total(rows: tuple[CostTerms[N], ...]) -> CostTerms[N]:
+def total(rows: Sequence[CostTerms[N]]) -> CostTerms[N]:
     """Sum of the rows."""
     result = rows[0]
     for row in rows[1:]:
@@ -168,255 +267,130 @@ def total(rows: tuple[CostTerms[N], ...]) -> CostTerms[N]:
     return result
 
 
-def constant(_kind: N, value: object) -> N:
-    """A constant, as the kind of number that is counted in; beside arrays it broadcasts."""
+def constant(_like: N, value: object) -> N:
+    """A constant, typed as the sizes; it broadcasts with arrays."""
     return cast("N", value)
 
 
-def _sum(a: N, b: N) -> N:
-    if isinstance(b, int) and b == 0:
-        return a  # adding nothing to an array is a pass over it
-    return a + b
+def _add(a: N, b: N) -> N:
+    return a if isinstance(b, int) and b == 0 else a + b  # adding 0 to an array would be a pass
 
 
-_LARGEST = 2**31 - 1  # of a size, so that the pixels of a map are counted in 64 bits
-_COUNTS = ("depth", "width", "hidden", "qk", "tokens", "kv_tokens", "heads")  # of a stage
-_OF_NETWORK = ("resolution", "stem_width", "neck_width")
-_OF_STAGE = ("depth", "width", "heads")
+def _to_dict(terms: CostTerms[int]) -> dict[str, int]:
+    return {"params": terms.params, "macs": terms.macs, "activations": terms.activations}
 
 
-class SizeArrays(TypedDict, total=False):
-    """Sizes of n networks; what is left out is the base's, or follows from the base's ratios.
-
-    Shape: one value, or (stages,), stands for all networks.
-    """
-
-    resolution: ArrayLike  # (n,) pixels
-    stem_width: ArrayLike  # (n,)
-    neck_width: ArrayLike  # (n,)
-    depth: ArrayLike  # (n, stages)
-    width: ArrayLike  # (n, stages)
-    heads: ArrayLike  # (n, stages)
-    hidden: ArrayLike  # (n, stages)
-    qk: ArrayLike  # (n, stages)
-
-
-def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[int]:
-    """The sizes that the closed form takes, with odd maps padded up as the builder does.
-
-    Shape: `input_size` is (height, width) in pixels; by default a square of `arch.resolution`.
-    """
-    counts = [
-        {"depth": s.depth, "width": s.width, "hidden": s.hidden, "qk": s.qk_width, "heads": s.heads}
-        for s in arch.stages
-    ]
-    side = input_size or (arch.resolution, arch.resolution)
-    ends = {"stem_width": arch.stem_width, "neck_width": arch.neck_width}
-    return _assembled(arch, side=side, ends=ends, counts=counts)
-
-
-def sizes_like(base: Arch, **given: Unpack[SizeArrays]) -> Sizes[Array]:
-    """The sizes of n networks that are `base` but for these columns; no network is made.
-
-    Shape: see `SizeArrays`; every size becomes an array (n,).
-    Raises:
-        ArchError: see `checked`, or a width is not divisible by its heads.
-    """
-    return sizes_in(checked(base, given), base=base)
-
-
-def each_size(sizes: Sizes[Array], change: Callable[[Array], N]) -> Sizes[N]:
-    """The sizes with every array changed."""
-    neck = sizes.neck_width
-    return Sizes(
-        in_chans=sizes.in_chans,
-        stem_width=change(sizes.stem_width),
-        stem_tokens=change(sizes.stem_tokens),
-        stages=tuple(
-            StageSizes(
-                **{name: change(getattr(stage, name)) for name in _COUNTS},
-                kv_stride=stage.kv_stride,
-                position=stage.position,
-            )
-            for stage in sizes.stages
-        ),
-        neck_width=neck if isinstance(neck, int) else change(neck),
-        num_classes=sizes.num_classes,
-    )
-
-
-def _assembled(
-    arch: Arch, *, side: tuple[N, N], ends: Mapping[str, N], counts: Sequence[Mapping[str, N]]
+def _assemble(
+    arch: Arch,
+    *,
+    input_size: tuple[N, N],
+    stem_width: N,
+    neck_width: N,
+    counts: Sequence[Mapping[str, N]],
 ) -> Sizes[N]:
-    """Adds the maps, each padded up to its stride, to the counts of every stage."""
-    height, width = (_ceil(pixels, arch.stem_stride) for pixels in side)
+    """Add the maps, each padded up to its stride, to the counts of every stage."""
+    height, width = (_ceil_div(pixels, arch.stem_stride) for pixels in input_size)
     stem_tokens = height * width
     stages = []
     for stage, row in zip(arch.stages, counts, strict=True):
-        height, width = _ceil(height, 2), _ceil(width, 2)
+        height, width = _ceil_div(height, 2), _ceil_div(width, 2)
+        kv_tokens = _ceil_div(height, stage.kv_stride) * _ceil_div(width, stage.kv_stride)
         stages.append(
             StageSizes(
                 **row,
                 tokens=height * width,
-                kv_tokens=_ceil(height, stage.kv_stride) * _ceil(width, stage.kv_stride),
+                kv_tokens=kv_tokens,
                 kv_stride=stage.kv_stride,
                 position=arch.position,
             )
         )
     return Sizes(
         in_chans=arch.in_chans,
-        stem_width=ends["stem_width"],
+        stem_width=stem_width,
         stem_tokens=stem_tokens,
         stages=tuple(stages),
-        neck_width=ends["neck_width"],
+        neck_width=neck_width,
         num_classes=arch.num_classes,
     )
 
 
-def _ceil(pixels: N, stride: int) -> N:
+def _ceil_div(pixels: N, stride: int) -> N:
     return -(-pixels // stride)
 
 
-def checked(base: Arch, given: SizeArrays) -> dict[str, Array]:
-    """The columns of all sizes that Arch and Stage name, and of those that are given besides.
+def _check_arrays(base: Arch, sizes: SizeArrays) -> dict[str, Array]:
+    """Validate the sizes and broadcast them, with the base's where one is missing.
 
     Shape: (n,) for the network's, (n, stages) for the stages'.
-    Raises:
-        ArchError: there is no such column, a size is no whole number from 1 to 2^31 - 1, or has
-            another shape than `SizeArrays` says.
     """
-    if unknown := sorted(given.keys() - SizeArrays.__annotations__.keys()):
-        raise ArchError(f"{unknown[0]} is no column; use {', '.join(SizeArrays.__annotations__)}")
-    count = len(base.stages)
-    values: dict[str, Any] = {name: getattr(base, name) for name in _OF_NETWORK}
-    values |= {name: [getattr(s, name) for s in base.stages] for name in _OF_STAGE}
-    values |= given
-    tails = {name: () if name in _OF_NETWORK else (count,) for name in values}
-    columns = {name: _whole(name, values[name], tail=tails[name]) for name in values}
-    lengths = {name: c.shape[: c.ndim - len(tails[name])] for name, c in columns.items()}
+    if unknown := sorted(sizes.keys() - SizeArrays.__annotations__.keys()):
+        raise ArchError(f"unknown size {unknown[0]}; use {', '.join(SizeArrays.__annotations__)}")
+    values: dict[str, Any] = {name: getattr(base, name) for name in _NETWORK_SIZES}
+    values |= {name: [getattr(s, name) for s in base.stages] for name in _STAGE_SIZES}
+    values |= sizes
+    stages = (len(base.stages),)
+    tails = {name: () if name in _NETWORK_SIZES else stages for name in values}
+    arrays = {name: _check_array(name, values[name], tail=tails[name]) for name in values}
+    lengths = {name: a.shape[: a.ndim - len(tails[name])] for name, a in arrays.items()}
     try:
         shape = np.broadcast_shapes((1,), *lengths.values())
     except ValueError:
-        found = ", ".join(f"{name} {length[0]}" for name, length in lengths.items() if length)
-        raise ArchError(f"columns of different lengths: {found}; give a row per network") from None
-    return {name: np.broadcast_to(columns[name], shape + tails[name]) for name in columns}
+        given = ", ".join(f"{name} {length[0]}" for name, length in lengths.items() if length)
+        raise ArchError(f"arrays of different lengths: {given}; give a row per network") from None
+    return {name: np.broadcast_to(arrays[name], shape + tails[name]) for name in arrays}
 
 
-def sizes_in(columns: Mapping[str, Array], *, base: Arch) -> Sizes[Array]:
-    """The sizes in checked columns. Shape: (n,) and (n, stages) to sizes (n,)."""
+def _check_array(name: str, values: ArrayLike, *, tail: tuple[int, ...]) -> Array:
+    """Validate an array of sizes. Shape: tail or (n, *tail)."""
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ArchError(f"{name}: dtype {array.dtype} is not integer; round, then cast to int64")
+    if array.ndim - len(tail) not in (0, 1) or array.shape[array.ndim - len(tail) :] != tail:
+        shapes = f"(n, {tail[0]}) or ({tail[0]},)" if tail else "(n,) or one value"
+        raise ArchError(f"{name}: has the shape {array.shape}; give {shapes}")
+    if not array.size or array.min() < 1 or array.max() > _MAX_SIZE:
+        given = f"{array.min()} to {array.max()}" if array.size else "nothing"
+        raise ArchError(f"{name}: {given} is outside 1 to {_MAX_SIZE}; give sizes in that range")
+    return array.astype(np.int64, copy=False)
+
+
+def _to_sizes(arrays: Mapping[str, Array], *, base: Arch) -> Sizes[Array]:
+    """Sizes from validated arrays. Shape: (n,) and (n, stages) to sizes (n,)."""
     ratios = np.array([(s.mlp_ratio, s.qk_ratio) for s in base.stages]).T[..., None]
-    # A stage's column becomes a row of its own memory.
-    rows = {
-        name: np.ascontiguousarray(columns[name].T) for name in columns if name not in _OF_NETWORK
-    }
+    # A stage's column becomes a contiguous row.
+    rows = {n: np.ascontiguousarray(arrays[n].T) for n in arrays if n not in _NETWORK_SIZES}
     width, heads = rows["width"], rows["heads"]
-    in_head, rest = np.divmod(width, heads)
-    if rest.any():
+    head_dim, remainder = np.divmod(width, heads)
+    if remainder.any():
         raise ArchError("width: some are not divisible by their heads; use multiples of heads")
-    # As Stage.hidden and Stage.qk_width round.
+    # Rounded as Stage.hidden and Stage.qk_width.
     rows.setdefault("hidden", (width * ratios[0]).astype(np.int64))
-    rows.setdefault("qk", (in_head * ratios[1]).astype(np.int64) * heads)
+    rows.setdefault("qk", (head_dim * ratios[1]).astype(np.int64) * heads)
     if rows["hidden"].min() < 1 or rows["qk"].min() < 1:
         raise ArchError("width: some leave no hidden or query channels; use wider ones")
-    return _assembled(
+    return _assemble(
         base,
-        side=(columns["resolution"], columns["resolution"]),
-        ends={name: columns[name] for name in ("stem_width", "neck_width")},
+        input_size=(arrays["resolution"], arrays["resolution"]),
+        stem_width=arrays["stem_width"],
+        neck_width=arrays["neck_width"],
         counts=[{name: row[i] for name, row in rows.items()} for i in range(len(base.stages))],
     )
 
 
-def _whole(name: str, given: ArrayLike, *, tail: tuple[int, ...]) -> Array:
-    """A column of sizes, as 64-bit integers. Shape: tail or (n, *tail)."""
-    column = np.asarray(given)
-    if not np.issubdtype(column.dtype, np.integer):
-        raise ArchError(f"{name}: {column.dtype} are no whole numbers; round, then cast to int64")
-    if column.ndim - len(tail) not in (0, 1) or column.shape[column.ndim - len(tail) :] != tail:
-        shapes = f"(n, {tail[0]}) or ({tail[0]},)" if tail else "(n,) or one value"
-        raise ArchError(f"{name}: has the shape {column.shape}; give {shapes}")
-    if not column.size or column.min() < 1 or column.max() > _LARGEST:
-        found = f"{column.min()} to {column.max()}" if column.size else "nothing"
-        raise ArchError(f"{name}: {found} is outside 1 to {_LARGEST}; give sizes in that range")
-    return column.astype(np.int64, copy=False)
-
-
-_AT_ONCE = 8192  # networks whose intermediate arrays stay in a core's cache
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostRow:
-    """Cost of the stem, of one stage with its patch embedding, or of the head."""
-
-    name: str  # "stem", "stage1", ..., "head"
-    params: int  # trainable scalars
-    macs: int  # multiply-accumulates of one image
-    activations: int  # elements of all convolution and linear outputs of one image
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Cost of a network at batch size 1, exact."""
-
-    params: int  # trainable scalars
-    macs: int  # multiply-accumulates; the CMT paper calls them FLOPs
-    activations: int  # elements of all convolution and linear outputs
-    rows: tuple[CostRow, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "rows": [asdict(row) for row in self.rows]}
-
-
-def cost(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Cost:
-    """Parameters, MACs and activations of `arch`, equal to the digit to what torch builds.
-
-    Shape: one image of `input_size` (height, width), by default a square of `arch.resolution`.
-    Units: see `Cost`.
-    Source: CMT, arXiv:2107.06263, and its official code.
-    """
-    rows = network_rows(sizes_of(arch, input_size=input_size))
-    names = ("stem", *(f"stage{i + 1}" for i in range(len(arch.stages))), "head")
-    whole = total(rows)
-    return Cost(
-        params=whole.params,
-        macs=whole.macs,
-        activations=whole.activations,
-        rows=tuple(
-            CostRow(name=name, params=row.params, macs=row.macs, activations=row.activations)
-            for name, row in zip(names, rows, strict=True)
-        ),
-    )
-
-
-def costs(base: Arch, **given: Unpack[SizeArrays]) -> CostTerms[Array]:
-    """What `cost` says of each of n networks, to the digit; a million of them a second.
-
-    The networks are `base` but for the columns given: costs(base, depth=depths, width=widths).
-    Shape: see `SizeArrays`; to 64-bit integers (n,).
-    Units: see `CostTerms`.
-    Raises:
-        ArchError: an array has another shape or dtype, see `SizeArrays`; a width is not divisible
-            by its heads; or counts may not fit into 64 bits (sizes near 2^31 - 1).
-    """
-    columns = checked(base, given)
-    parts = []
-    for start in range(0, len(columns["resolution"]), _AT_ONCE):
-        some = {name: column[start : start + _AT_ONCE] for name, column in columns.items()}
-        sizes = sizes_in(some, base=base)
-        _refuse_overflow(sizes)
-        parts.append(total(network_rows(sizes)))
-    return CostTerms(
-        params=np.concatenate([part.params for part in parts]),
-        macs=np.concatenate([part.macs for part in parts]),
-        activations=np.concatenate([part.activations for part in parts]),
-    )
-
-
-def _refuse_overflow(sizes: Sizes[Array]) -> None:
-    """Costs grow with every size: where the largest of each fit together, every network does."""
-    largest = total(network_rows(each_size(sizes, lambda column: int(column.max()))))
+def _check_overflow(sizes: Sizes[Array]) -> None:
+    """Costs grow with every size: if the largest of each fit together, every network fits."""
+    largest = total(network_rows(_map_sizes(sizes, lambda array: int(np.max(array)))))
     if (count := max(largest.params, largest.macs, largest.activations)) >= 2**63:
         raise ArchError(
             f"counts of up to {count:.1e} may not fit into 64 bits (9.2e18); "
             "count such networks one by one with cost()"
         )
+
+
+def _map_sizes(sizes: Sizes[Array], function: Callable[[Any], int]) -> Sizes[int]:
+    def mapped(part: object, names: Sequence[str]) -> dict[str, Any]:
+        return {name: function(getattr(part, name)) for name in names}
+
+    stages = tuple(replace(stage, **mapped(stage, _COUNTS)) for stage in sizes.stages)
+    ends = mapped(sizes, ("stem_width", "stem_tokens", "neck_width"))
+    return cast("Sizes[int]", replace(sizes, **ends, stages=stages))

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.arch import Arch, Stage
-from cmt_search.cost import analytic as counting
-from cmt_search.cost import cost, costs, sizes_like, sizes_of
+from cmt_search.cost import analytic, cost, costs, sizes_like, sizes_of
 from cmt_search.cost.analytic import CostTerms, network_rows, total
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
@@ -82,7 +81,7 @@ def test_more_networks_than_are_counted_at_once_keep_their_order(
 ) -> None:
     sides = np.arange(1, 400)
     whole = costs(CMT_S, resolution=sides)
-    monkeypatch.setattr(counting, "_AT_ONCE", 7)
+    monkeypatch.setattr(analytic, "_CHUNK", 7)
     for some in (whole, costs(CMT_S, resolution=sides)):
         assert some.macs.tolist() == [cost(replace(CMT_S, resolution=int(r))).macs for r in sides]
         assert some.params.shape == some.activations.shape == sides.shape
@@ -118,8 +117,8 @@ def test_counts_are_exact_up_to_64_bits_and_refused_beyond() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"widht": [64]}, "widht is no column; use resolution, stem_width, neck_width, depth"),
-        ({"depth": [1.0, 1, 1, 1]}, "depth: float64 are no whole numbers; round, then cast"),
+        ({"widht": [64]}, "unknown size widht; use resolution, stem_width, neck_width, depth"),
+        ({"depth": [1.0, 1, 1, 1]}, "depth: dtype float64 is not integer; round, then cast"),
         ({"depth": [[1, 1, 0, 1]]}, "depth: 0 to 1 is outside 1 to 2147483647; give sizes"),
         ({"resolution": [32, 2**31]}, "resolution: 32 to 2147483648 is outside 1 to 2147483647"),
         ({"resolution": np.array([], dtype=int)}, "resolution: nothing is outside 1 to"),
@@ -127,7 +126,7 @@ def test_counts_are_exact_up_to_64_bits_and_refused_beyond() -> None:
         ({"resolution": [[32]]}, r"resolution: has the shape \(1, 1\); give \(n,\) or one value"),
         (
             {"resolution": [32, 64], "depth": np.ones((3, 4), dtype=int)},
-            "columns of different lengths: resolution 2, depth 3; give a row per network",
+            "arrays of different lengths: resolution 2, depth 3; give a row per network",
         ),
         ({"width": [64, 129, 256, 512]}, "width: some are not divisible by their heads"),
     ],
