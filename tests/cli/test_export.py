@@ -19,6 +19,7 @@ from cmt_search.export import write_family
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Family, named_rule
 from cmt_search.search import read_trials
+from tests.messages import mentions
 
 # One-epoch trainings of the smallest network that the space allows, on a hundred images.
 SPACE = """
@@ -143,10 +144,10 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "gguf"], "--format 'gguf' is unknown; use yaml, timm, hf, onnx, python, all"),
+        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm, hf, onnx, python, all"),
         (
             ["--format", "yaml,onx"],
-            "--format 'onx' is unknown; did you mean onnx? Known are yaml, ",
+            "--format 'onx' ... did you mean onnx? Known are yaml, ",
         ),
         (["--variant", "cmt_piko"], "family.yaml does not exist; write it with"),
         (["--format", "csv"], "--format 'csv' is of a study; add --study DIR"),
@@ -156,41 +157,41 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
         ),
         (["--variant", "trial-9"], "trial 9 is not in "),
         (["--variant", "best"], "family.yaml does not exist; write it with `cmt-search family`"),
-        (["--weights", "nowhere"], "--weights 'nowhere' is no file or folder; use retrain, none,"),
+        (["--weights", "nowhere"], "--weights 'nowhere' ... use retrain, none,"),
         (
             ["--weights", "retrian"],
-            "--weights 'retrian' is no file or folder; did you mean retrain",
+            "--weights 'retrian' ... did you mean retrain",
         ),
-        (["--device", "cudaa"], "--device 'cudaa' is unknown; did you mean cuda? Known are cpu,"),
-        (["--to", ""], "--to is empty; write . for the folder that you are in"),
-        (["--register", ""], "--register is empty; write . for the folder that you are in"),
+        (["--device", "cudaa"], "--device 'cudaa' ... did you mean cuda? Known are cpu,"),
+        (["--to", ""], "--to ... write . for the folder that you are in"),
+        (["--register", ""], "--register ... write . for the folder that you are in"),
     ],
 )
 def test_what_cannot_be_exported_is_explained(
     words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["export", str(run), "--to", str(tmp_path), *words]) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "yaml"], "--format 'yaml' is no format of a study; use csv, parquet, optuna"),
-        (["--format", "cvs"], "--format 'cvs' is no format of a study; did you mean csv? Known"),
+        (["--format", "yaml"], "--format 'yaml' ... use csv, parquet, optuna"),
+        (["--format", "cvs"], "--format 'cvs' ... did you mean csv? Known"),
         (
             ["--variant", "trial-0", "--weights", "retrain"],
-            "--study writes the study alone, and --variant, --weights is of networks; export them",
+            "--study ... --variant, --weights",
         ),
-        (["--to", "x", "--register", "y"], "the study alone, and --to, --register is of networks"),
+        (["--to", "x", "--register", "y"], "--study ... --to, --register"),
     ],
 )
 def test_a_study_is_exported_alone(
     words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["export", str(run), "--study", str(tmp_path / "study"), *words]) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert not list(tmp_path.iterdir())
 
 
@@ -199,14 +200,14 @@ def test_a_study_is_exported_alone(
     [
         (
             ["cmt_s", "--variant", "cmt_b"],
-            "--variant 'cmt_b' is unknown; did you mean cmt_s? Known",
+            "--variant 'cmt_b' ... did you mean cmt_s? Known",
         ),
-        (["cmt_pico", "--variant", "trial-3"], "--variant 'trial-3' is unknown; use all, cmt_pico"),
-        (["cmt_so"], "cmt_so is neither a preset, a run nor a file; did you mean cmt_s? Presets"),
-        (["nothing"], "nothing is neither a preset, a run nor a file; presets are cmt_ti, "),
+        (["cmt_pico", "--variant", "trial-3"], "--variant 'trial-3' ... use all, cmt_pico"),
+        (["cmt_so"], "cmt_so ... did you mean cmt_s? Presets"),
+        (["nothing"], "nothing ... presets are cmt_ti, "),
         (
             ["runs/frist"],
-            "runs/frist is neither a preset, a run nor a file; did you mean runs/fir",
+            "runs/frist ... did you mean runs/fir",
         ),
     ],
 )
@@ -221,7 +222,7 @@ def test_what_is_not_there_is_not_guessed_at(
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "run.json").write_text("{}")
     assert invoke(["export", *words, "--format", "yaml", "--to", "out"]) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert not (tmp_path / "out").exists()
 
 
@@ -269,12 +270,12 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
     (tmp_path / "none" / "trial-0" / "ema.safetensors").write_bytes(b"")
     ema = str(tmp_path / "none" / "trial-0" / "ema.safetensors")
     assert invoke([*words, "--weights", ema, "--to", str(tmp_path / "ema")]) == 2
-    assert "is not model.safetensors, which its folder tells of" in capsys.readouterr().err
+    assert "is not model.safetensors" in capsys.readouterr().err
     other = ["export", "cmt_pico", "--format", "hf", "--to", str(tmp_path / "other")]
     assert invoke([*other, "--weights", str(trained / "trial-0")]) == 2
     assert "is of network " in capsys.readouterr().err
     assert invoke([*other, "--weights", str(tmp_path / "none" / "trial-0")]) == 2
-    assert "holds no trained weights; give a folder of" in capsys.readouterr().err
+    assert "holds no trained weights" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
@@ -284,8 +285,8 @@ def test_weights_in_onnx_are_not_replaced_without_a_word(
     words = ["export", str(trained / "trial-0.onnx"), "--format", "hf", "--to", str(tmp_path)]
     assert invoke(words) == 2
     told = capsys.readouterr().err
-    assert "holds trained weights (Trained from scratch" in told
-    assert "cannot be read back from ONNX; give --weights a folder or module that has them" in told
+    assert "holds trained weights" in told
+    assert mentions(told, "ONNX ... give --weights")
     assert invoke([*words, "--weights", "none"]) == 0
     assert "Freshly initialised" in (tmp_path / "trial-0-hf" / "README.md").read_text()
 
@@ -316,8 +317,8 @@ def test_force_does_not_replace_trained_weights_by_none(
     words = ["export", str(run), "--variant", "trial-0", "--format", kind, "--to", str(trained)]
     assert invoke([*words, "--force"]) == 2
     told = capsys.readouterr().err
-    assert "holds trained weights (Trained from scratch" in told
-    assert "and what is exported has none: give its --weights, or another folder" in told
+    assert "holds trained weights" in told
+    assert "--weights" in told
     assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
 
 
@@ -372,7 +373,7 @@ def test_overwriting_needs_force(
     words = ["export", str(run), "--variant", "trial-0", "--format", "yaml", "--to", str(tmp_path)]
     assert invoke(words) == 2
     told = capsys.readouterr().err
-    assert "trial-0.yaml exists and holds something else; add --force to overwrite it" in told
+    assert mentions(told, "trial-0.yaml exists ... --force")
     assert cmt_search.load(tmp_path / "trial-0.yaml") == arch
     assert invoke([*words, "--force"]) == 0
     assert cmt_search.load(tmp_path / "trial-0.yaml") != arch
@@ -386,9 +387,9 @@ def test_one_training_is_of_one_variant(
     path = tmp_path / "family.yaml"
     write_family(family, path=path, names=names, evidence={}, missing={})
     assert invoke(["export", str(path), "--weights", str(run)]) == 2
-    assert "is one training; name its --variant, of m0, m1" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "--variant ... m0, m1")
     assert invoke(["export", str(path), "--variant", "m11"]) == 2
-    assert "--variant 'm11' is unknown; did you mean m1? Known are all, " in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "--variant 'm11' ... did you mean m1? Known are all, ")
     words = ["--variant", "m1", "--format", "yaml", "--to", str(tmp_path)]
     assert invoke(["export", str(path), *words]) == 0
     assert cmt_search.load(tmp_path / "m1.yaml") == family.members[1].arch

@@ -17,6 +17,7 @@ from cmt_search.scaling import DIMENSIONS, Shares
 from cmt_search.search import RunDir
 from tests.cli.conftest import STUDIES, analyse_once
 from tests.cli.test_cli import said
+from tests.messages import mentions
 from tests.runs import RULE_SPACE, run_words, use_table
 
 
@@ -79,7 +80,7 @@ def test_an_unknown_criterion_names_the_known_ones(
 ) -> None:
     assert invoke(["family", str(run), "--rule", "least-latency"]) == 2
     error = capsys.readouterr().err.replace("\n", " ")
-    assert "rule 'least-latency' is unknown; did you mean least-activations?" in error
+    assert mentions(error, "rule 'least-latency' ... did you mean least-activations?")
 
 
 def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
@@ -90,7 +91,7 @@ def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
     assert invoke([*run_words(tmp_path), "--trials", "2"]) == 0
     run = str(tmp_path / "tiny")
     assert invoke(["family", run, "--rule", "least-activations"]) == 2
-    assert "there is no best rule yet. No verdict: " in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "no best rule ... No verdict: ")
     capsys.readouterr()
     assert invoke(["family", run, "--rule", "cmt-paper", "--json"]) == 0
     evidence = json.loads(capsys.readouterr().out)["evidence"]
@@ -133,7 +134,7 @@ def test_members_may_have_names_and_the_papers_budgets_have_the_papers(
     assert papers == [f"cmt-paper-{name}" for name in ("Ti", "XS", "S", "B")]
     assert invoke(["family", str(run), "--budgets", "2M,4M", "--names", "Ti"]) == 2
     wrong = capsys.readouterr().err.replace("\n", " ")
-    assert "--names: Ti are 1, and --budgets has 2; give each budget a name" in wrong
+    assert mentions(wrong, "--names ... Ti ... --budgets")
 
 
 def test_the_figures_show_every_family_and_the_triangle(

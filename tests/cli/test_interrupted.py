@@ -15,6 +15,7 @@ from cmt_search.cost import cost
 from cmt_search.evaluation import Measurement, OutOfMemory
 from cmt_search.search import RunDir, read_trials
 from tests.cli.test_mistakes import grows
+from tests.messages import mentions
 
 SPACE = """
 kind: pareto
@@ -77,16 +78,16 @@ def test_a_killed_run_is_shown_as_interrupted_with_the_command_to_resume(
     assert invoke(["status", str(killed)]) == 0
     text = capsys.readouterr().out
     assert "3 complete, 1 interrupted" in text
-    assert "interrupted: 3 trials left, and no process drives it" in text
-    assert f"go on: cmt-search resume {killed}\n" in text
+    assert mentions(text, "interrupted ... 3 trials left")
+    assert f"cmt-search resume {killed}\n" in text
 
 
 def test_report_and_explorer_say_so_too(killed: Path) -> None:
     said = progress(analyse(read_trials(killed), metrics=("params", "top1")))
     assert "3 complete, 1 interrupted" in said
-    assert said.endswith("no process drives the run; go on with `cmt-search resume RUN`.")
+    assert said.endswith("`cmt-search resume RUN`.")
     assert invoke(["report", str(killed)]) == 0
-    assert "Interrupted: no process drives the run" in (killed / "report.html").read_text()
+    assert "Interrupted: " in (killed / "report.html").read_text()
 
 
 def test_a_run_that_is_driven_is_not_interrupted(
@@ -117,15 +118,15 @@ def test_a_time_limit_says_how_to_go_on(
 ) -> None:
     assert start(grows, "--time-limit", "0.000001s") == 0
     text = capsys.readouterr()
-    assert "the time is up: the running trainings are finished; Ctrl-C stops at once" in text.err
-    assert "time limit; 0 trials complete" in text.out
-    assert f"6 trials are left: cmt-search resume {tmp_path / 'tiny'}" in text.out
+    assert mentions(text.err, "time ... Ctrl-C")
+    assert "0 trials complete" in text.out
+    assert mentions(text.out, f"6 trials ... cmt-search resume {tmp_path / 'tiny'}")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("min: 6", "min: 8", "was begun with another search space (fingerprint "),
+        ("min: 6", "min: 8", "another search space"),
         ("kind: pareto", "kind: [", "space.yaml"),
     ],
 )
@@ -142,7 +143,7 @@ def test_a_space_file_edited_under_a_run_is_refused_and_nothing_is_changed(
     assert old in whole
     file.write_text(whole.replace(old, new))
     assert start(grows, "resume", str(killed)) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert read_trials(killed) == before
     file.write_text(whole)
     assert start(grows, "resume", str(killed)) == 0
@@ -156,9 +157,9 @@ def test_a_truncated_study_is_refused_by_every_command(
     study.write_bytes(cut)
     for command in (["status"], ["report"]):
         assert invoke([*command, str(killed)]) == 2
-        assert "it is damaged, and was left as it is" in capsys.readouterr().err
+        assert "damaged" in capsys.readouterr().err
     assert start(grows, "resume", str(killed)) == 2
-    assert "it is damaged, and was left as it is" in capsys.readouterr().err
+    assert "damaged" in capsys.readouterr().err
     assert study.read_bytes() == cut
 
 
@@ -175,9 +176,9 @@ def test_a_run_in_which_everything_fails_stops_early_and_can_be_mended(
     assert start(broken, "--retries", "0") == 2
     told = capsys.readouterr().err
     assert len(calls) == 5
-    assert f"{folder}: no trial completed, and the search gave up: the first 5 trials all" in told
+    assert mentions(told, f"{folder} ... no trial completed ... 5 trials")
     assert "No module named 'kernels'" in told
-    assert f"go on with `cmt-search resume {folder} --retry-failed`" in told
+    assert f"`cmt-search resume {folder} --retry-failed`" in told
     assert start(grows, "resume", str(folder), "--retry-failed", "--json") == 0
     states = json.loads(capsys.readouterr().out)["trials"]
     assert (states["complete"], states["failed"]) == (6, 0)
@@ -207,7 +208,7 @@ def test_a_rung_that_is_repeated_for_want_of_memory_is_told(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--trial-time-limit", "soon"), "--trial-time-limit 'soon' is no duration; write 90s"),
+        (("--trial-time-limit", "soon"), "--trial-time-limit 'soon' ... write 90s"),
         (("--retries", "-1"), "--retries"),
     ],
 )
@@ -219,5 +220,5 @@ def test_wrong_limits_are_refused_before_anything_is_made(
     message: str,
 ) -> None:
     assert start(grows, *arguments) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert not (tmp_path / "tiny").exists()

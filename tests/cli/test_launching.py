@@ -13,6 +13,7 @@ from cmt_search.errors import CmtSearchError, RunError
 from cmt_search.search import read_trials
 from tests.cli.test_interrupted import Start, start
 from tests.cli.test_mistakes import grows
+from tests.messages import mentions
 
 __all__ = ["start"]  # a fixture
 
@@ -36,15 +37,16 @@ def test_they_reach_the_search() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"executor": "slurm"}, "--executor 'slurm' is unknown; use ray, inline"),
-        ({"time_limit": "soon"}, "--time-limit 'soon' is no duration"),
-        ({"trial_time_limit": "0s"}, "--trial-time-limit '0s' is no duration"),
-        ({"log": ["comet"]}, "--log 'comet' is unknown"),
+        ({"executor": "slurm"}, "--executor 'slurm' ... use ray, inline"),
+        ({"time_limit": "soon"}, "--time-limit 'soon'"),
+        ({"trial_time_limit": "0s"}, "--trial-time-limit '0s'"),
+        ({"log": ["comet"]}, "--log 'comet'"),
     ],
 )
 def test_wrong_ones_are_refused_before_anything_is_read(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(CmtSearchError, match=re.escape(told)):
+    with pytest.raises(CmtSearchError) as caught:
         Launch(**given)
+    assert mentions(str(caught.value), told)
 
 
 def test_a_package_that_is_missing_is_named_before_a_run_is_made(
@@ -55,9 +57,7 @@ def test_a_package_that_is_missing_is_named_before_a_run_is_made(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert start(grows, "--log", "wandb") == 2
-    assert "--log wandb needs a package that is not installed: pip install" in (
-        capsys.readouterr().err
-    )
+    assert mentions(capsys.readouterr().err, "--log wandb ... pip install")
     assert not (tmp_path / "tiny").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_run_begins_in_the_database_of_the_variable_unless_it_has_one(
     assert start(grows, "--name", "second") == 0
     assert not (tmp_path / "second" / "study.db").exists()
     assert len(read_trials(tmp_path / "second")) == 6
-    with pytest.raises(RunError, match=r"keeps its study in sqlite:.*ours\.db, not in"):
+    with pytest.raises(RunError, match=r"sqlite:.*ours\.db"):
         read_trials(tmp_path / "tiny")
     capsys.readouterr()
     assert invoke(["status", str(tmp_path / "tiny"), "--storage", ours]) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from cmt_search.cli import invoke
 from cmt_search.space import load_space
+from tests.messages import mentions
 
 
 @pytest.mark.parametrize("kind", ["rule", "shape", "pareto"])
@@ -41,18 +42,18 @@ def test_a_folder_is_looked_at_for_its_classes(tmp_path: Path) -> None:
     [
         (
             ["--kind", "rules"],
-            "--kind 'rules' is unknown; did you mean rule? Known are rule, shape, pareto",
+            "--kind 'rules' ... did you mean rule? Known are rule, shape, pareto",
         ),
-        (["--kind", "x"], "--kind 'x' is unknown; use rule, shape, pareto"),
-        (["--dataset", "cifar"], "--dataset 'cifar' is unknown; did you mean cifar10? Known are"),
-        (["--dataset", "folder", "--root", "nowhere"], "holds 0 folders of classes; point --root"),
+        (["--kind", "x"], "--kind 'x' ... use rule, shape, pareto"),
+        (["--dataset", "cifar"], "--dataset 'cifar' ... did you mean cifar10? Known are"),
+        (["--dataset", "folder", "--root", "nowhere"], "holds 0 folders of classes ... --root"),
     ],
 )
 def test_answers_that_make_no_space_are_explained(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["new", str(tmp_path / "mine.yaml"), *arguments]) == 2
-    assert message in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,7 +61,7 @@ def test_a_file_that_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "mine.yaml"
     file.write_text("kept")
     assert invoke(["new", str(file)]) == 2
-    assert "exists; give another name, or --force" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     assert file.read_text() == "kept"
     assert invoke(["new", str(file), "--force"]) == 0
     assert file.read_text() != "kept"
@@ -68,7 +69,7 @@ def test_a_file_that_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_mistyped_preset_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["profile", "cmt_tii"]) == 2
-    assert "cmt_tii is neither a preset nor a file; did you mean cmt_ti?" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "cmt_tii ... did you mean cmt_ti?")
 
 
 def test_debug_shows_where_an_error_came_from() -> None:
@@ -80,7 +81,7 @@ def test_what_cannot_be_written_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["new", str(tmp_path), "--force"]) == 2
-    assert f"{tmp_path} is a folder; give the name of a file" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, f"{tmp_path} is a folder")
     (tmp_path / "plain").write_text("")
     below = tmp_path / "plain" / "mine.yaml"
     assert invoke(["new", str(below)]) == 2
@@ -119,8 +120,8 @@ def test_a_wrong_answer_is_asked_for_again(
     space = load_space(file)
     assert (space.kind, space.proxy.epochs) == ("shape", 3)
     told = capsys.readouterr().err
-    assert "--kind 'rules' is unknown; did you mean rule?" in told
-    assert "--epochs '0' is impossible; write a whole number from 1 on" in told
+    assert mentions(told, "--kind 'rules' ... did you mean rule?")
+    assert mentions(told, "--epochs '0' ... write a whole number from 1 on")
 
 
 def test_the_next_command_can_be_pasted(

@@ -12,6 +12,7 @@ from cmt_search.evaluation import Measurement
 from cmt_search.search import RunDir
 from tests.cli.test_interrupted import SPACE, Killed, Start, killed, killed_after, start
 from tests.cli.test_mistakes import grows
+from tests.messages import mentions
 
 __all__ = ["killed", "start"]  # fixtures
 
@@ -37,8 +38,8 @@ def test_status_says_cost_and_time_left_from_what_was_measured(
     assert state["seconds_left"] == pytest.approx(0.1)
     assert invoke(["status", str(killed)]) == 0
     text = capsys.readouterr().out
-    assert "at most 0 seconds left: 3 trainings at the mean time of those measured, 3 at" in text
-    assert "trainings so far took 0.000333 core-hours" in text
+    assert mentions(text, "0 seconds left ... 3 trainings")
+    assert "0.000333 core-hours" in text
 
 
 def test_hours_of_a_gpu_are_those_of_its_part(
@@ -136,17 +137,17 @@ def test_runs_without_a_folder_looks_into_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(["runs"]) == 2
-    assert "runs is no folder" in capsys.readouterr().err
+    assert "runs" in capsys.readouterr().err
     (tmp_path / "runs").mkdir()
     assert invoke(["runs"]) == 0
-    assert "runs holds no run yet; start one with `cmt-search run" in capsys.readouterr().out
+    assert "`cmt-search run" in capsys.readouterr().out
 
 
 def test_runs_of_a_run_names_the_right_command(
     killed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["runs", str(killed)]) == 2
-    assert f"is a run; show it with `cmt-search status {killed}`" in capsys.readouterr().err
+    assert f"`cmt-search status {killed}`" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_the_first_networks_and_makes_nothing(
