@@ -140,9 +140,8 @@ def train(
 
     def run() -> Measurement:
         part = data.to(device).subset(fidelity.data_fraction)
-        # Initial weights and drop path use torch's own generator: seed it, and restore it.
+        # `Training.start` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
             if state := checkpoint.load():
                 training.restore(state)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -61,6 +62,24 @@ def validate(
     ]
     logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return float(F.cross_entropy(logits.double(), labels)), logits.argmax(1) == labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeds:
+    """Seeds of the independent random streams of a training."""
+
+    weights: int  # and drop path
+    order: int  # of the images
+    augmentation: int
+
+    @classmethod
+    def spawn(cls, seed: int) -> Self:
+        """Derive the seeds; trainings with different seeds share no stream."""
+        weights, order, augmentation = (
+            int(child.generate_state(1, np.uint64)[0])
+            for child in np.random.SeedSequence(seed).spawn(3)
+        )
+        return cls(weights=weights, order=order, augmentation=augmentation)
 
 
 _TIME_TICKS = 1_000_000  # of a training that is limited by time
@@ -150,7 +169,9 @@ class Training:
     def start(
         cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
     ) -> Self:
-        """Prepare a training; weights are drawn from torch's global generator."""
+        """Prepare a training; seeds torch's global generator, which draws weights and drop path."""
+        seeds = Seeds.spawn(seed)
+        torch.manual_seed(seeds.weights)
         device, side = data.mean.device, fidelity.image_size or arch.resolution
         model = build(
             arch,
@@ -181,8 +202,8 @@ class Training:
             val_loader=BatchLoader.of(data.val, device=device),
             augmenter=Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes),
             normalize=Normalize.of(data.mean, data.std),
-            order=torch.Generator().manual_seed(seed),
-            generator=torch.Generator(device).manual_seed(seed + 1),  # a stream of its own
+            order=torch.Generator().manual_seed(seeds.order),
+            generator=torch.Generator(device).manual_seed(seeds.augmentation),
             correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
         )
 

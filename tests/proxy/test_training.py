@@ -21,7 +21,7 @@ from cmt_search.proxy import trainer as training_module
 from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.data import resize
 from cmt_search.proxy.optim import phases
-from cmt_search.proxy.trainer import Training
+from cmt_search.proxy.trainer import Seeds, Training
 from cmt_search.recipe import Augment, TwoPhase
 
 RECIPE = Recipe(batch=32, lr=6e-3)
@@ -490,3 +490,21 @@ def test_a_callback_sees_every_epoch_and_the_end_comes_before_the_state_is_dropp
         on_end=lambda run: ends.append((tmp_path / "checkpoint.pt").exists() and run.done),
     )
     assert (epochs, ends) == ([1, 2], [True])
+
+
+def test_no_two_training_seeds_share_a_random_stream() -> None:
+    spawned = [Seeds.spawn(seed) for seed in (*range(1000), 10**9)]
+    streams = {  # of 32 bits, as the generator of the CPU takes them
+        value % 2**32
+        for seeds in spawned
+        for value in (seeds.weights, seeds.order, seeds.augmentation)
+    }
+    assert len(streams) == 3 * len(spawned)
+
+
+def test_a_training_draws_from_the_streams_of_its_seed(tiny: Arch, few: Dataset) -> None:
+    states = set()
+    for seed in (0, 1):
+        run = Training.start(tiny, data=few, recipe=RECIPE, fidelity=ONCE, seed=seed)
+        states |= {run.order.initial_seed(), run.generator.initial_seed(), torch.initial_seed()}
+    assert len(states) == 6
