@@ -1,4 +1,4 @@
-"""Batch augmentation on the device."""
+"""Augment batches of images on their device."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _RATIO = 4 / 3  # largest width over height, and height over width, of a random 
 
 
 def translate(images: Tensor, draws: Tensor, *, margin: int, flip: bool) -> Tensor:
-    """Each image moved by up to `margin` pixels, and half of them mirrored, in one gathering.
+    """Shift each image by up to `margin` pixels, and mirror half of them, in one gather.
 
     Shape: images (B, C, S, S), draws (2 or 3, B) in 0..1 to (B, C, S, S), channels last in memory.
     """
@@ -29,16 +29,16 @@ def translate(images: Tensor, draws: Tensor, *, margin: int, flip: bool) -> Tens
     if flip:
         mirrored = (draws[-1] < 0.5)[:, None]
         cols = torch.where(mirrored, cols.flip(1), cols)
-    places = (rows[:, :, None] * images.shape[-1] + cols[:, None, :]).flatten(1)
-    crops = images.flatten(2).gather(2, places[:, None].expand(-1, channels, -1))
+    pixels = (rows[:, :, None] * images.shape[-1] + cols[:, None, :]).flatten(1)
+    crops = images.flatten(2).gather(2, pixels[:, None].expand(-1, channels, -1))
     crops = crops.view(count, channels, side, side)
     return crops.contiguous(memory_format=torch.channels_last)
 
 
 def random_windows(draws: Tensor, *, areas: tuple[float, float]) -> tuple[Tensor, ...]:
-    """Top, left, height and width, as parts of the side, of boxes with an area in `areas`.
+    """Draw top, left, height and width, as fractions of the side, of boxes with an area in `areas`.
 
-    A box that would not fit for its ratio gets the nearest ratio that fits.
+    A ratio at which the box would not fit becomes the nearest one that fits.
 
     Shape: draws (4, B) in 0..1 to (B,) four times.
     """
@@ -52,11 +52,11 @@ def random_windows(draws: Tensor, *, areas: tuple[float, float]) -> tuple[Tensor
 def resized_crop(
     images: Tensor, windows: tuple[Tensor, ...], *, side: int, mirrored: Tensor | None
 ) -> Tensor:
-    """A box of each image at `side` pixels, bilinear and antialiased.
+    """Resize a box of each image to `side` pixels, bilinear and antialiased.
 
     Bilinear filters are separable: one matrix per image for the rows and one for the columns, so
-    boxes of every size are two batched products. A whole image comes out as `F.interpolate`
-    with `antialias` would give it.
+    boxes of all sizes take two batched products. For a whole image the result is that of
+    `F.interpolate` with `antialias`.
 
     Shape: images (B, C, S, S) float, windows (B,) four times, mirrored (B,) bool to
     (B, C, side, side).
@@ -70,7 +70,7 @@ def resized_crop(
 
 
 def _filters(start: Tensor, extent: Tensor, *, source: int, side: int) -> Tensor:
-    """Weight of each source pixel in each pixel of a box.
+    """Compute the weight of each source pixel in each pixel of a box.
 
     Shape: (B,), (B,) to (B, side, source).
     """
@@ -90,9 +90,9 @@ _QUANTILES = 2049
 
 
 def random_erase(images: Tensor, draws: Tensor, *, probability: float) -> Tensor:
-    """Some images with a box painted in their mean colour.
+    """Fill a box of some images with their mean colour.
 
-    Source: random erasing, arXiv:1708.04896, there with noise.
+    Source: random erasing, arXiv:1708.04896, which fills with noise.
     Shape: images (B, C, S, S) float, draws (5, B) in 0..1.
     """
     side = images.shape[-1]
@@ -110,10 +110,10 @@ def random_erase(images: Tensor, draws: Tensor, *, probability: float) -> Tensor
 def mixup_cutmix(
     images: Tensor, *, blend: Tensor | None, paste: Tensor | None, choice: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Each image blended with its neighbour in the batch, or with a box of it pasted in.
+    """Blend each image with its neighbour in the batch, or paste a box of the neighbour into it.
 
-    `blend` is the share an image keeps in mixup; `paste` the one it keeps in cutmix, and the box's
-    centre; where both are given, `choice` decides. The second result is the share really kept.
+    `blend` is the share that an image keeps in mixup; `paste` is that of cutmix, and the centre of
+    the box. If both are given, `choice` selects mixup. The second result is the exact share kept.
 
     Source: mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899.
     Shape: images (B, C, S, S) float, blend (B,), paste (3, B), choice (B,) bool, all in 0..1, to
@@ -132,17 +132,17 @@ def mixup_cutmix(
 
 
 def soft_targets(labels: Tensor, *, share: Tensor, num_classes: int) -> Tensor:
-    """Parts of each class in mixed images. Shape: (B,) int64, (B,) to (B, num_classes) float32."""
+    """Compute class shares. Shape: (B,) int64, (B,) to (B, num_classes) float32."""
     classes = torch.arange(num_classes, device=labels.device)
-    own = (labels[:, None] == classes).float()  # F.one_hot would look at the values on the host
-    return torch.lerp(own.roll(1, 0), own, share[:, None])
+    one_hot = (labels[:, None] == classes).float()  # F.one_hot reads values on the host
+    return torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
 
 
 def beta_table(alpha: float) -> Tensor:
-    """Quantiles of Beta(alpha, alpha) below one half, at even steps, for `beta`.
+    """Tabulate the quantiles of Beta(alpha, alpha) below one half, at even steps, for `beta`.
 
-    torch draws from a Beta distribution by rejection, and not from a generator of one's own. The
-    integral is taken over s = x^alpha, in which the density is finite, and nearly even near 0.
+    torch samples a Beta distribution by rejection, and not from a given generator. The integral
+    is taken over s = x^alpha, in which the density is finite and nearly constant near 0.
 
     Shape: (2049,) float32, in s.
     """
@@ -150,23 +150,23 @@ def beta_table(alpha: float) -> Tensor:
     s, density = x**alpha, (1 - x) ** (alpha - 1)
     total = torch.cumulative_trapezoid(density, s)
     total = torch.cat([torch.zeros(1, dtype=torch.float64), total]) / total[-1]
-    wanted = torch.linspace(0, 1, _QUANTILES, dtype=torch.float64)
-    upper = torch.searchsorted(total, wanted).clamp(1, len(total) - 1)
+    levels = torch.linspace(0, 1, _QUANTILES, dtype=torch.float64)
+    upper = torch.searchsorted(total, levels).clamp(1, len(total) - 1)
     low, high = total[upper - 1], total[upper]
-    part = ((wanted - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
+    part = ((levels - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
     return (s[upper - 1] + part * (s[upper] - s[upper - 1])).float()
 
 
 def beta(draws: Tensor, *, table: Tensor, alpha: float) -> Tensor:
-    """Even draws turned to draws from Beta(alpha, alpha). Shape: (B,) in 0..1 to (B,) in 0..1."""
-    place = torch.minimum(draws, 1 - draws) * (2 * (_QUANTILES - 1))
-    below = place.long().clamp(max=_QUANTILES - 2)
-    half = torch.lerp(table[below], table[below + 1], place - below) ** (1 / alpha)
+    """Transform uniform draws to Beta(alpha, alpha). Shape: (B,) in 0..1 to (B,) in 0..1."""
+    position = torch.minimum(draws, 1 - draws) * (2 * (_QUANTILES - 1))
+    below = position.long().clamp(max=_QUANTILES - 2)
+    half = torch.lerp(table[below], table[below + 1], position - below) ** (1 / alpha)
     return torch.where(draws < 0.5, half, 1 - half)
 
 
 def _pasted(paste: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
-    """Where images stay as they are, and how much of them. Shape: (3, B) to (B, S, S), (B,)."""
+    """Return the mask of the pixels kept, and their share. Shape: (3, B) to (B, S, S), (B,)."""
     half = (1 - paste[0]).sqrt() * (side / 2)
     top, left = ((paste[1:] * side - half).round()).clamp(0, side)
     bottom, right = ((paste[1:] * side + half).round()).clamp(0, side)
@@ -175,7 +175,7 @@ def _pasted(paste: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _box(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, *, side: int) -> Tensor:
-    """Pixels inside boxes. Shape: (B,) four times to (B, S, S) bool."""
+    """Return the mask of the pixels in boxes. Shape: (B,) four times to (B, S, S) bool."""
     grid = torch.arange(side, device=top.device)
     rows = (grid >= top[:, None]) & (grid < bottom[:, None])
     cols = (grid >= left[:, None]) & (grid < right[:, None])
@@ -183,18 +183,18 @@ def _box(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, *, side: int)
 
 
 def _column(choice: Tensor | None) -> Tensor:
-    assert choice is not None, "mixup beside cutmix needs a choice"
+    assert choice is not None, "mixup with cutmix needs a choice"
     return choice[:, None, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Augmenter:
-    """Turns stored images into training images and their targets.
+    """Turns stored images into training images and targets.
 
-    Every image has draws of its own, which do not depend on sizes: with the same generator, an
-    image moves by the same fraction of its side at every resolution. Only what is switched on
-    draws. Shapes are fixed and nothing is read back to the host, so a CUDA graph may hold a call,
-    once a call before it has put the tables on the device.
+    Each image has its own draws, which do not depend on sizes: with the same generator, an image
+    moves by the same fraction of its side at every resolution. Only enabled augmentations draw.
+    Shapes are fixed and no value is read back to the host, so a CUDA graph can record a call, once
+    an earlier call has put the tables on the device.
     """
 
     spec: Augment
@@ -206,24 +206,24 @@ class Augmenter:
     def __call__(
         self, images: Tensor, labels: Tensor, *, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """The images varied, and what a network should say of them.
+        """Augment images and compute their targets.
 
-        Images that are only moved and mirrored stay uint8; all others are float32 in 0..255. The
-        targets are the labels, or shares of classes where images are mixed.
+        Images that are only resized, shifted and mirrored stay uint8; others become float32 in
+        0..255. The targets are the labels, or class shares where images are mixed.
 
         Shape: images (B, C, S, S) uint8, labels (B,) int64 to (B, C, side, side), channels last in
         memory, and (B,) int64 or (B, num_classes) float32.
         """
-        images = self._framed(images, generator)
-        images = self._colored(images, generator)
+        images = self._transform_geometry(images, generator)
+        images = self._transform_colors(images, generator)
         targets = labels
         if self.spec.mixes:
-            images, share = self._mixed(images, generator)
+            images, share = self._mix(images, generator)
             targets = soft_targets(labels, share=share, num_classes=self.num_classes)
         return images.contiguous(memory_format=torch.channels_last), targets
 
-    def _framed(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Cropped, moved, mirrored and brought to size."""
+    def _transform_geometry(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Crop or resize, shift and mirror."""
         spec = self.spec
         if spec.resized_crop is not None:
             draws = _draws(images, 4 + spec.flip, generator)
@@ -231,15 +231,15 @@ class Augmenter:
             mirrored = draws[4] < 0.5 if spec.flip else None
             return resized_crop(images.float(), windows, side=self.side, mirrored=mirrored)
         images = resize(images, self.side)
-        # Drawn by whether it is asked for, not by its pixels: draws do not depend on sizes.
-        moves = 2 * (spec.translate > 0)
-        if not moves and not spec.flip:
+        # Even where the shift rounds to no pixel: draws do not depend on sizes.
+        shifts = 2 * (spec.translate > 0)
+        if not shifts and not spec.flip:
             return images
-        draws = _draws(images, moves + spec.flip, generator)
+        draws = _draws(images, shifts + spec.flip, generator)
         margin = round(spec.translate * self.side)
         return translate(images, draws, margin=margin, flip=spec.flip)
 
-    def _colored(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _transform_colors(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         spec = self.spec
         if spec.rand_augment:
             draws = _draws(images, 2 * spec.rand_augment, generator).unflatten(0, (-1, 2))
@@ -252,7 +252,7 @@ class Augmenter:
             images = random_erase(images.float(), draws, probability=spec.random_erasing)
         return images
 
-    def _mixed(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _mix(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         spec, blend, paste, choice = self.spec, None, None, None
         if spec.mixup:
             blend = self._beta(_draws(images, 1, generator)[0], alpha=spec.mixup)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def gray(images: Tensor) -> Tensor:
-    """Brightness as the eye sees it. Shape: (B, C, S, S) float to (B, 1, S, S)."""
+    """Compute the luma. Shape: (B, C, S, S) float to (B, 1, S, S)."""
     if images.shape[1] != 3:
         return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, dim=1)
@@ -18,9 +18,9 @@ def gray(images: Tensor) -> Tensor:
 
 
 def color_jitter(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
-    """Brightness, then contrast, then saturation, each times 1 - strength to 1 + strength.
+    """Scale brightness, contrast and saturation, each by 1 - strength to 1 + strength.
 
-    Images of one channel have no saturation, and keep it.
+    The saturation of images of one channel is unchanged.
 
     Shape: images (B, C, S, S) float in 0..255, draws (3, B) in 0..1.
     """
@@ -33,12 +33,16 @@ def color_jitter(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
     return images
 
 
-_ROTATION, _SHEAR, _SHIFT = math.radians(30), 0.3, 0.45  # at magnitude 10; the shift of the side
+_ROTATION, _SHEAR, _SHIFT = (
+    math.radians(30),
+    0.3,
+    0.45,
+)  # at magnitude 10; the shift is a fraction of the side
 _ENHANCE, _BITS = 0.9, 4  # likewise: change of a factor, bits lost
 
 
 class Operation(IntEnum):
-    """What may be drawn, each as likely."""
+    """Operations, drawn with equal probability."""
 
     IDENTITY = 0
     ROTATE = 1
@@ -57,23 +61,25 @@ class Operation(IntEnum):
 
 
 def rand_augment(images: Tensor, draws: Tensor, *, magnitude: float) -> Tensor:
-    """As many random operations on each image as there are draws for.
+    """Apply n random operations to each image.
+
+    Source: RandAugment, arXiv:1909.13719.
 
     Shape: images (B, C, S, S) float in 0..255, draws (n, 2, B) in 0..1: operation and direction.
     """
-    move = None
+    transform = None
     for drawn, direction in draws:
         kind = (drawn * len(Operation)).long()
         signed = torch.where(direction < 0.5, -magnitude, magnitude) / 10
         images = _look_up(images, _tables(images, kind=kind, signed=signed))
-        images = _blended(images, kind=kind, signed=signed)
-        step = _movement(kind, signed=signed)
-        move = step if move is None else step @ move
-    return images if move is None else _moved(images, move)
+        images = _blend(images, kind=kind, signed=signed)
+        step = _affine(kind, signed=signed)
+        transform = step if transform is None else step @ transform
+    return images if transform is None else _warp(images, transform)
 
 
-def _movement(kind: Tensor, *, signed: Tensor) -> Tensor:
-    """Where each pixel comes from, around the centre, half a side being 1. Shape: (B, 3, 3)."""
+def _affine(kind: Tensor, *, signed: Tensor) -> Tensor:
+    """Map output to input coordinates, -1 to 1 from side to side. Shape: (B, 3, 3)."""
 
     def amount(of: Operation, most: float) -> Tensor:
         return torch.where(kind == of, signed * most, torch.zeros_like(signed))
@@ -90,8 +96,8 @@ def _movement(kind: Tensor, *, signed: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
-def _moved(images: Tensor, move: Tensor) -> Tensor:
-    grid = F.affine_grid(move[:, :2], list(images.shape), align_corners=False)
+def _warp(images: Tensor, transform: Tensor) -> Tensor:
+    grid = F.affine_grid(transform[:, :2], list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
@@ -101,7 +107,7 @@ def _look_up(images: Tensor, tables: Tensor) -> Tensor:
 
 
 def _tables(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
-    """The new value of each grey value. Shape: (B, C, S, S), (B,), (B,) to (B, C, 256) float."""
+    """Tabulate new grey values. Shape: (B, C, S, S), (B,), (B,) to (B, C, 256) float."""
     values = torch.arange(256, device=images.device, dtype=images.dtype).expand(
         len(images), images.shape[1], 256
     )
@@ -114,8 +120,8 @@ def _tables(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
         Operation.CONTRAST: torch.lerp(mean.expand_as(values), values, factor),
         Operation.POSTERIZE: (values / step).floor() * step,
         Operation.SOLARIZE: torch.where(values < 256 * (1 - strength), values, 255 - values),
-        Operation.AUTOCONTRAST: _stretched(images, values),
-        Operation.EQUALIZE: _equalized(images, values),
+        Operation.AUTOCONTRAST: _autocontrast(images, values),
+        Operation.EQUALIZE: _equalize(images, values),
     }
     tables = values
     for of, table in new.items():
@@ -123,14 +129,14 @@ def _tables(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
     return tables.clamp(0, 255)
 
 
-def _stretched(images: Tensor, values: Tensor) -> Tensor:
-    """From the darkest value to black and the lightest to white; flat channels stay."""
+def _autocontrast(images: Tensor, values: Tensor) -> Tensor:
+    """Stretch the range of each channel to 0..255; constant channels are unchanged."""
     low, high = images.amin((2, 3))[:, :, None], images.amax((2, 3))[:, :, None]
     return torch.where(high > low, (values - low) * 255 / (high - low).clamp(min=1e-6), values)
 
 
-def _equalized(images: Tensor, values: Tensor) -> Tensor:
-    """To grey values that are about equally frequent, by the recipe of the Pillow library."""
+def _equalize(images: Tensor, values: Tensor) -> Tensor:
+    """Equalise the histogram as Pillow does."""
     pixels = images.round().clamp(0, 255).long().flatten(2)
     ones = torch.ones((), device=images.device).expand(pixels.shape)
     counts = torch.zeros_like(values, dtype=torch.float32).scatter_add(2, pixels, ones)
@@ -141,8 +147,8 @@ def _equalized(images: Tensor, values: Tensor) -> Tensor:
     return torch.where(step > 0, table, values)
 
 
-def _blended(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
-    """Colour and sharpness: away from, or towards, a grey or a blurred copy."""
+def _blend(images: Tensor, *, kind: Tensor, signed: Tensor) -> Tensor:
+    """Change colour and sharpness: blend with a grey or a blurred copy, or extrapolate from it."""
     kind = kind[:, None, None, None]
     colors, sharpens = kind == Operation.COLOR, kind == Operation.SHARPNESS
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")

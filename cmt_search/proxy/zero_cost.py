@@ -1,7 +1,7 @@
-"""Scores of networks without training: what a calibration holds against params and MACs.
+"""Zero-cost proxies: scores of untrained networks. Higher is better.
 
-More is better in all of them. They are taken at the initialisation that the builder draws with
-whole residual branches: where a recipe starts them at zero, most gradients are zero too.
+Residual branches are initialised at full scale: where a recipe starts them at zero, most gradients
+are zero, too.
 """
 
 import math
@@ -20,11 +20,11 @@ from cmt_search.proxy.step import Normalize
 
 _TINY = 1e-12
 _JITTER = 1e-6
-_ZICO_BATCHES = 4  # into which the images are parted for ZiCo's spread between batches
+_ZICO_BATCHES = 4  # for the spread between batches
 
 
 def scores(arch: Arch, *, images: Tensor, labels: Tensor, seed: int) -> dict[str, float]:
-    """Every score of a network, by name.
+    """Compute every score of a network, by name.
 
     Shape: images (B, C, S, S) normalised float at the network's resolution, labels (B,).
     """
@@ -32,15 +32,15 @@ def scores(arch: Arch, *, images: Tensor, labels: Tensor, seed: int) -> dict[str
         torch.manual_seed(seed)
         fresh = build(arch, pos_std=0.02)
     initial = {name: value.clone() for name, value in fresh.state_dict().items()}
-    found = {}
+    values = {}
     for name, score in SCORES.items():
         fresh.load_state_dict(initial)
-        found[name] = score(fresh, images, labels)
-    return found
+        values[name] = score(fresh, images, labels)
+    return values
 
 
 def sample(data: Dataset, *, side: int, count: int) -> tuple[Tensor, Tensor]:
-    """Training images for scores, as a network of this resolution sees them; always the same.
+    """Return fixed training images at a resolution, normalised.
 
     Shape: (count, C, side, side) float32 and (count,) int64.
     """
@@ -50,7 +50,7 @@ def sample(data: Dataset, *, side: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """ln of the gradient's Euclidean norm on one batch.
+    """Compute ln of the gradient's Euclidean norm on one batch.
 
     Source: Abdelfattah et al. 2021, arXiv:2101.08134.
     """
@@ -59,13 +59,13 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def synflow(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """ln of the sum of |weight x gradient| of a network of absolute weights that sees only ones.
+    """Compute ln of the sum of |weight x gradient| with absolute weights and an input of ones.
 
-    Norms are as in inference, so that no image decides. In double precision: products of layers
-    grow beyond single.
+    Norms are in inference mode, so that the score is independent of the images. Double precision
+    holds the products of layers.
     Source: Tanaka et al. 2020, arXiv:2006.05467.
     """
-    del labels  # it looks at no data
+    del labels  # the score is independent of the data
     model.double().eval()
     with torch.no_grad():
         for weight in model.parameters():
@@ -82,9 +82,9 @@ def synflow(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def naswot(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """ln det of the kernel that counts where the activations of two images have equal signs.
+    """Compute ln det of the kernel that counts equal signs of the activations of two images.
 
-    Made for ReLU; of a GELU, too, the sign of what goes in tells on from off.
+    Defined for ReLU; the sign of a GELU's input is used alike.
     Source: Mellor et al. 2021, arXiv:2006.04647.
     """
     del labels
@@ -92,13 +92,13 @@ def naswot(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with torch.no_grad(), _Signs() as signs:
         model(images)
     assert signs.kernel is not None, "a network has activations"
-    # Images that no activation tells apart have no determinant: a little keeps it finite.
+    # The jitter keeps the determinant finite for images with equal signs.
     kernel = signs.kernel / signs.units + _JITTER * torch.eye(len(images), dtype=torch.float64)
     return float(torch.linalg.slogdet(kernel)[1])
 
 
 def zico(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Sum over layers of ln of the weights' mean |gradient| over its spread between batches.
+    """Sum, over layers, ln of the mean |gradient| of the weights over its spread between batches.
 
     Source: Li et al. 2023, arXiv:2301.11300.
     """
@@ -107,7 +107,7 @@ def zico(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     total = 0.0
     for layer in zip(*rows, strict=True):
         if layer[0].ndim < 2:
-            continue  # biases and norms are no layers of their own
+            continue  # a bias or norm
         size = torch.stack(layer).abs().double()
         spread = size.std(dim=0, correction=0)
         moving = spread > 0
@@ -126,7 +126,7 @@ SCORES: Mapping[str, Score] = {
 
 
 class _Signs(TorchFunctionMode):
-    """Sums, over all activations of a pass, the kernel of equal signs between images."""
+    """Accumulates, over the activations of a pass, the kernel of equal signs between images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _Signs(TorchFunctionMode):
 
 
 def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """Of the mean cross-entropy in the weights, in order."""
+    """Compute the gradients of the mean cross-entropy, in order of the weights."""
     model.train()
     model.zero_grad()
     torch.autograd.backward(F.cross_entropy(model(images), labels))
