@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from pydantic import BaseModel
 
-from cmt_search.cli.main import build_app
+from cmt_search.cli.app import build_app
 from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.recipe import Augment, Recipe, TwoPhase

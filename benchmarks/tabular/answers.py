@@ -4,7 +4,7 @@ measured   The network of the largest budget with the highest mean top1 over its
            longest; of equals the one trained first. While none is trained for longest: the same at
            the longest length there is.
 posterior  The network whose realised shares have the highest mean under the Gaussian process of the
-           verdict (`laws.fit_process`), fitted to all trainings of the longest length at every
+           verdict (`fit_gaussian_process`), fitted to all trainings of the longest length at every
            budget, among all of the table: also those not trained. While there are too few
            networks for it: the measured answer.
 Without any training of the largest budget the answer is blind: the mean over its networks.
@@ -19,7 +19,7 @@ from tabular.benchmark_data import BenchmarkData
 from tabular.searchers import Step
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import fit_process
+from cmt_search.stats import fit_gaussian_process
 
 _DRAWS = 1000  # of the posterior, for its mean
 
@@ -66,7 +66,7 @@ def posterior(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
     rows = [step for step in steps if step.epochs == data.lengths[-1]]
     rungs = [data.by_key[step.network] for step in rows]
     try:
-        process = fit_process(
+        process = fit_gaussian_process(
             [step.top1 for step in rows],
             shares=[rung.realised.values for rung in rungs if rung.realised],
             growth=np.array([rung.growth for rung in rungs], dtype=float),

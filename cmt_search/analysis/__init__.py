@@ -1,8 +1,8 @@
 """What a study says: tables, front, verdict, figures, report."""
 
-from cmt_search.analysis.calibration import Calibration, FidelityRow, ScoreRow, calibration
-from cmt_search.analysis.confirmation import ConfirmedRule, confirmation
-from cmt_search.analysis.equals import equal_rules, equals_of, equals_text
+from cmt_search.analysis.calibration import Calibration, FidelityRow, ScoreRow, analyse_calibration
+from cmt_search.analysis.confirmation import ConfirmedRule, compare_confirmed
+from cmt_search.analysis.equals import equivalence_set_summary, equivalence_set_text, tied_rules
 from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curves
 from cmt_search.analysis.figure_family import (
     FamilyData,
@@ -23,21 +23,20 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
 from cmt_search.analysis.figure_timeline import TimelineData, draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
-from cmt_search.analysis.finding import finding, progress
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.headlines import study_headline, study_progress
 from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
     BaseLaw,
-    BaseRepair,
     FamilyLaw,
-    QuadraticCheck,
+    ProposedBase,
     Refused,
     StudyLaws,
 )
 from cmt_search.analysis.page import write_figures
 from cmt_search.analysis.report import figures, render_report, write_report
-from cmt_search.analysis.scaling_laws import AroundBase, study_laws
+from cmt_search.analysis.scaling_laws import BaseContext, study_laws
 from cmt_search.analysis.study import (
     Analysis,
     analyse,
@@ -46,16 +45,15 @@ from cmt_search.analysis.study import (
     state_counts,
     summary,
 )
-from cmt_search.analysis.trials_table import selection_csv, trials_table
-from cmt_search.analysis.verdict import RuleAgainstPaper, RuleVerdict, Triangle
+from cmt_search.analysis.trials_table import build_trials_table, selection_csv
+from cmt_search.analysis.verdict import RuleComparison, RuleVerdict, Triangle
 from cmt_search.analysis.wording import explanation, headline
 
 __all__ = [
     "COLUMNS",
     "Analysis",
-    "AroundBase",
+    "BaseContext",
     "BaseLaw",
-    "BaseRepair",
     "Calibration",
     "ConfirmedRule",
     "CurvesData",
@@ -67,9 +65,9 @@ __all__ = [
     "FrontLook",
     "ParallelData",
     "ProgressData",
-    "QuadraticCheck",
+    "ProposedBase",
     "Refused",
-    "RuleAgainstPaper",
+    "RuleComparison",
     "RuleVerdict",
     "RulesData",
     "ScoreRow",
@@ -78,8 +76,9 @@ __all__ = [
     "Triangle",
     "TriangleData",
     "analyse",
-    "calibration",
-    "confirmation",
+    "analyse_calibration",
+    "build_trials_table",
+    "compare_confirmed",
     "curves_data",
     "draw_curves",
     "draw_failures",
@@ -92,14 +91,12 @@ __all__ = [
     "draw_rules_map",
     "draw_timeline",
     "draw_triangle",
-    "equal_rules",
-    "equals_of",
-    "equals_text",
+    "equivalence_set_summary",
+    "equivalence_set_text",
     "explanation",
     "failures_data",
     "family_data",
     "figures",
-    "finding",
     "front_data",
     "headline",
     "importances_data",
@@ -108,18 +105,19 @@ __all__ = [
     "networks",
     "parallel_data",
     "pareto_front",
-    "progress",
     "progress_data",
     "render_report",
     "rules_data",
     "selection_csv",
     "state_counts",
+    "study_headline",
     "study_laws",
+    "study_progress",
     "summary",
+    "tied_rules",
     "timeline_data",
     "trainings",
     "trials_frame",
-    "trials_table",
     "triangle_data",
     "write_figures",
     "write_images",

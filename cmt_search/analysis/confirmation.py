@@ -1,4 +1,4 @@
-"""Predicted against measured: what fresh seeds on the test split say of a search's rules."""
+"""Confirmation of a search's rules: predictions against fresh seeds on the test split."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,13 @@ from scipy import stats
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
-from cmt_search.stats import Contrast, Extrapolation, Response, contrast, extrapolation
+from cmt_search.stats import (
+    Contrast,
+    Extrapolation,
+    GaussianProcess,
+    check_extrapolation,
+    summarize_contrast,
+)
 
 Floats = NDArray[np.float64]
 Triple = tuple[float, float, float]  # shares of depth, width, resolution
@@ -33,8 +39,12 @@ class ConfirmedRule:
     measured: Contrast | None  # Welch's interval; None: this is the paper's rule, or one seed
 
 
-def confirmation(
-    records: Sequence[TrialRecord], *, surface: Response, base_macs: float, paper: str = "cmt-paper"
+def compare_confirmed(
+    records: Sequence[TrialRecord],
+    *,
+    surface: GaussianProcess,
+    base_macs: float,
+    paper: str = "cmt-paper",
 ) -> tuple[ConfirmedRule, ...]:
     """Compare every confirmed rule with the paper's.
 
@@ -66,11 +76,11 @@ def naive_best(records: Iterable[TrialRecord]) -> Shares | None:
     return Shares(depth=depth, width=width, resolution=resolution)
 
 
-def extrapolated(
+def analyse_extrapolation(
     records: Sequence[TrialRecord],
     *,
     search: Iterable[TrialRecord],
-    surface: Response,
+    surface: GaussianProcess,
     base_macs: float,
     paper: str = "cmt-paper",
 ) -> Extrapolation:
@@ -88,7 +98,7 @@ def extrapolated(
     effects = [_effect(r, surface=surface, base_macs=base_macs) for r in done.values()]
     before = measured_before(search)
     held_out = done[paper].rungs[-1].rung
-    return extrapolation(
+    return check_extrapolation(
         list(done),
         reference=paper,
         predicted=np.stack(effects, axis=1),
@@ -97,7 +107,7 @@ def extrapolated(
         at_largest=[_nearby(record, before=before) for record in done.values()],
         held_out=held_out.budget or held_out.macs,
         fitted=float(surface.budgets[-1]),
-        lattice=surface.lattice,
+        nugget=surface.nugget,
     )
 
 
@@ -112,13 +122,13 @@ def _finished(records: Iterable[TrialRecord], *, paper: str) -> dict[str, TrialR
 
 
 def _pooled_sd(top1: Sequence[Floats]) -> float:
-    freedom = sum(len(one) - 1 for one in top1)
-    if not freedom:
+    dof = sum(len(one) - 1 for one in top1)
+    if not dof:
         raise AnalysisError(
             "one seed for each rule tells nothing of the noise; give `cmt-search confirm` "
             "--seeds 2 or more"
         )
-    return math.sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in top1) / freedom)
+    return math.sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in top1) / dof)
 
 
 def _nearby(record: TrialRecord, *, before: dict[Triple, float]) -> float:
@@ -130,7 +140,7 @@ def _nearby(record: TrialRecord, *, before: dict[Triple, float]) -> float:
 
 
 def _confirmed(
-    record: TrialRecord, *, of: TrialRecord, surface: Response, base_macs: float
+    record: TrialRecord, *, of: TrialRecord, surface: GaussianProcess, base_macs: float
 ) -> ConfirmedRule:
     own, papers = _top1(record), _top1(of)
     effects = _effect(record, surface=surface, base_macs=base_macs)
@@ -143,7 +153,7 @@ def _confirmed(
         top1=float(own.mean()),
         sd=float(own.std(ddof=1)) if len(own) > 1 else None,
         seeds=len(own),
-        predicted=contrast(effects - reference),
+        predicted=summarize_contrast(effects - reference),
         measured=_welch(own, papers) if record is not of else None,
     )
 
@@ -152,7 +162,7 @@ def _top1(record: TrialRecord) -> Floats:
     return np.array([m.top1 for m in record.rungs[-1].measurements])
 
 
-def _effect(record: TrialRecord, *, surface: Response, base_macs: float) -> Floats:
+def _effect(record: TrialRecord, *, surface: GaussianProcess, base_macs: float) -> Floats:
     rung = record.rungs[-1].rung
     assert rung.realised is not None, "confirmed budgets lie above the base's"
     growth = math.log(rung.macs / base_macs)
@@ -170,6 +180,6 @@ def _welch(own: Floats, other: Floats) -> Contrast | None:
     if se == 0:
         return Contrast(mean=mean, se=0.0, low=mean, high=mean)
     parts = zip(variances, (len(own), len(other)), strict=True)
-    freedom = se**4 / sum(v**2 / (n - 1) for v, n in parts)
-    reach = float(stats.t.ppf(0.975, freedom)) * se
-    return Contrast(mean=mean, se=se, low=mean - reach, high=mean + reach)
+    dof = se**4 / sum(v**2 / (n - 1) for v, n in parts)
+    half_width = float(stats.t.ppf(0.975, dof)) * se
+    return Contrast(mean=mean, se=se, low=mean - half_width, high=mean + half_width)

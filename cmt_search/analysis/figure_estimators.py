@@ -13,12 +13,12 @@ from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.stats import Estimate
 
 Place = Mapping[tuple[str, str], float]
-"""Heights of (local or secant, dimension)."""
+"""Heights of (local or average, dimension)."""
 
 _COLOURS = {"the best shapes": BLUE, "the parametric law": VERMILLION}
 _NOTE = (
     "With 95% intervals. Local: slope of the best shapes against growth. "
-    "Secant: from the base to the largest budget"
+    "Average: from the base to the largest budget"
 )
 _APART = 0.12  # estimators from the middle of their row
 
@@ -27,7 +27,7 @@ _APART = 0.12  # estimators from the middle of their row
 class ShareRow:
     """One estimator's shares."""
 
-    which: str  # local or secant
+    which: str  # local or average
     estimator: str
     estimate: Estimate
 
@@ -53,7 +53,7 @@ def shares_data(analysis: Analysis) -> SharesData | None:
             for which, estimator, estimate in estimates(laws.power)
         ),
         paper=analysis.paper,
-        identified=laws.power.word == "identified",
+        identified=laws.power.status == "identified",
         budgets=len(laws.power.optima),
     )
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from cmt_search.analysis.figure_style import log_ticks, short_macs, styled, without_empty_axes
 from cmt_search.analysis.metrics import METRICS, known_metrics
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.trials_table import SHARES, trials_table
+from cmt_search.analysis.trials_table import SHARES, build_trials_table
 from cmt_search.analysis.wording import counted
 
 Interval = tuple[float, float]
@@ -37,7 +37,7 @@ def parallel_data(
     analysis: Analysis, *, trials: Collection[int] | None = None, colour: str = "top1"
 ) -> ParallelData:
     """Compute the parallel coordinates of these trials, or of all."""
-    table = trials_table(analysis)
+    table = build_trials_table(analysis)
     if table.empty:
         return ParallelData(
             table=pd.DataFrame(columns=["trial"]), axes=(), logs=(), colour=colour, left_out=0

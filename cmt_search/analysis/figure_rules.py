@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import BLACK, ordered_colours, styled
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.verdict import RuleAgainstPaper
+from cmt_search.analysis.verdict import RuleComparison
 from cmt_search.analysis.wording import macs_text, points
-from cmt_search.stats import EPS
+from cmt_search.stats import SMALLEST_EFFECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class RulesData:
 
     names: tuple[str, ...]  # best at the largest budget first, without the paper's rule
     budgets: tuple[float, ...]  # ascending
-    rules: tuple[RuleAgainstPaper, ...]
+    rules: tuple[RuleComparison, ...]
 
 
 def rules_data(analysis: Analysis) -> RulesData:
@@ -32,7 +32,13 @@ def rules_data(analysis: Analysis) -> RulesData:
 def draw_rules(data: RulesData) -> go.Figure:
     """Draw the comparison of named rules."""
     figure = go.Figure()
-    figure.add_vrect(x0=-100 * EPS, x1=100 * EPS, fillcolor="#CBD2D9", opacity=0.5, line_width=0)
+    figure.add_vrect(
+        x0=-100 * SMALLEST_EFFECT,
+        x1=100 * SMALLEST_EFFECT,
+        fillcolor="#CBD2D9",
+        opacity=0.5,
+        line_width=0,
+    )
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
     place = {name: -i for i, name in enumerate(data.names)}
     step = 0.6 / max(len(data.budgets), 1)
@@ -58,7 +64,7 @@ def draw_rules(data: RulesData) -> go.Figure:
         title=_title(data),
         subtitle=(
             "Filled: predicted, with an interval that holds for all rules at once (95%). "
-            f"Open: measured. Grey: ±{points(EPS)} points"
+            f"Open: measured. Grey: ±{points(SMALLEST_EFFECT)} points"
         ),
         height=180 + 34 * max(len(data.names), 3) * max(len(data.budgets), 2) // 2,
     )
@@ -67,7 +73,7 @@ def draw_rules(data: RulesData) -> go.Figure:
 
 def _add_budget(
     figure: go.Figure,
-    rows: list[RuleAgainstPaper],
+    rows: list[RuleComparison],
     *,
     heights: list[float],
     name: str,

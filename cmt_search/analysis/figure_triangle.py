@@ -16,7 +16,7 @@ from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
 from cmt_search.analysis.wording import macs_text, points
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import DIMENSIONS, Shares
-from cmt_search.stats import EPS, equivalence_set
+from cmt_search.stats import SMALLEST_EFFECT, equivalence_set
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,9 @@ def _triangle_at(analysis: Analysis, *, budget: float) -> Triangle:
     effect = surface.effect(triangle.shares, growth=growth)
     to_paper = effect - surface.effect(analysis.paper.values, growth=growth)
     equivalent = np.zeros(len(triangle.shares), dtype=bool)
-    equivalent[triangle.feasible] = equivalence_set(effect[:, triangle.feasible], eps=verdict.reach)
+    equivalent[triangle.feasible] = equivalence_set(
+        effect[:, triangle.feasible], margin=verdict.margin
+    )
     return replace(
         triangle,
         difference=to_paper.mean(axis=0),
@@ -98,14 +100,14 @@ def draw_triangle(data: TriangleData, *, chosen: Shares | None = None) -> go.Fig
     figure = go.Figure()
     triangle, verdict = data.triangle, data.verdict
     _add_surface(figure, triangle)
-    equal = f"within {points(verdict.reach)} points of the best<br>(not told apart)"
+    equal = f"within {points(verdict.margin)} points of the best<br>(statistically tied)"
     _add_marks(figure, triangle.shares[triangle.equivalent], name=equal, marker=_DOT)
     if not triangle.feasible.all():
         beyond = "beyond native resolution<br>(interpolated, excluded)"
         _add_marks(figure, triangle.shares[~triangle.feasible], name=beyond, marker=_HATCH)
     _add_marks(figure, data.measured, name="measured network", marker=_RING)
     _add_named(figure, data.named)
-    best = "best rule" if verdict.word == "resolved" else "best guess"
+    best = "best rule" if verdict.status == "resolved" else "best guess"
     _add_marks(figure, np.array([verdict.best.values]), name=best, marker=_STAR)
     if chosen is not None:
         _add_marks(figure, np.array([chosen.values]), name="chosen point", marker=_CHOSEN)
@@ -144,10 +146,10 @@ def styled_triangle(figure: go.Figure, *, title: str, subtitle: str) -> go.Figur
 
 def _title(data: TriangleData) -> str:
     verdict = data.verdict
-    if verdict.word == "tie":
-        return f"Tie: {verdict.coverage:.0%} of the triangle is as good as the best"
-    if verdict.word == "resolved":
-        return f"Resolved: {verdict.coverage:.0%} of the triangle is as good as the best"
+    if verdict.status == "tie":
+        return f"Tie: {verdict.tied_fraction:.0%} of the triangle is as good as the best"
+    if verdict.status == "resolved":
+        return f"Resolved: {verdict.tied_fraction:.0%} of the triangle is as good as the best"
     return "Unresolved: this map is a guess, not a finding"
 
 
@@ -170,7 +172,7 @@ def _add_marks(
 def _add_surface(figure: go.Figure, triangle: Triangle) -> None:
     shown = triangle.feasible
     difference = 100 * triangle.difference
-    reach = max(float(np.abs(difference[shown]).max()), 100 * EPS)
+    reach = max(float(np.abs(difference[shown]).max()), 100 * SMALLEST_EFFECT)
     for mask, opacity in ((shown, 1.0), (~shown, 0.35)):
         depth, width, resolution = triangle.shares[mask].T
         figure.add_scatterternary(

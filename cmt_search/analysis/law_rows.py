@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.search.types import TrialRecord
-from cmt_search.stats import Trainings, unpacked
+from cmt_search.stats import Trainings, unpack_bits
 
 Floats = NDArray[np.float64]
 Correct = Mapping[tuple[str, int, float, int, int], Measurement]
@@ -36,7 +36,7 @@ def law_rows(frame: pd.DataFrame, *, correct: Correct, base_macs: float) -> LawR
     growth = np.log(rows["macs"].to_numpy(dtype=float) / base_macs)
     shares = rows[REALISED].to_numpy(dtype=float).reshape(-1, 3)
     explained = shares * growth[:, None]
-    # What changed ratios explain belongs to no dimension: spread evenly, as `laws.contributions`.
+    # Growth that no dimension explains, due to changed ratios, is spread evenly.
     parts = explained + (growth - explained.sum(axis=1))[:, None] / 3
     return LawRows(
         data=trainings_of(rows, correct=correct),
@@ -74,7 +74,9 @@ def trainings_of(rows: pd.DataFrame, *, correct: Correct) -> Trainings:
         correct[(key, int(epochs), float(part), int(size), one)]
         for key, (epochs, part, size), one in zip(network, fidelity, seed, strict=True)
     ]
-    bits = unpacked([m.correct for m in found], images=[m.images for m in found]) if found else None
+    bits = (
+        unpack_bits([m.correct for m in found], images=[m.images for m in found]) if found else None
+    )
     if bits is not None and np.abs(bits.mean(axis=1) - value).max() > _ROUNDING:
         bits = None  # accuracies of something else than these bits: images cannot be redrawn
     return Trainings(value=value, network=network, seed=seed, correct=bits)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmt_search.arch import Arch
-from cmt_search.scaling.shares import Shares
-from cmt_search.stats import AccuracyLaw, Balance, Contrast, PowerLaws, Prediction, Repair
+from cmt_search.stats import AccuracyLaw, BaseCorrection, GradientTest, PowerLaws, Prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,32 +19,21 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseRepair:
+class ProposedBase:
     """A better base, proposed where the base is unbalanced."""
 
-    move: Repair
+    correction: BaseCorrection
     factors: tuple[float, float, float]  # on depth, width and resolution, at the base's MACs
-    recentred: Arch | None  # the network nearest to there; None: only the base is
-    macs: int | None  # of it
+    arch: Arch | None  # the closest network; None: that is the base
+    macs: int | None  # of `arch`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseLaw:
-    """First-order gains of the base by weighted least squares, without the surface's prior."""
+    """The gradient test at the base, and what follows from it."""
 
-    balance: Balance
-    failed: int  # resamples without a fit
-    images: bool  # whether validation images were redrawn
-    repair: BaseRepair | None  # None: nothing calls the base unbalanced
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuadraticCheck:
-    """The quadratic over the triangle, which checks the Gaussian process."""
-
-    best: Shares  # among the feasible rules, at the largest budget
-    difference: Contrast  # of it to the paper's rule, top1; simultaneous interval
-    agrees: bool  # the best lies in the process's equivalence set
+    gradient_test: GradientTest
+    proposal: ProposedBase | None  # None: the base is not unbalanced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +62,8 @@ class StudyLaws:
     trainings: int  # at full fidelity, with realised shares
     networks: int  # distinct
     budgets: tuple[float, ...]  # MACs asked for, ascending
-    images: bool  # whether the measurements keep which images were right, so that they are redrawn
-    quadratic: QuadraticCheck | Refused | None  # None: a shape search has no verdict to check
-    base: BaseLaw | Refused | None  # None: nor does it grow a base
+    images: bool  # whether validation images are resampled: measurements keep which were right
+    base: BaseLaw | Refused | None  # None: a shape search does not grow a base
     power: PowerLaws | Refused
     families: tuple[FamilyLaw, ...]  # the paper's rule, and the named one nearest to the best
 

@@ -24,7 +24,7 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_timeline import draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
-from cmt_search.analysis.finding import finding, progress
+from cmt_search.analysis.headlines import study_headline, study_progress
 from cmt_search.analysis.page import QUIET, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
@@ -116,8 +116,8 @@ def render_report(
     )
     return template.render(
         title=title,
-        lead=progress(analysis),
-        headline=finding(analysis),
+        lead=study_progress(analysis),
+        headline=study_headline(analysis),
         explanation=explanation(verdict) if verdict else (),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
         figures=[_embedded(figure) for figure in drawn.values()],

@@ -9,7 +9,7 @@ import yaml
 from cmt_search.analysis.figure_estimators import draw_shares, shares_data
 from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
 from cmt_search.analysis.frame import networks
-from cmt_search.analysis.law_values import BaseRepair, Refused, StudyLaws
+from cmt_search.analysis.law_values import Refused, StudyLaws
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis, law_sentences
 from cmt_search.analysis.wording import macs_text, percent
@@ -25,7 +25,7 @@ class LawsSection:
     sentences: tuple[str, ...]
     figures: tuple[go.Figure, ...]
     tables: tuple[Table, ...]  # without the empty ones
-    base: str  # lines of a space file that name the recentred base; empty without one
+    base: str  # lines of a space file with the proposed base; empty without one
 
 
 def laws_section(analysis: Analysis) -> LawsSection | None:
@@ -116,10 +116,10 @@ def _prediction_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
 
 
 def _base_text(laws: StudyLaws) -> str:
-    repair: BaseRepair | None = None
-    if laws.base is not None and not isinstance(laws.base, Refused):
-        repair = laws.base.repair
-    if repair is None or repair.recentred is None:
+    if laws.base is None or isinstance(laws.base, Refused):
         return ""
-    lines: str = yaml.safe_dump({"base": {"arch": repair.recentred.to_dict()}}, sort_keys=False)
+    if laws.base.proposal is None or laws.base.proposal.arch is None:
+        return ""
+    arch = laws.base.proposal.arch.to_dict()
+    lines: str = yaml.safe_dump({"base": {"arch": arch}}, sort_keys=False)
     return lines

@@ -1,4 +1,4 @@
-"""The laws of scaling fitted to a rule search: balance, power laws, accuracy, and the check."""
+"""Scaling laws of a study: gradient test of the base, power laws, accuracy against MACs."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,28 +17,25 @@ from cmt_search.analysis.law_rows import (
 )
 from cmt_search.analysis.law_values import (
     BaseLaw,
-    BaseRepair,
     FamilyLaw,
     FamilyPoint,
-    QuadraticCheck,
+    ProposedBase,
     Refused,
     StudyLaws,
 )
-from cmt_search.analysis.verdict import RuleVerdict, Triangle
+from cmt_search.analysis.verdict import RuleVerdict
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
 from cmt_search.stats import (
-    Expansion,
+    GaussianProcess,
     PowerLaws,
-    accuracy_law,
-    expansion,
-    fit_surface,
-    power_laws,
-    repair,
-    selected_contrasts,
+    QuadraticModel,
+    correct_base,
+    fit_accuracy_law,
+    fit_power_laws,
 )
 
 Triple = tuple[float, float, float]
@@ -49,13 +46,12 @@ BEYOND = 2.0  # the last prediction of accuracy, over the largest budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AroundBase:
-    """What a space knows of its base and a study does not."""
+class BaseContext:
+    """The base of a space: its exponents, and a solver for networks near it."""
 
     exponents: Triple  # local ones of MACs in depth, width and resolution
     solve_at: Callable[[Triple], Arch | None]
-    """From logs of the factors to the network nearest to there at the base's MACs; None: no other
-    than the base."""
+    """Solve for the network closest to these logs of factors at the base's MACs; None: the base."""
 
 
 def study_laws(
@@ -66,11 +62,11 @@ def study_laws(
     paper: Shares,
     named: Mapping[str, Shares],
     verdict: RuleVerdict | None,
-    triangle: Triangle | None,
-    around: AroundBase,
+    surface: GaussianProcess | None,
+    base: BaseContext,
     seed: int,
 ) -> StudyLaws:
-    """Fit every law that the study holds enough for; `frame` is that of `records`."""
+    """Fit every law that the study has enough data for; `frame` is that of `records`."""
     correct = measurements(records)
     study = law_rows(frame, correct=correct, base_macs=base_macs)
     budgets = tuple(float(one) for one in np.unique(study.budget))
@@ -81,9 +77,8 @@ def study_laws(
         networks=len(set(study.data.network)),
         budgets=budgets,
         images=study.data.correct is not None,
-        quadratic=_tried(lambda: _quadratic(study, paper=paper, triangle=triangle, seed=seed)),
-        base=_tried(lambda: _base(study, verdict=verdict, around=around, seed=seed)),
-        power=_tried(lambda: _power(study, seed=seed)),
+        base=_try_fit(lambda: _base_law(surface, verdict=verdict, base=base)),
+        power=_try_fit(lambda: _power(study, seed=seed)),
         families=tuple(
             _family(name, frame=frame, correct=correct, budgets=budgets, seed=seed)
             for name in named
@@ -102,14 +97,13 @@ def shape_laws(
         networks=len(set(study.data.network)),
         budgets=tuple(float(one) for one in np.unique(study.budget)),
         images=study.data.correct is not None,
-        quadratic=None,
         base=None,
-        power=_tried(lambda: _power(study, seed=seed)),
+        power=_try_fit(lambda: _power(study, seed=seed)),
         families=(),
     )
 
 
-def _tried(fit: Callable[[], T]) -> T | Refused:
+def _try_fit(fit: Callable[[], T]) -> T | Refused:
     try:
         return fit()
     except AnalysisError as error:
@@ -117,55 +111,39 @@ def _tried(fit: Callable[[], T]) -> T | Refused:
 
 
 def _power(study: LawRows, *, seed: int) -> PowerLaws:
-    return power_laws(
+    return fit_power_laws(
         study.data, contributions=study.parts, budget=study.budget, seed=seed, draws=POWER_DRAWS
     )
 
 
-def _base(study: LawRows, *, verdict: RuleVerdict | None, around: AroundBase, seed: int) -> BaseLaw:
-    found = expansion(study.data, contributions=study.parts, budget=study.budget, seed=seed)
-    unbalanced = found.balance.unbalanced or (verdict is not None and verdict.base_repair)
+def _base_law(
+    surface: GaussianProcess | None, *, verdict: RuleVerdict | None, base: BaseContext
+) -> BaseLaw:
+    if surface is None or verdict is None:
+        raise AnalysisError("the gradient test needs a verdict, and there is none")
+    if verdict.gradient_test is None:
+        raise AnalysisError(
+            "one budget does not separate first-order gains from curvature; measure rules at two "
+            "budgets or more"
+        )
     return BaseLaw(
-        balance=found.balance,
-        failed=found.failed,
-        images=found.images,
-        repair=_repair(found, around=around) if unbalanced else None,
+        gradient_test=verdict.gradient_test,
+        proposal=_propose_base(surface, base=base) if verdict.base_unbalanced else None,
     )
 
 
-def _repair(found: Expansion, *, around: AroundBase) -> BaseRepair:
-    move = repair(found, exponents=around.exponents)
-    depth, width, side = (float(factor) for factor in np.exp(move.x))
-    recentred = around.solve_at(move.x)
-    return BaseRepair(
-        move=move,
+def _propose_base(surface: GaussianProcess, *, base: BaseContext) -> ProposedBase:
+    model = QuadraticModel.from_derivatives(
+        surface.first, second=surface.second, growth=float(surface.growths[-1])
+    )
+    correction = correct_base(model, exponents=base.exponents)
+    depth, width, side = (float(factor) for factor in np.exp(correction.x))
+    arch = base.solve_at(correction.x)
+    return ProposedBase(
+        correction=correction,
         factors=(depth, width, side),
-        recentred=recentred,
-        macs=None if recentred is None else cost(recentred).macs,
-    )
-
-
-def _quadratic(
-    study: LawRows, *, paper: Shares, triangle: Triangle | None, seed: int
-) -> QuadraticCheck:
-    if triangle is None:
-        raise AnalysisError("there is no verdict to check")
-    surface = fit_surface(
-        study.data.value,
-        shares=study.shares,
-        growth=study.growth,
-        budget=study.budget,
-        network=study.data.network,
-        seed=seed,
-    )
-    rules = triangle.shares[triangle.feasible]
-    to_paper = surface.effect(rules) - surface.effect(paper.values)
-    best = int(to_paper.mean(axis=0).argmax())
-    depth, width, side = (float(share) for share in rules[best])
-    return QuadraticCheck(
-        best=Shares(depth=depth, width=width, resolution=side),
-        difference=selected_contrasts(to_paper, indices=[best])[0],
-        agrees=bool(triangle.equivalent[triangle.feasible][best]),
+        arch=arch,
+        macs=None if arch is None else cost(arch).macs,
     )
 
 
@@ -179,7 +157,7 @@ def _family(
 ) -> FamilyLaw:
     rows = family_rows(frame, rule=rule)
     data, macs = trainings_of(rows, correct=correct), rows["macs"].to_numpy(dtype=float)
-    law = _tried(lambda: accuracy_law(data, macs=macs, seed=seed))
+    law = _try_fit(lambda: fit_accuracy_law(data, macs=macs, seed=seed))
     asked = () if isinstance(law, Refused) else (*budgets, BEYOND * budgets[-1])
     return FamilyLaw(
         rule=rule,

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.law_values import StudyLaws, plain
-from cmt_search.analysis.scaling_laws import AroundBase, shape_laws, study_laws
+from cmt_search.analysis.scaling_laws import BaseContext, shape_laws, study_laws
 from cmt_search.analysis.verdict import (
-    RuleAgainstPaper,
+    RuleComparison,
     RuleVerdict,
     Triangle,
+    compare_named_rules,
+    compute_verdict,
     feasible_rules,
-    judge,
     rule_surface,
-    rules_against_paper,
     seed_noise,
 )
 from cmt_search.analysis.wording import explanation, headline
@@ -27,7 +27,7 @@ from cmt_search.analysis.wording_laws import laws_text
 from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
-from cmt_search.stats import Noise, Response
+from cmt_search.stats import GaussianProcess, Noise
 
 NO_RULES = "This search compares networks, not scaling rules."
 SHAPES = (
@@ -46,10 +46,10 @@ class Analysis:
     noise: Noise | None  # of top1 between seeds; None: nothing was repeated
     paper: Shares | None
     named: Mapping[str, Shares]
-    surface: Response | None
+    surface: GaussianProcess | None
     verdict: RuleVerdict | None
     triangle: Triangle | None
-    rules: tuple[RuleAgainstPaper, ...]
+    rules: tuple[RuleComparison, ...]
     no_verdict: str  # why there is no verdict; empty when there is one
     laws: StudyLaws | None = None  # None: not asked for, or no rule search
 
@@ -64,35 +64,35 @@ def analyse(
     sides: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     metrics: tuple[str, ...] = ("macs", "top1"),
     seed: int = 0,
-    studies: int = 0,
-    around: AroundBase | None = None,
+    n_simulations: int = 0,
+    base: BaseContext | None = None,
     shapes: bool = False,
 ) -> Analysis:
     """Analyse a study; of a rule search `base_macs`, `paper` and `named` are needed for a verdict.
 
     `sides` gives the pixels that rules (n, 3) ask for at the largest budget, (n,); rules above
-    `native_resolution` are excluded from "best". `studies` are simulated to see how often the
-    equivalence set holds the best rule. With `around` the laws of scaling are fitted too; with
-    `shapes`, those of a shape search, if `base_macs` are given.
+    `native_resolution` are excluded from "best". `n_simulations` studies per
+    truth calibrate the margin of the equivalence set. With `base` the scaling laws are fitted too;
+    with `shapes`, those of a shape search, if `base_macs` are given.
     """
     records = tuple(records)
     frame = trials_frame(records)
     rules = named or {}
     surface, verdict, triangle = None, None, None
-    against: tuple[RuleAgainstPaper, ...] = ()
+    against: tuple[RuleComparison, ...] = ()
     reason = "" if base_macs and paper and rules else SHAPES if shapes else NO_RULES
     if base_macs and paper and rules:
         try:
             surface = rule_surface(frame, base_macs=base_macs, seed=seed)
-            against = rules_against_paper(surface, frame=frame, paper=paper, named=rules)
+            against = compare_named_rules(surface, frame=frame, paper=paper, named=rules)
             feasible = feasible_rules(native_resolution=native_resolution, sides=sides)
-            verdict, triangle = judge(
+            verdict, triangle = compute_verdict(
                 surface,
                 frame=frame,
                 paper=paper,
                 named=rules,
                 feasible=feasible,
-                studies=studies,
+                n_simulations=n_simulations,
                 seed=seed,
             )
         except (AnalysisError, BudgetError) as error:
@@ -113,13 +113,13 @@ def analyse(
     if base_macs and shapes:
         laws = shape_laws(records, frame=frame, base_macs=base_macs, seed=seed)
         return replace(found, laws=laws)
-    if not (base_macs and around):
+    if not (base_macs and base):
         return found
-    return replace(found, laws=_laws(found, base_macs=base_macs, around=around, seed=seed))
+    return replace(found, laws=_laws(found, base_macs=base_macs, base=base, seed=seed))
 
 
 def _laws(
-    analysis: Analysis, *, base_macs: float, around: AroundBase, seed: int
+    analysis: Analysis, *, base_macs: float, base: BaseContext, seed: int
 ) -> StudyLaws | None:
     if analysis.paper is None:
         return None
@@ -130,8 +130,8 @@ def _laws(
         paper=analysis.paper,
         named=analysis.named,
         verdict=analysis.verdict,
-        triangle=analysis.triangle,
-        around=around,
+        surface=analysis.surface,
+        base=base,
         seed=seed,
     )
 
@@ -185,7 +185,7 @@ def _verdict(verdict: RuleVerdict) -> dict[str, Any]:
     return {
         **asdict(verdict),
         "beats_paper": verdict.beats_paper,
-        "base_repair": verdict.base_repair,
+        "base_unbalanced": verdict.base_unbalanced,
         "corner": verdict.corner,
         "headline": headline(verdict),
         "explanation": list(explanation(verdict)),

@@ -13,8 +13,8 @@ from cmt_search.search.types import RungRecord, TrialRecord
 SHARES = ("depth share", "width share", "resolution share")
 
 
-def trials_table(analysis: Analysis) -> pd.DataFrame:
-    """Every trial: number, name, state, what was asked for, and the metrics of its last rung.
+def build_trials_table(analysis: Analysis) -> pd.DataFrame:
+    """Tabulate every trial: number, name, state, parameters and metrics of its last rung.
 
     Accuracy and loss are means over the seeds of the last rung that was measured.
     """

@@ -1,9 +1,8 @@
-"""What a rule search says: the best rule, against the paper's, with its doubt and a word for it.
+"""Verdict of a rule search: the best rule against the paper's, and how certain it is.
 
-The score of a selected winner is never the score reported for it. Whichever rule measured best owes
-part of that to luck, so (1) the reported difference is the posterior's, in which every network of
-the study has a say and indistinct rules are shrunk together, not the winner's own measurement; and
-(2) its interval is simultaneous over all rules, so that it holds for whichever was selected.
+The winner's own measurement is optimistically biased and is not used as its score. The reported
+difference is the posterior's, to which all networks of the study contribute and which shrinks
+similar rules together. Its interval is simultaneous over all rules, so it holds for a selected one.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,21 +17,19 @@ from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.stats import (
     Assessment,
-    Balance,
+    Conclusion,
     Contrast,
     Coverage,
+    GaussianProcess,
+    GradientTest,
     Noise,
-    Process,
-    Response,
-    Word,
     assess,
-    balance,
-    empirical_coverage,
     equivalence_set,
-    fit_process,
+    fit_gaussian_process,
     pooled_noise,
-    selected_contrasts,
     simplex_grid,
+    simulate_coverage,
+    simultaneous_contrasts,
 )
 
 Floats = NDArray[np.float64]
@@ -43,7 +40,7 @@ CORNER = 0.9  # a share from which on a rule is called a corner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleAgainstPaper:
+class RuleComparison:
     """A named rule at one budget, less the paper's rule there, in top1."""
 
     name: str
@@ -62,26 +59,26 @@ class Triangle:
     difference: Floats  # (G,) predicted, to the paper's rule, top1
     se: Floats  # (G,) of that
     feasible: Bools  # (G,) within the data's native resolution
-    equivalent: Bools  # (G,) feasible, and not told from the best
-    within: Floats  # (G,) P(regret <= eps) among the feasible; NaN elsewhere
+    equivalent: Bools  # (G,) feasible, and statistically tied with the best
+    probability: Floats  # (G,) P(regret <= 0.3 points) among the feasible; NaN elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleVerdict:
     """The answer of a rule search, at its largest budget."""
 
-    word: Word
+    status: Conclusion
     best: Shares  # highest predicted accuracy among the feasible rules
     nearest: str  # the named rule nearest to it
     nearest_distance: float  # between their shares
     difference: Contrast  # best less the paper's rule, top1; simultaneous interval
     error: float  # standard error of contrasts: over the triangle, or the best's where larger
     detectable: float  # difference that a study of this error finds with power 80%
-    coverage: float  # of the feasible triangle by the equivalence set
-    reach: float  # eps of that set, top1: wider than 0.3 points where simulation demands it
-    simulated: Coverage | None  # how often such a set holds the best; None: not simulated
+    tied_fraction: float  # of the feasible triangle, in the equivalence set
+    margin: float  # of that set, top1: above 0.3 points where its simulated coverage requires it
+    simulated: Coverage | None  # None: not simulated
     paper_equivalent: bool  # the paper's rule is in the equivalence set
-    balance: Balance | None  # None: one budget cannot show it
+    gradient_test: GradientTest | None  # None: needs two budgets
     noise: Noise | None  # between seeds; None: nothing was repeated
     budget: float  # MACs, the largest
     trials: int  # with a measurement
@@ -93,9 +90,9 @@ class RuleVerdict:
         return self.difference.low > 0
 
     @property
-    def base_repair(self) -> bool:
-        """Whether the base clearly gains more from one dimension: mend it before scaling it."""
-        return self.balance is not None and self.balance.unbalanced
+    def base_unbalanced(self) -> bool:
+        """Whether the base gains more from one dimension: correct it before scaling it."""
+        return self.gradient_test is not None and self.gradient_test.unbalanced
 
     @property
     def corner(self) -> bool:
@@ -109,7 +106,7 @@ def seed_noise(frame: pd.DataFrame) -> Noise | None:
     return pooled_noise(rows["top1"].to_numpy(), groups=rows["key"].tolist())
 
 
-def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Process:
+def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> GaussianProcess:
     """The response over the triangle from all full-fidelity trainings of a rule search.
 
     Raises:
@@ -117,7 +114,7 @@ def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Process
     """
     rows = trainings(frame).dropna(subset=[*REALISED, "budget"])
     macs = rows["macs"].to_numpy(dtype=float)
-    return fit_process(
+    return fit_gaussian_process(
         rows["top1"].to_numpy(),
         shares=rows[REALISED].to_numpy(),
         growth=np.log(macs / base_macs),
@@ -147,90 +144,95 @@ def feasible_rules(
     return feasible
 
 
-def judge(
-    surface: Process,
+def compute_verdict(
+    surface: GaussianProcess,
     *,
     frame: pd.DataFrame,
     paper: Shares,
     named: Mapping[str, Shares],
     feasible: Bools,
-    studies: int = 0,
+    n_simulations: int = 0,
     seed: int = 0,
 ) -> tuple[RuleVerdict, Triangle]:
     """Compare all rules with the paper's at the largest budget; `feasible` as `feasible_rules`.
 
-    With `studies` so many are simulated for either truth, and the equivalence set is widened until
-    it holds the best rule as often as it should.
+    With `n_simulations` the margin of the equivalence set is calibrated by that many simulated
+    studies per truth.
     """
     grid = simplex_grid(GRID)
     simulated = None
-    if studies:
-        simulated = empirical_coverage(
+    if n_simulations:
+        simulated = simulate_coverage(
             surface,
-            rules=grid[feasible & coarser(grid, every=2)],
-            reference=paper.values,
+            rules=grid[feasible & subgrid_mask(grid, every=2)],
             seed=seed,
-            studies=studies,
+            n_simulations=n_simulations,
         )
     effect, at_paper = surface.effect(grid[feasible]), surface.effect(paper.values)
-    found = assess(effect, reference=at_paper, reach=simulated.eps if simulated else None)
-    equals = equivalence_set(np.hstack([effect, at_paper]), eps=found.reach)
-    best = _shares(grid[feasible][found.best])
+    margin = simulated.margin if simulated else None
+    assessment = assess(effect, reference=at_paper, margin=margin)
+    with_paper = equivalence_set(np.hstack([effect, at_paper]), margin=assessment.margin)
+    best = _shares(grid[feasible][assessment.best])
     nearest, distance = _nearest(best, named=named)
     verdict = RuleVerdict(
-        word=found.word,
+        status=assessment.status,
         best=best,
         nearest=nearest,
         nearest_distance=distance,
-        difference=selected_contrasts(effect - at_paper, indices=[found.best])[0],
-        error=found.error,
-        detectable=found.detectable,
-        coverage=found.extent,
-        reach=found.reach,
+        difference=simultaneous_contrasts(effect - at_paper, indices=[assessment.best])[0],
+        error=assessment.error,
+        detectable=assessment.detectable,
+        tied_fraction=assessment.area,
+        margin=assessment.margin,
         simulated=simulated,
-        paper_equivalent=bool(equals[-1]),
-        balance=_balance(surface),
+        paper_equivalent=bool(with_paper[-1]),
+        gradient_test=_gradient_test(surface),
         noise=seed_noise(frame),
         budget=float(surface.budgets[-1]),
         trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
         networks=surface.networks,
     )
-    return verdict, _map(surface, grid=grid, feasible=feasible, paper=paper, found=found)
+    return verdict, _map(surface, grid=grid, feasible=feasible, paper=paper, assessment=assessment)
 
 
-def coarser(grid: Floats, *, every: int) -> Bools:
-    """The rules of the grid that stand on every so many of its steps. Shape: (G, 3) to (G,)."""
+def subgrid_mask(grid: Floats, *, every: int) -> Bools:
+    """Select the rules on every `every`-th step of the grid. Shape: (G, 3) to (G,)."""
     on_step: Bools = (np.rint(grid * GRID) % every == 0).all(axis=1)
     return on_step
 
 
-def _balance(surface: Response) -> Balance | None:
+def _gradient_test(surface: GaussianProcess) -> GradientTest | None:
     if len(surface.budgets) == 1:
         return None
-    return balance(surface.first, growth=float(surface.growths[-1]))
+    return GradientTest.from_draws(surface.first, growth=float(surface.growths[-1]))
 
 
 def _map(
-    surface: Response, *, grid: Floats, feasible: Bools, paper: Shares, found: Assessment
+    surface: GaussianProcess,
+    *,
+    grid: Floats,
+    feasible: Bools,
+    paper: Shares,
+    assessment: Assessment,
 ) -> Triangle:
     to_paper = surface.effect(grid) - surface.effect(paper.values)
     equivalent = np.zeros(len(grid), dtype=bool)
-    equivalent[feasible] = found.equivalent
-    within = np.full(len(grid), np.nan)
-    within[feasible] = found.within
+    equivalent[feasible] = assessment.equivalent
+    probability = np.full(len(grid), np.nan)
+    probability[feasible] = assessment.probability
     return Triangle(
         shares=grid,
         difference=to_paper.mean(axis=0),
         se=to_paper.std(axis=0),
         feasible=feasible,
         equivalent=equivalent,
-        within=within,
+        probability=probability,
     )
 
 
-def rules_against_paper(
-    surface: Response, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
-) -> tuple[RuleAgainstPaper, ...]:
+def compare_named_rules(
+    surface: GaussianProcess, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
+) -> tuple[RuleComparison, ...]:
     """Every named rule at every budget: what the surface predicts and what was measured.
 
     Intervals are simultaneous over the whole triangle, as the winner's is: a reader compares all.
@@ -245,12 +247,12 @@ def rules_against_paper(
     for budget, growth in zip(surface.budgets.tolist(), surface.growths.tolist(), strict=True):
         effect = surface.effect(shares, growth=growth)
         to_paper = effect - surface.effect(paper.values, growth=growth)
-        predicted = selected_contrasts(to_paper, indices=range(len(named)))
+        predicted = simultaneous_contrasts(to_paper, indices=range(len(named)))
         papers = measured.get((paper_name, budget))
         for name, difference in zip(named, predicted, strict=True):
             own = measured.get((name, budget))
             against.append(
-                RuleAgainstPaper(
+                RuleComparison(
                     name=name,
                     budget=budget,
                     predicted=difference,

@@ -2,7 +2,7 @@
 
 from cmt_search.analysis.verdict import RuleVerdict
 from cmt_search.scaling.shares import DIMENSIONS, Shares
-from cmt_search.stats import EPS
+from cmt_search.stats import ALPHA, SMALLEST_EFFECT
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -56,46 +56,46 @@ def sentence(reason: str) -> str:
 
 def headline(verdict: RuleVerdict) -> str:
     """The verdict in one sentence."""
-    eps = points(EPS)
-    if verdict.word == "resolved" and verdict.base_repair and verdict.corner:
+    smallest = points(SMALLEST_EFFECT)
+    if verdict.status == "resolved" and verdict.base_unbalanced and verdict.corner:
         return (
-            f"Base repair: the best rule is the {_leader(verdict)} corner, "
+            f"Unbalanced base: the best rule is the {_leader(verdict)} corner, "
             "because the base gains more from it than from the rest."
         )
-    if verdict.word == "tie":
+    if verdict.status == "tie":
         return (
-            f"Tie: {verdict.coverage:.0%} of the rules cannot be told from the best "
-            f"within {points(verdict.reach)} points."
+            f"Tie: {verdict.tied_fraction:.0%} of the rules are statistically tied with the best "
+            f"(margin {points(verdict.margin)} points)."
         )
-    if verdict.word == "resolved":
+    if verdict.status == "resolved":
         return (
             f"Resolved: the best rules lie around {shares_text(verdict.best)}; "
-            f"{1 - verdict.coverage:.0%} of the triangle is worse by more than "
-            f"{points(verdict.reach)} points."
+            f"{1 - verdict.tied_fraction:.0%} of the triangle is worse by more than "
+            f"{points(verdict.margin)} points."
         )
-    if verdict.error > EPS:
+    if verdict.error > SMALLEST_EFFECT:
         return (
-            "Unresolved: the study is too noisy to say which rule is best. Differences between "
-            f"rules have a standard error of {points(verdict.error)} points; {eps} is what matters."
+            "Unresolved: the study is too noisy to say which rule is best. Standard error of rule "
+            f"differences: {points(verdict.error)} points; {smallest} or less is required."
         )
     return (
         "Unresolved: the rules are neither shown to be equal nor shown to differ "
-        f"by more than {eps} points."
+        f"by more than {smallest} points."
     )
 
 
 def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
-    """What stands behind the headline, a sentence each."""
+    """The evidence for the headline, a sentence each."""
     return tuple(
         text
         for text in (
             _difference(verdict),
             _paper(verdict),
-            f"The smallest difference that this study could be expected to find is "
-            f"{points(verdict.detectable)} points (two-sided 5%, power 80%).",
-            _simulated(verdict),
+            f"Minimum detectable difference: {points(verdict.detectable)} points (two-sided 5%, "
+            "power 80%).",
+            _coverage(verdict),
             _noise(verdict),
-            _balance(verdict),
+            _gradient(verdict),
         )
         if text
     )
@@ -104,7 +104,7 @@ def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
 def _difference(verdict: RuleVerdict) -> str:
     d = verdict.difference
     interval = f"{points(d.low, sign=True)} to {points(d.high, sign=True)}"
-    lead = "The best rule" if verdict.word == "resolved" else "The best guess"
+    lead = "The best rule" if verdict.status == "resolved" else "The best guess"
     return (
         f"{lead} ({shares_text(verdict.best)}; nearest named rule: {verdict.nearest}) is "
         f"predicted {points(d.mean, sign=True)} points against the paper's rule at "
@@ -115,25 +115,30 @@ def _difference(verdict: RuleVerdict) -> str:
 def _paper(verdict: RuleVerdict) -> str:
     if verdict.beats_paper:
         return (
-            "On this proxy that beats the paper's rule, also after allowing for its having been "
-            "selected."
+            "On this proxy it outperforms the paper's rule; the interval accounts for its "
+            "selection."
         )
-    if verdict.word == "resolved" and not verdict.paper_equivalent:
-        return "The paper's rule is not among the equals of the best; by how much is uncertain."
-    if verdict.word == "resolved":
-        return "The paper's rule is among the equals of the best."
-    return "Nothing here says that it beats the paper's rule."
+    if verdict.status == "resolved" and not verdict.paper_equivalent:
+        return "The paper's rule is not tied with the best; by how much it is worse is uncertain."
+    if verdict.status == "resolved":
+        return "The paper's rule is statistically tied with the best."
+    return "There is no evidence that it outperforms the paper's rule."
 
 
-def _simulated(verdict: RuleVerdict) -> str:
-    found = verdict.simulated
-    if found is None:
-        return "How often such a set of equals holds the best rule is simulated by `report`."
-    held = f"{found.fit:.0%} of {found.studies} studies simulated from the fit"
-    text = f"The set of equals holds the best rule in {held}, and {found.flat:.0%} of as many"
-    text += " in which no rule differs"
-    if found.widened:
-        text += f", after widening it from {100 * found.asked:.2f} to {100 * found.eps:.2f} points"
+def _coverage(verdict: RuleVerdict) -> str:
+    simulated = verdict.simulated
+    if simulated is None:
+        return "The coverage of the equivalence set is simulated by `report`."
+    text = (
+        f"The equivalence set holds the best rule in {simulated.fit:.0%} of "
+        f"{simulated.n_simulations} studies simulated from the fit, and in {simulated.null:.0%} of "
+        "as many under the null (no rule differs)"
+    )
+    if simulated.widened:
+        text += (
+            f", with its margin calibrated from {100 * simulated.initial_margin:.2f} to "
+            f"{100 * simulated.margin:.2f} points"
+        )
     return text + "."
 
 
@@ -144,22 +149,29 @@ def _noise(verdict: RuleVerdict) -> str:
             f"Evidence: {size}; no training was repeated, so seed noise is inferred from the fit."
         )
     return (
-        f"Evidence: {size}; two trainings of one network scatter with a standard deviation of "
-        f"{points(verdict.noise.sd)} points ({verdict.noise.dof} degrees of freedom)."
+        f"Evidence: {size}; standard deviation between seeds {points(verdict.noise.sd)} points "
+        f"({verdict.noise.dof} degrees of freedom)."
     )
 
 
-def _balance(verdict: RuleVerdict) -> str:
-    if not verdict.base_repair:
+def _gradient(verdict: RuleVerdict) -> str:
+    if verdict.gradient_test is None or not verdict.base_unbalanced:
         return ""
     leader = _leader(verdict)
     return (
-        f"Base repair: near the base, {leader} gains more per unit of compute than the rest (to "
-        "first order the best rule is its corner). That says the base is unbalanced, not how to "
-        f"scale it: recentre on a base with more {leader} and search again."
+        f"Unbalanced base: near the base, {leader} gains more per unit of compute than the rest "
+        f"({p_value_text(verdict.gradient_test.p_value)}), so to first order the best rule is its "
+        "corner. This does not say how to scale the base further: recentre on a base with more "
+        f"{leader} and search again."
     )
 
 
+def p_value_text(p_value: float) -> str:
+    """A p-value with the threshold of the tests."""
+    value = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return f"{value}, threshold {ALPHA:g}"
+
+
 def _leader(verdict: RuleVerdict) -> str:
-    assert verdict.balance is not None, "only a tested base can be unbalanced"
-    return DIMENSIONS[verdict.balance.leader]
+    assert verdict.gradient_test is not None, "only a tested base can be unbalanced"
+    return DIMENSIONS[verdict.gradient_test.leader]

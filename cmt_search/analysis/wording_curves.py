@@ -50,9 +50,9 @@ def _formula(law: AccuracyLaw) -> str:
 
 
 def _ends(law: AccuracyLaw) -> str:
-    if law.at_end <= _AT_END:
+    if law.at_edge <= _AT_END:
         return ""
     return (
-        f" In {law.at_end:.0%} of resamples the power ends at a limit of its range, so read the "
+        f" In {law.at_edge:.0%} of resamples the power ends at a limit of its range, so read the "
         "curve, not its constants."
     )

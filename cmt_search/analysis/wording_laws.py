@@ -1,15 +1,14 @@
-"""What the laws of scaling say, in plain words."""
+"""Sentences on the scaling laws of a study."""
 
 from collections.abc import Iterator, Sequence
 
 from cmt_search.analysis.law_values import (
     BaseLaw,
-    BaseRepair,
-    QuadraticCheck,
+    ProposedBase,
     Refused,
     StudyLaws,
 )
-from cmt_search.analysis.wording import macs_text, percent, points, sentence, shares_text
+from cmt_search.analysis.wording import macs_text, p_value_text, points, sentence
 from cmt_search.analysis.wording_curves import curves_text
 from cmt_search.arch import Arch
 from cmt_search.scaling.shares import DIMENSIONS
@@ -17,9 +16,8 @@ from cmt_search.stats import Estimate, PowerLaws, RuleEstimate
 
 
 def laws_text(laws: StudyLaws) -> tuple[str, ...]:
-    """What the laws say, a sentence or two each; a refused one says why."""
+    """Describe every law in a sentence or two; a refused one gives its reason."""
     return (
-        *((_quadratic(laws.quadratic),) if laws.quadratic else ()),
         *(_base(laws.base) if laws.base else ()),
         _power(laws.power, shapes=laws.base is None),
         *curves_text(laws.families),
@@ -47,78 +45,53 @@ def estimates(power: PowerLaws) -> Iterator[tuple[str, str, Estimate]]:
     by = (("the best shapes", power.by_optima), ("the parametric law", power.by_law))
     for estimator, rule in by:
         yield "local", estimator, rule.local
-        if rule.secant is not None:
-            yield "secant", estimator, rule.secant
+        if rule.average is not None:
+            yield "average", estimator, rule.average
 
 
 def _sizes(arch: Arch) -> tuple[Sequence[int], Sequence[int]]:
     return [s.depth for s in arch.stages], [s.width for s in arch.stages]
 
 
-def _quadratic(check: QuadraticCheck | Refused) -> str:
-    if isinstance(check, Refused):
-        return f"Quadratic check: not made. {sentence(check.reason)}"
-    d = check.difference
-    agreement = (
-        "It lies among the equals that the Gaussian process finds: both answers agree."
-        if check.agrees
-        else "It lies outside the equals that the Gaussian process finds: the answer depends on "
-        "the form of the response, so measure more rules before building on it."
-    )
-    return (
-        f"Quadratic check: the best rule by a quadratic over the triangle "
-        f"({shares_text(check.best)}) is predicted {points(d.mean, sign=True)} points against the "
-        f"paper's rule, 95% interval {_interval(d.low, d.high)}. {agreement}"
-    )
-
-
 def _base(base: BaseLaw | Refused) -> tuple[str, ...]:
     if isinstance(base, Refused):
-        return (f"Base balance: not tested. {sentence(base.reason)}",)
-    growth, found = base.balance.growth, base.balance
-    rows = zip(DIMENSIONS, found.per_log_macs, found.low, found.high, strict=True)
+        return (f"Gradient at the base: not tested. {sentence(base.reason)}",)
+    test = base.gradient_test
+    rows = zip(DIMENSIONS, test.per_log_macs, test.low, test.high, strict=True)
     gains = ", ".join(
-        f"{name} {points(gain, sign=True)} ({_interval(low / growth, high / growth)})"
+        f"{name} {points(gain, sign=True)} ({_interval(low / test.growth, high / test.growth)})"
         for name, gain, low, high in rows
     )
-    if found.unbalanced:
-        word = (
-            f"They differ (equal gains have a tail of {_tail(found.tail)}): the base is unbalanced."
-        )
-    elif base.repair is not None:
-        word = (
-            "Least squares alone cannot tell them apart; the response surface, which expects small "
-            "gains, can."
-        )
-    else:
-        word = f"They are not shown to differ: equal gains have a tail of {_tail(found.tail)}."
+    conclusion = "the base is unbalanced" if test.unbalanced else "not shown to be unbalanced"
     text = (
-        "Base balance: what a unit of ln MACs gains in each dimension at first order, in points "
-        f"less the mean of the three: {gains}. {word}"
+        "Gradient at the base: first-order gains per unit of ln MACs, in points less the mean of "
+        f"the three, with 95% intervals: {gains}. Test of equal gains: "
+        f"{p_value_text(test.p_value)}; {conclusion}."
     )
-    return (text, *(_repair(base.repair) if base.repair else ()))
+    return (text, *(_proposal(base.proposal) if base.proposal else ()))
 
 
-def _repair(repair: BaseRepair) -> tuple[str, str]:
+def _proposal(proposal: ProposedBase) -> tuple[str, str]:
+    correction = proposal.correction
     factors = ", ".join(
-        f"{name} by {factor:.2f}" for name, factor in zip(DIMENSIONS, repair.factors, strict=True)
+        f"{name} by {factor:.2f}" for name, factor in zip(DIMENSIONS, proposal.factors, strict=True)
     )
-    why = "where the gains balance to second order"
-    if repair.move.order == 1:
+    why = "where the gains are equal to second order"
+    if correction.order == 1:
         why = "a step towards the larger gain, as the curvature is not known well enough"
-    elif repair.move.shortened:
-        why = "towards where the gains balance, cut short as that lies farther than was measured"
+    elif correction.shortened:
+        why = "towards equal gains, limited to the measured distance"
     move = (
-        f"Base repair: at the base's own MACs, multiply {factors} ({why}); expected gain "
-        f"{points(repair.move.gain, sign=True)} points."
+        f"Base correction: at the base's own MACs, multiply {factors} ({why}); expected gain "
+        f"{points(correction.gain, sign=True)} points."
     )
-    if repair.recentred is None:
+    if proposal.arch is None:
         return move, (
-            "Recentred base: no network on the space's grid, other than the base, lies there; use "
+            "Proposed base: no network on the space's grid, other than the base, is near; use "
             "finer steps or wider ranges."
         )
     return move, (
-        f"Recentred base: {network_text(repair.recentred)}, {macs_text(repair.macs or 0)}; give it "
+        f"Proposed base: {network_text(proposal.arch)}, {macs_text(proposal.macs or 0)}; set it "
         "as `base: {arch: ...}` in a copy of the space file and search again."
     )
 
@@ -129,47 +102,45 @@ def _power(power: PowerLaws | Refused, *, shapes: bool) -> str:
         if shapes:
             return f"{fitted} Until then no rule follows from the shapes."
         return (
-            f"{fitted} Until then a best rule is a "
-            "secant, from the base to the largest budget, and the local slope is unknown."
+            f"{fitted} Until then the best rule only describes the average slope between base and "
+            "largest budget, not how to scale further."
         )
-    found = not power.reasons
-    said = "; ".join(
-        _rule(name, rule, intervals=found)
+    identified = not power.reasons
+    shares = "; ".join(
+        _rule(name, rule, intervals=identified)
         for name, rule in (("the best shapes", power.by_optima), ("the law", power.by_law))
     )
-    if found:
-        return f"Power laws: identified, both estimators agree. Shares of growth are {said}."
+    if identified:
+        return f"Power laws: identified, both estimators agree. Shares of growth are {shares}."
     return (
         f"Power laws: not identified, because {'; '.join(power.reasons)}. No rule follows from the "
-        f"estimates, which are: {said}."
+        f"estimates, which are: {shares}."
     )
 
 
 def _rule(estimator: str, rule: RuleEstimate, *, intervals: bool) -> str:
     local = f"by {estimator}, local slope {estimate_text(rule.local, intervals=intervals)}"
-    if rule.secant is None:
-        return f"{local} (no secant: the largest budget is below twice the base)"
-    return f"{local}, secant from the base {estimate_text(rule.secant, intervals=intervals)}"
+    if rule.average is None:
+        return f"{local} (no average slope: the largest budget is below twice the base)"
+    return (
+        f"{local}, average slope from the base {estimate_text(rule.average, intervals=intervals)}"
+    )
 
 
 def _bootstrap(laws: StudyLaws) -> str:
-    images = "" if laws.images else "; which images were right is not known, so images are not"
-    fitted = "balance, power laws and curves" if laws.base else "power laws"
-    redrawn = "networks, seeds and validation images" if laws.images else "networks and seeds"
+    fitted = "power laws and curves" if laws.base else "power laws"
+    units = "networks, seeds and validation images" if laws.images else "networks and seeds"
+    images = "" if laws.images else "; the images that were right are not stored"
     return (
-        f"Intervals of {fitted} redraw {redrawn}{images} ({laws.trainings} trainings of "
-        f"{laws.networks} networks); resamples without a fit: {_failures(laws)}."
+        f"Intervals of {fitted} are a bootstrap over {units}{images} ({laws.trainings} trainings "
+        f"of {laws.networks} networks); failed resamples: {_failures(laws)}."
     )
 
 
 def _failures(laws: StudyLaws) -> int:
-    fits = [laws.base, laws.power, *(family.law for family in laws.families)]
-    return sum(fit.failed for fit in fits if fit is not None and not isinstance(fit, Refused))
+    fits = [laws.power, *(family.law for family in laws.families)]
+    return sum(fit.failed for fit in fits if not isinstance(fit, Refused))
 
 
 def _interval(low: float, high: float) -> str:
     return f"{points(low, sign=True)} to {points(high, sign=True)}"
-
-
-def _tail(mass: float) -> str:
-    return "less than 0.1%" if mass < 0.001 else percent(mass)

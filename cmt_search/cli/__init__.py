@@ -1,5 +1,5 @@
 """The command line: parse, wire, print."""
 
-from cmt_search.cli.main import invoke, main
+from cmt_search.cli.app import invoke, main
 
 __all__ = ["invoke", "main"]

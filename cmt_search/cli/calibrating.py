@@ -43,8 +43,7 @@ class Calibrating:
             AnalysisError: too few networks were measured at every level.
             SpaceError: the space gives too few networks.
         """
-        from cmt_search.analysis import calibration
-        from cmt_search.cost import cost
+        from cmt_search.analysis import analyse_calibration
         from cmt_search.proxy import load_dataset
 
         listed = self._listed()
@@ -54,20 +53,17 @@ class Calibrating:
         for factor in rates:
             at_rates[factor] = self._at_rate(factor, listed, level=self.levels[usual])
         archs = [network.rung.arch for network in listed.networks]
-        last = len(self.levels) - 1
         proxy = self.space.proxy
         data = load_dataset(proxy.dataset)
         notes = (*proxy.recipe.notes(epochs=self.space.epoch_schedule[-1]), *data.notes)
-        found = calibration(
+        result = analyse_calibration(
             records,
-            base_macs=cost(self.space.arch).macs,
-            lengths=(usual, last) if usual != last else None,
             at_rates=at_rates,
             sizes={arch.key: _sizes(arch, base=self.space.arch) for arch in archs},
             scores=self._scores(archs, data=data) if scores else {},
             seed=self.space.seed,
         )
-        return replace(found, notes=(*found.notes, *notes))
+        return replace(result, notes=(*result.notes, *notes))
 
     def _is_usual(self, level: "FidelityLevel") -> bool:
         """Whether it is the space's own training."""

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from cmt_search.analysis import Calibration, FidelityRow, ScoreRow
     from cmt_search.search import FidelityLevel
     from cmt_search.space import SearchSpace
-    from cmt_search.stats import Agreement, Estimate, Ranked
+    from cmt_search.stats import Estimate, RankAgreement, RankCorrelation
 
 _NONE = "-"
-_LEVEL_OF_DOUBT = 0.05
+_ALPHA = 0.05  # of the learning-rate scaling
 
 
 def as_json(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[str, Any]:
@@ -25,7 +25,7 @@ def as_json(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[
         row["level"] = asdict(levels[row["rung"]])
     data["choice"] = None if found.choice is None else asdict(levels[found.choice.rung])
     for row, score in zip(data["scores"], found.scores, strict=True):
-        row["may_filter"] = score.may_filter
+        row["usable_as_filter"] = score.usable_as_filter
     return data
 
 
@@ -47,15 +47,11 @@ def lines(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> list[st
     return [
         _choice(found, levels=levels),
         _metric(found),
-        f"Seeds shared by all networks: {found.pairing.common:.0%} of the scatter between seeds is "
-        f"common to them (P = {found.pairing.chance:.2f} if none were), so contrasts have "
-        f"{found.pairing.standard_error:.2f} times the standard error of seeds of their own.",
-        *_length(found),
-        *_rates(found),
+        *_lr_scaling(found),
         *(
-            f"{row.name} ranks networks of one budget better than chance: it may filter candidates"
+            f"{row.name} ranks networks of one budget better than chance: usable as a filter"
             for row in found.scores
-            if row.may_filter
+            if row.usable_as_filter
         ),
         *found.notes,
     ]
@@ -64,10 +60,10 @@ def lines(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> list[st
 def write_choice(
     file: Path, found: "Calibration", *, levels: "Sequence[FidelityLevel]", space: "SearchSpace"
 ) -> tuple[str, ...]:
-    """Put what is shown into the space file, its comments kept; says what was and was not written.
+    """Update the space file, keeping its comments; return what was and was not written.
 
-    A training whose regret is inside the noise; a learning rate that hangs on size, where the fit
-    shows that it does and most best rates lie inside those tried.
+    Write the cheapest acceptable training, and learning-rate scaling where it is significant and
+    most best rates are inside the range tried.
     """
     from cmt_search.space.load import edit_space
 
@@ -83,7 +79,7 @@ def write_choice(
             "proxy.image_scale": level.image_scale,
         }
     rates = _rate_changes(found, space=space)
-    told.append(f"{file}: the learning rate " + ("now hangs on size" if rates else "stays"))
+    told.append(f"{file}: the learning rate " + ("now scales with size" if rates else "stays"))
     if changes | rates:
         edit_space(file, changes | rates)
     return tuple(told)
@@ -92,12 +88,12 @@ def write_choice(
 def _rate_changes(found: "Calibration", *, space: "SearchSpace") -> dict[str, Any]:
     from cmt_search.cli.calibrating import sizes_of
 
-    law = found.rates
-    if law is None or law.tail >= _LEVEL_OF_DOUBT or 2 * law.edges > len(law.rates):
+    law = found.lr_scaling
+    if law is None or law.p_value >= _ALPHA or 2 * law.edges > law.networks:
         return {}
     recipe = space.proxy.recipe
     if recipe.lr_sizes is not None:
-        return {}  # the law is on top of one that the file holds
+        return {}  # the fit is relative to the scaling in the file
     return {
         "proxy.recipe.lr": float(f"{recipe.lr * math.exp(law.level):.3g}"),
         "proxy.recipe.lr_sizes": list(sizes_of(space.arch)),
@@ -118,7 +114,7 @@ def _row(row: "FidelityRow", *, level: "FidelityLevel") -> dict[str, str]:
         "network SD": f"{100 * row.top1_noise.network_sd:.2f}",
         "reliability": f"{row.top1_noise.reliability:.2f}",
         "loss's": f"{row.loss_noise.reliability:.2f}",
-        "gap": f"{row.gap:+.2f}",
+        "gap": f"{row.generalization_gap:+.2f}",
     }
 
 
@@ -128,19 +124,19 @@ def _score(row: "ScoreRow") -> dict[str, str]:
         "tau": _tau(row.agreement),
         "tau in budget": _within(row.agreement),
         "rho": f"{row.agreement.spearman.value:.2f}",
-        "may filter": "yes" if row.may_filter else "no",
+        "usable as filter": "yes" if row.usable_as_filter else "no",
     }
 
 
-def _tau(found: "Agreement | None") -> str:
+def _tau(found: "RankAgreement | None") -> str:
     return _NONE if found is None else _ranked(found.kendall)
 
 
-def _within(found: "Agreement | None") -> str:
+def _within(found: "RankAgreement | None") -> str:
     return _NONE if found is None or found.within is None else _ranked(found.within)
 
 
-def _ranked(tau: "Ranked") -> str:
+def _ranked(tau: "RankCorrelation") -> str:
     return f"{tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})"
 
 
@@ -148,13 +144,13 @@ def _choice(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> str:
     noise = f"the noise of a difference at {levels[-1]} ({100 * found.tolerance:.2f} points)"
     if found.choice is None:
         return (
-            f"No cheaper training is shown to rank networks with a regret inside {noise}; "
-            "measure more networks or seeds, or train as long as that."
+            f"No cheaper training is shown to rank networks with a regret within {noise}; "
+            "measure more networks or seeds, or use the reference."
         )
     row = found.choice
     saved = found.rows[-1].seconds / row.seconds
     return (
-        f"Cheapest training whose regret is inside {noise}: {levels[row.rung]}, "
+        f"Cheapest training with a regret within {noise}: {levels[row.rung]}, "
         f"{saved:.1f} times cheaper, regret {100 * row.regret:.2f} points."
     )
 
@@ -164,39 +160,26 @@ def _metric(found: "Calibration") -> str:
     top1, loss = last.top1_noise, last.loss_noise
     clear = top1.high < loss.low or loss.high < top1.low
     return (
-        f"{found.metric} tells networks from noise better: the network is {top1.reliability:.0%} "
-        f"of the variance of top1 and {loss.reliability:.0%} of the loss's"
-        + ("." if clear else ", intervals overlap.")
+        f"{found.metric} is the more reliable metric: differences between networks are "
+        f"{top1.reliability:.0%} of the variance of top1 and {loss.reliability:.0%} of the loss's"
+        + ("." if clear else "; the intervals overlap.")
     )
 
 
-def _length(found: "Calibration") -> list[str]:
-    if found.length is None:
+def _lr_scaling(found: "Calibration") -> list[str]:
+    if found.lr_scaling is None:
         return []
-    doubt = found.length.tail >= _LEVEL_OF_DOUBT
-    lead = "No interaction of shape with length is shown" if doubt else "Length changes the ranking"
+    law = found.lr_scaling
+    edges = f" {law.edges} of {law.networks} best rates are at an end of the range tried."
     return [
-        f"{lead} (P = {found.length.tail:.2f}). Gain of the longest training, points per unit of "
-        f"ln MACs, less the mean: {_by_dimension(found.length.effect, scale=100)}."
+        f"Best learning rate: {math.exp(law.level):.2f} times the recipe's at the base, with "
+        f"powers of size {_by_dimension(law.slope)} (test of no dependence: p = {law.p_value:.3f}, "
+        f"threshold {_ALPHA})." + edges * (law.edges > 0)
     ]
 
 
-def _rates(found: "Calibration") -> list[str]:
-    if found.rates is None:
-        return []
-    law = found.rates
-    ends = f" {law.edges} of {len(law.rates)} best rates lie at an end of those tried."
-    return [
-        f"Best learning rate: {math.exp(law.level):.2f} times the recipe's at the base, growing "
-        f"with powers {_by_dimension(law.slope)}; P = {law.tail:.2f} that size does not matter."
-        + ends
-        * (law.edges > 0)
-    ]
-
-
-def _by_dimension(found: "Estimate", *, scale: float = 1.0) -> str:
-    rows = zip(DIMENSIONS, found.values, found.low, found.high, strict=True)
+def _by_dimension(estimate: "Estimate") -> str:
+    rows = zip(DIMENSIONS, estimate.values, estimate.low, estimate.high, strict=True)
     return ", ".join(
-        f"{name} {scale * value:+.2f} ({scale * low:+.2f} to {scale * high:+.2f})"
-        for name, value, low, high in rows
+        f"{name} {value:+.2f} ({low:+.2f} to {high:+.2f})" for name, value, low, high in rows
     )

@@ -61,12 +61,12 @@ def compared(
 
     `records` and `space` are the confirming run's, `asked` the rules in question by their role.
     """
-    from cmt_search.analysis import confirmation
+    from cmt_search.analysis import compare_confirmed
     from cmt_search.cost import cost
 
     assert analysis.surface is not None
     base = cost(space.arch).macs
-    rules = confirmation(records, surface=analysis.surface, base_macs=base)
+    rules = compare_confirmed(records, surface=analysis.surface, base_macs=base)
     roles = {
         role: next((r.name for r in rules if math.dist(r.shares, shares.values) < 1e-5), None)
         for role, shares in asked.items()
@@ -84,11 +84,11 @@ def _extrapolated(
     records: "tuple[TrialRecord, ...]", *, analysis: "Analysis", base_macs: float
 ) -> dict[str, Any]:
     """The check of the law far beyond the search, or why there is none."""
-    from cmt_search.analysis.confirmation import extrapolated
+    from cmt_search.analysis.confirmation import analyse_extrapolation
 
     assert analysis.surface is not None
     try:
-        found = extrapolated(
+        found = analyse_extrapolation(
             records, search=analysis.records, surface=analysis.surface, base_macs=base_macs
         )
     except AnalysisError as error:

@@ -35,11 +35,11 @@ def report(
     """
     from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
     from cmt_search.cli.console import print_json, say, say_paths, show_table
-    from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
+    from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
     from cmt_search.search import RunDir
 
     folder = RunDir.open(run)
-    analysis, space = analysis_of(run, studies=STUDIES, laws=True), space_of(folder)
+    analysis, space = analysis_of(run, n_simulations=N_SIMULATIONS, laws=True), space_of(folder)
     parameters = space.parameters()
     path = write_report(
         analysis,

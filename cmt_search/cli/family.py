@@ -65,14 +65,14 @@ def family(
     from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.cli.family_choice import chosen_rule
     from cmt_search.cli.family_page import family_rows, slug, write_family_page
-    from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
+    from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
     from cmt_search.export import write_family
     from cmt_search.search import RunDir
 
     asked = _named(macs_of(budgets), names=names, text=budgets)
     folder = RunDir.open(run)
     space = space_of(folder)
-    analysis = analysis_of(run, studies=STUDIES, laws=True, storage=storage)
+    analysis = analysis_of(run, n_simulations=N_SIMULATIONS, laws=True, storage=storage)
     known = {
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
@@ -193,8 +193,8 @@ def _whole(family: "Family", *, labels: dict[float, str]) -> dict[str, Any]:
 def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
     """What the rule rests on, in words and numbers."""
     from cmt_search.analysis import (
-        equals_of,
-        equals_text,
+        equivalence_set_summary,
+        equivalence_set_text,
         explanation,
         headline,
         law_sentences,
@@ -204,21 +204,21 @@ def _evidence(analysis: "Analysis", *, run: str) -> dict[str, Any]:
     verdict = analysis.verdict
     if verdict is None:
         says = [analysis.no_verdict, *law_sentences(analysis)]
-        return {"run": run, "word": None, "laws": laws_of(analysis), "says": says}
+        return {"run": run, "status": None, "laws": laws_of(analysis), "says": says}
     return {
         "run": run,
-        "word": verdict.word,
+        "status": verdict.status,
         "best_shares": _by_dimension(verdict.best),
         "difference_to_paper": round(verdict.difference.mean, 5),
         "interval": [round(verdict.difference.low, 5), round(verdict.difference.high, 5)],
-        "equals": equals_of(analysis),
+        "equivalence_set": equivalence_set_summary(analysis),
         "detectable_difference": round(verdict.detectable, 5),
         "seed_sd": round(verdict.noise.sd, 5) if verdict.noise else None,
         "budget": int(verdict.budget),
         "laws": laws_of(analysis),
         "says": [
             headline(verdict),
-            equals_text(analysis),
+            equivalence_set_text(analysis),
             *explanation(verdict),
             *law_sentences(analysis),
         ],

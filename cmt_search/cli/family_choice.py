@@ -1,6 +1,6 @@
 """Which rule a family follows: the best, a named one, or the cheapest of the best's equals."""
 
-import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cmt_search.errors import AnalysisError, BudgetError, SpaceError, suggestion
@@ -62,18 +62,19 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
 
 
 def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
-    """Of the equivalence set, the rule whose member at the largest budget costs least."""
-    from cmt_search.analysis import equal_rules
+    """Return the tied rule whose member at the largest budget costs least; the first of equals."""
+    from cmt_search.analysis import tied_rules
     from cmt_search.scaling import Shares
-    from cmt_search.stats import cheapest
 
-    equals = equal_rules(analysis).tolist()
-    costs = []
-    for values in equals:
-        rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="equal")
-        try:
-            costs.append(float(getattr(rule.member(space.budget_macs[-1]).cost, criterion)))
-        except BudgetError:
-            costs.append(math.nan)
-    depth, width, side = cheapest(equals, cost=costs, criterion=criterion).shares
-    return Shares(depth=depth, width=width, resolution=side)
+    costs: dict[Shares, float] = {}
+    for values in tied_rules(analysis).tolist():
+        shares = Shares(**dict(zip(DIMENSIONS, values, strict=True)))
+        with suppress(BudgetError):
+            member = space.rule(shares, name="tied").member(space.budget_macs[-1])
+            costs[shares] = float(getattr(member.cost, criterion))
+    if not costs:
+        raise AnalysisError(
+            f"none of the tied rules has a network at the largest budget, so none has the least "
+            f"{criterion}; choose --rule best or a named rule"
+        )
+    return min(costs, key=costs.__getitem__)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_search.cli.trial_variant import commands, trial_variant
-from cmt_search.cli.wiring import STUDIES, analysis_of, space_of
+from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
 from cmt_search.errors import ExportError, RunError
 from cmt_search.search import RunDir, TrialRecord
 
@@ -43,7 +43,7 @@ def _study(folder: RunDir, *, name: str) -> "Study":
     largest = space.budget_macs[-1] if rules else 0.0
     return Study(
         name=name,
-        load=lambda: analysis_of(folder.path, studies=STUDIES),  # the report's numbers
+        load=lambda: analysis_of(folder.path, n_simulations=N_SIMULATIONS),  # the report's numbers
         stamp=lambda: _stamp(folder),
         parameters=space.parameters(),
         solve=_solver(space) if rules else None,

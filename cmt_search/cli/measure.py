@@ -70,10 +70,10 @@ def confirm(
 def _budget(space: "SearchSpace", *, text: str | None) -> float:
     """The held-out MACs: far enough for a check of the law, unless said otherwise."""
     from cmt_search.space import parse_quantity
-    from cmt_search.stats.extrapolation import FARTHER
+    from cmt_search.stats.extrapolation import MIN_SPAN
 
     try:
-        return FARTHER * space.budget_macs[-1] if text is None else parse_quantity(text)
+        return MIN_SPAN * space.budget_macs[-1] if text is None else parse_quantity(text)
     except ValueError as error:
         raise BudgetError(f"--budget: {error}") from None
 

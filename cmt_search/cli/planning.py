@@ -11,7 +11,7 @@ from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
 from cmt_search.search import design_points, initial_points
 from cmt_search.space import format_quantity
-from cmt_search.stats import SEEDS, planned_power, seeds_for
+from cmt_search.stats import SEEDS, predict_power, sufficient_seeds
 
 if TYPE_CHECKING:
     from cmt_search.search import DesignPoint
@@ -99,7 +99,7 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
     powers = []
     for seeds in sorted({space.seeds, *SEEDS}):
         powers.append(
-            planned_power(
+            predict_power(
                 shares=shares,
                 growth=growth,
                 budget=budget,
@@ -113,7 +113,7 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
         if seeds >= space.seeds and powers[-1].detectable <= min(_TARGETS):
             break
     own = next(one for one in powers if one.seeds == space.seeds)
-    targets = {target: seeds_for(powers, difference=target) for target in _TARGETS}
+    targets = {target: sufficient_seeds(powers, difference=target) for target in _TARGETS}
     return {
         "seed_sd": seed_sd,
         "seeds": space.seeds,

@@ -14,7 +14,7 @@ from cmt_search.search import RunDir, read_trials
 from cmt_search.space import SearchSpace, load_space
 
 if TYPE_CHECKING:
-    from cmt_search.analysis import Analysis, AroundBase
+    from cmt_search.analysis import Analysis, BaseContext
     from cmt_search.arch import Arch
     from cmt_search.evaluation import Evaluator, EvaluatorFactory
 
@@ -57,13 +57,13 @@ def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) 
     return ProxyEvaluator(dataset, recipe=recipe, device=device)
 
 
-STUDIES = 200  # simulated where a verdict is published, to see how far it can be trusted
+N_SIMULATIONS = 200  # per truth, where a verdict is published
 
 
 def analysis_of(
-    path: Path, *, studies: int = 0, laws: bool = False, storage: str | None = None
+    path: Path, *, n_simulations: int = 0, laws: bool = False, storage: str | None = None
 ) -> "Analysis":
-    """The study of a run, analysed; `studies` as in `analyse`, `laws` of scaling on request.
+    """The study of a run, analysed; `n_simulations` as in `analyse`, scaling laws with `laws`.
 
     Raises:
         RunError: there is no run, or no study yet.
@@ -95,17 +95,17 @@ def analysis_of(
             base_macs=cost(space.arch).macs,
             paper=named["cmt-paper"],
             named=named,
-            studies=studies,
+            n_simulations=n_simulations,
             native_resolution=space.proxy.dataset.native_resolution,
             sides=sides,
             seed=space.seed,
-            around=around_base(space) if laws else None,
+            base=base_context(space) if laws else None,
         )
 
 
-def around_base(space: SearchSpace) -> "AroundBase":
+def base_context(space: SearchSpace) -> "BaseContext":
     """The base's exponents, and the space's networks of its MACs."""
-    from cmt_search.analysis import AroundBase
+    from cmt_search.analysis import BaseContext
     from cmt_search.cost import cost
     from cmt_search.errors import BudgetError
     from cmt_search.scaling import Budget
@@ -123,4 +123,4 @@ def around_base(space: SearchSpace) -> "AroundBase":
             return None
         return found if found.key != base.key else None
 
-    return AroundBase(exponents=rule.exponents, solve_at=solve_at)
+    return BaseContext(exponents=rule.exponents, solve_at=solve_at)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dash import html
 
-from cmt_search.analysis import Analysis, finding
+from cmt_search.analysis import Analysis, study_headline
 from cmt_search.explorer.front_view import NOTHING_SELECTED, Selection, drawn_front
 from cmt_search.explorer.layout import blank_page
 from cmt_search.explorer.offers import metric_options
@@ -61,7 +61,8 @@ def first_sight(room: Room, search: str) -> str:
         return theme
     figure = drawn_front(room, view, selection=selection)
     name, said, found = (
-        escape(text) for text in (view["run"], _situation(room, view), finding(known.analysis))
+        escape(text)
+        for text in (view["run"], _situation(room, view), study_headline(known.analysis))
     )
     return (
         f'{theme}<div id="first-sight" class="page">'
@@ -89,7 +90,10 @@ def opened(room: Room, search: str | None) -> tuple[dict[str, Any], Selection]:
 
 def conclusion(analysis: Analysis) -> list[Any]:
     """The answer, and what stands behind it."""
-    return [html.Strong(finding(analysis)), html.Ul([html.Li(text) for text in evidence(analysis)])]
+    return [
+        html.Strong(study_headline(analysis)),
+        html.Ul([html.Li(text) for text in evidence(analysis)]),
+    ]
 
 
 def _situation(room: Room, view: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from cmt_search.analysis import Analysis, explanation, progress
+from cmt_search.analysis import Analysis, explanation, study_progress
 from cmt_search.explorer.live import Snapshot
 from cmt_search.explorer.room import Room
 
@@ -21,7 +21,7 @@ def status(snapshot: Snapshot) -> str:
     """How far the study is, and what keeps the page from showing more."""
     if snapshot.analysis is None:
         return snapshot.problem or "Reading the study \N{HORIZONTAL ELLIPSIS}"
-    said = f"{progress(snapshot.analysis)} Last change seen at {snapshot.read_at}."
+    said = f"{study_progress(snapshot.analysis)} Last change seen at {snapshot.read_at}."
     return f"{said} The study cannot be read now: {snapshot.problem}" if snapshot.problem else said
 
 

@@ -1,108 +1,55 @@
-"""Bootstrap of a fit over networks, seeds and validation images."""
+"""Bayesian bootstrap of a fit over networks, seeds and validation images."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats.noise import interval, label_groups
+from cmt_search.stats.noise import Bools, Floats, label_groups, percentile_interval
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LinearFit:
-    """A linear model of trainings, to be fitted to resamples of them."""
-
-    design: Floats  # (T, p), columns of size one
-    unit: Floats  # (p,) what they were divided by
-    hat: Floats  # (T, T) from values to unweighted fitted values
-    networks: int  # distinct
-
-    @classmethod
-    def of(cls, design: Floats, *, network: Sequence[Hashable]) -> "LinearFit":
-        """For design (T, p).
-
-        Raises:
-            AnalysisError: the trainings cannot tell the columns apart with a network to spare.
-        """
-        networks, terms = len(set(network)), design.shape[1]
-        if networks <= terms or np.linalg.matrix_rank(design) < terms:
-            raise AnalysisError(
-                f"{networks} networks cannot tell the {terms} terms of the fit apart with one to "
-                "spare; measure more networks, of more different shapes"
-            )
-        unit = np.abs(design).max(axis=0)
-        scaled = design / unit
-        hat = scaled @ np.linalg.pinv(scaled)
-        return cls(design=scaled, unit=unit, hat=hat, networks=networks)
-
-    def __call__(self, weights: Floats, values: Floats) -> Floats:
-        """Coefficients of every resample. Shape: weights, values (S, T); result (S, p)."""
-        terms = len(self.unit)
-        y = inflated(values, fitted=values @ self.hat.T, networks=self.networks, terms=terms)
-        outer = (self.design[:, :, None] * self.design[:, None, :]).reshape(-1, terms**2)
-        normal = (weights @ outer).reshape(-1, terms, terms)
-        right = (weights * y) @ self.design
-        result: Floats = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / self.unit
-        return result
-
-
-def inflated(values: Floats, *, fitted: Floats, networks: int, terms: int) -> Floats:
-    """Values with residuals as large as they would be, had no term been fitted to them.
-
-    A fit takes terms/networks of the residuals' variance away, and a bootstrap that reweights what
-    is left is too narrow by as much (HC1). The fit to the data themselves stays what it is.
-    """
-    assert networks > terms, "a fit needs a network to spare"
-    return fitted + (values - fitted) * float(np.sqrt(networks / (networks - terms)))
-
-
-Bools = NDArray[np.bool_]
 Fit = Callable[[Floats, Floats], Floats]
-"""Weights (S, T) and values (S, T) to parameters (S, P), a row each; a failed fit's is NaN."""
+"""From weights (S, T) and values (S, T) to parameters (S, P); a failed fit is a row of NaN."""
 
 DRAWS = 1000
-MOST_FAILED = 0.2  # of the resamples; percentiles of what is left would flatter the fit
-_BLOCK = 128  # resamples whose image counts are held at once
+MAX_FAILED = 0.2  # of the resamples; percentiles of fewer would be too optimistic
+_BATCH = 128  # resamples whose image counts are held in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trainings:
-    """What was trained, a row each, in plain arrays."""
+    """Trainings, one row each."""
 
     value: Floats  # (T,) top1 in 0..1, or loss
-    network: Sequence[Hashable]  # (T,) what is redrawn as one, with all its seeds and rungs
+    network: Sequence[Hashable]  # (T,) resampled as one, with all its seeds and rungs
     seed: Sequence[Hashable]  # (T,) within the network
-    correct: Bools | None = None  # (T, images); None: images cannot be redrawn
+    correct: Bools | None = None  # (T, images); None: images cannot be resampled
     measure: Literal["top1", "loss"] = "top1"
 
     def __post_init__(self) -> None:
-        assert len(self.value) == len(self.network) == len(self.seed), "a row per training"
+        assert len(self.value) == len(self.network) == len(self.seed), "one row per training"
         if self.correct is None:
             return
         if self.measure == "loss" or np.abs(self.correct.mean(axis=1) - self.value).max() > 1e-4:
             raise AnalysisError(
-                "the values are not the accuracies on the images given, so redrawing images would "
-                "bootstrap something else; pass top1, or correct=None"
+                "the values are not the accuracies on the images given, so images cannot be "
+                "resampled; pass top1, or correct=None"
             )
 
     def error(self, values: Floats) -> Floats:
-        """What is to be made small: the loss, or one less the accuracy."""
+        """Return the quantity to minimise: the loss, or one less the accuracy."""
         return 1 - values if self.measure == "top1" else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bootstrap:
-    """A fit to the data, and to every resample of them."""
+class BootstrapFit:
+    """Parameters fitted to the data and to every resample."""
 
     estimate: Floats  # (P,)
     draws: Floats  # (S, P), NaN where the fit failed
     failed: int  # of the S resamples
-    images: bool  # whether images were redrawn; False: intervals say nothing of other images
+    images: bool  # whether validation images were resampled
 
     @property
     def kept(self) -> Floats:
@@ -112,18 +59,67 @@ class Bootstrap:
     @property
     def low(self) -> Floats:
         """Lower end of the 95% percentile intervals. Shape: (P,)."""
-        return interval(self.kept)[0]
+        return percentile_interval(self.kept)[0]
 
     @property
     def high(self) -> Floats:
         """Upper end of the 95% percentile intervals. Shape: (P,)."""
-        return interval(self.kept)[1]
+        return percentile_interval(self.kept)[1]
 
 
-def unpacked(correct: Sequence[bytes], *, images: Sequence[int]) -> Bools | None:
-    """The bits of measurements, `numpy.packbits` undone, as (T, images).
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinearFit:
+    """A linear model of trainings, for fits to resamples of them."""
 
-    None where one has none, or where they are not of equally many images: not the same ones.
+    design: Floats  # (T, p), columns of unit size
+    unit: Floats  # (p,) original size of the columns
+    hat: Floats  # (T, T) from values to unweighted fitted values
+    networks: int  # distinct
+
+    @classmethod
+    def from_design(cls, design: Floats, *, network: Sequence[Hashable]) -> "LinearFit":
+        """Build for a design (T, p).
+
+        Raises:
+            AnalysisError: fewer than p + 1 networks, or collinear columns.
+        """
+        networks, terms = len(set(network)), design.shape[1]
+        if networks <= terms or np.linalg.matrix_rank(design) < terms:
+            raise AnalysisError(
+                f"{networks} networks cannot determine the {terms} terms of the fit and its "
+                "residuals; measure more networks, of more different shapes"
+            )
+        unit = np.abs(design).max(axis=0)
+        scaled = design / unit
+        return cls(design=scaled, unit=unit, hat=scaled @ np.linalg.pinv(scaled), networks=networks)
+
+    def __call__(self, weights: Floats, values: Floats) -> Floats:
+        """Fit every resample. Shape: weights, values (S, T); result (S, p)."""
+        terms = len(self.unit)
+        fitted = values @ self.hat.T
+        y = fitted + hc1_residuals(values, fitted=fitted, networks=self.networks, terms=terms)
+        outer = (self.design[:, :, None] * self.design[:, None, :]).reshape(-1, terms**2)
+        normal = (weights @ outer).reshape(-1, terms, terms)
+        right = (weights * y) @ self.design
+        result: Floats = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / self.unit
+        return result
+
+
+def hc1_residuals(values: Floats, *, fitted: Floats, networks: int, terms: int) -> Floats:
+    """Return residuals, scaled up for the variance that the fitted terms absorb.
+
+    Without the factor sqrt(n / (n - p)), a bootstrap that reweights residuals is too narrow.
+
+    Source: MacKinnon and White 1985, HC1.
+    """
+    assert networks > terms, "a fit needs more networks than terms"
+    return (values - fitted) * float(np.sqrt(networks / (networks - terms)))
+
+
+def unpack_bits(correct: Sequence[bytes], *, images: Sequence[int]) -> Bools | None:
+    """Undo `numpy.packbits` of measurements. Shape: result (T, images).
+
+    Return None where a measurement has no bits, or where the numbers of images differ.
     """
     if len(set(images)) != 1 or any(len(bits) != -(-images[0] // 8) for bits in correct):
         return None
@@ -132,7 +128,12 @@ def unpacked(correct: Sequence[bytes], *, images: Sequence[int]) -> Bools | None
 
 
 def resample(data: Trainings, *, draws: int, seed: int) -> tuple[Floats, Floats]:
-    """Weights of the trainings and their values, redrawn. Shape: (S, T) each."""
+    """Draw weights of the trainings, and their values on resampled images. Shape: (S, T) each.
+
+    Weights are Exp(1) per network, divided at random between its seeds.
+
+    Source: Rubin 1981, the Bayesian bootstrap; images have Poisson(1) counts.
+    """
     rng = np.random.default_rng(seed)
     network, _ = label_groups(data.network)
     training, first = label_groups(list(zip(data.network, data.seed, strict=True)))
@@ -143,36 +144,37 @@ def resample(data: Trainings, *, draws: int, seed: int) -> tuple[Floats, Floats]
     weights = (between / mean)[:, network] * within[:, training]
     if data.correct is None:
         return weights, np.tile(data.value, (draws, 1))
-    return weights, _accuracies(data.correct, draws=draws, rng=rng)
+    return weights, _resample_images(data.correct, draws=draws, rng=rng)
 
 
-def bootstrap(fit: Fit, data: Trainings, *, draws: int = DRAWS, seed: int) -> Bootstrap:
-    """Fit the data as they are, and resamples of them.
+def bootstrap_fit(fit: Fit, data: Trainings, *, draws: int = DRAWS, seed: int) -> BootstrapFit:
+    """Fit the data and resamples of them.
 
     Raises:
-        AnalysisError: the fit fails on the data, or on more than `MOST_FAILED` of the resamples.
+        AnalysisError: the fit fails on the data, or on more than `MAX_FAILED` of the resamples.
     """
     estimate = fit(np.ones((1, len(data.value))), data.value[None])[0]
     if not np.isfinite(estimate).all():
         raise AnalysisError(
             "the fit fails on the data themselves; measure more networks, or more different ones"
         )
-    found = fit(*resample(data, draws=draws, seed=seed))
-    failed = int((~np.isfinite(found).all(axis=1)).sum())
-    if failed > MOST_FAILED * draws:
+    fitted = fit(*resample(data, draws=draws, seed=seed))
+    failed = int((~np.isfinite(fitted).all(axis=1)).sum())
+    if failed > MAX_FAILED * draws:
         raise AnalysisError(
-            f"the fit fails on {failed} of {draws} resamples, and at most {MOST_FAILED:.0%} may, "
-            "so it has no honest interval; measure more networks or seeds"
+            f"the fit fails on {failed} of {draws} resamples, more than {MAX_FAILED:.0%}, so its "
+            "intervals would be too narrow; measure more networks or seeds"
         )
-    return Bootstrap(estimate=estimate, draws=found, failed=failed, images=data.correct is not None)
+    images = data.correct is not None
+    return BootstrapFit(estimate=estimate, draws=fitted, failed=failed, images=images)
 
 
-def _accuracies(correct: Bools, *, draws: int, rng: np.random.Generator) -> Floats:
-    """Accuracy of every training on redrawn images. Shape: (S, T)."""
-    right = correct.T.astype(np.float32)  # its sums are whole numbers, so exact
-    blocks = []
-    for start in range(0, draws, _BLOCK):
-        size = (min(_BLOCK, draws - start), len(right))
+def _resample_images(correct: Bools, *, draws: int, rng: np.random.Generator) -> Floats:
+    """Return the accuracy of every training on resampled images. Shape: (T, images) to (S, T)."""
+    right = correct.T.astype(np.float32)  # sums are integers, so exact
+    batches = []
+    for start in range(0, draws, _BATCH):
+        size = (min(_BATCH, draws - start), len(right))
         count = rng.poisson(1.0, size=size).astype(np.float32)
-        blocks.append(count @ right / np.maximum(count.sum(axis=1, keepdims=True), 1))
-    return np.vstack(blocks).astype(np.float64)
+        batches.append(count @ right / np.maximum(count.sum(axis=1, keepdims=True), 1))
+    return np.vstack(batches).astype(np.float64)

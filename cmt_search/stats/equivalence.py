@@ -1,4 +1,8 @@
-"""Equivalence set of the best rule: contrasts, margins, calibration by simulation."""
+"""Contrasts of rules, the equivalence set of the best rule, and what a study concludes from them.
+
+All functions take joint posterior draws of the rules' accuracies, shape (S, G) for S draws of G
+rules, in top1.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,19 +10,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from cmt_search.errors import AnalysisError
+from cmt_search.stats.noise import Bools, Floats, percentile_interval
 
-Floats = NDArray[np.float64]
+Conclusion = Literal["tie", "unresolved", "resolved"]
 
-# Of a difference that a two-sided 5% test finds with power 80%: 1.96 + 0.84.
-DETECTABLE_STANDARD_ERRORS = 2.8
+SMALLEST_EFFECT = 0.003  # 0.3 percentage points of top1: smallest effect of interest
+CREDIBLE = 0.05  # a rule is a candidate while P(regret <= margin) is at least this
+TIE_AREA = 0.8  # part of the feasible rules that makes a tie
+ALPHA = 0.01  # level of the tests
+DETECTABLE_STANDARD_ERRORS = 2.8  # two-sided 5% test, power 80%: 1.96 + 0.84
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """One rule's accuracy less another's, in top1."""
+    """Difference in accuracy between two rules, in top1."""
 
     mean: float
     se: float
@@ -26,72 +32,54 @@ class Contrast:
     high: float
 
 
-def contrast(draws: Floats) -> Contrast:
-    """Summarise draws (S,) of a difference that was chosen before looking at the data."""
-    low, high = np.quantile(draws, [0.025, 0.975])
+def summarize_contrast(draws: Floats) -> Contrast:
+    """Summarise draws (S,) of a contrast that was chosen before looking at the data."""
+    low, high = percentile_interval(draws)
     return Contrast(
         mean=float(draws.mean()), se=float(draws.std()), low=float(low), high=float(high)
     )
 
 
-def selected_contrasts(draws: Floats, *, indices: Sequence[int]) -> tuple[Contrast, ...]:
-    """Summarise columns that were chosen for how they look among all of `draws` (S, G).
+def simultaneous_contrasts(draws: Floats, *, indices: Sequence[int]) -> tuple[Contrast, ...]:
+    """Summarise the columns `indices` with intervals that hold for all columns simultaneously.
 
-    Their intervals are simultaneous: as wide as needed to hold all G differences at once with
-    probability 95%, so they hold whichever was selected (the winner's optimism).
+    The joint coverage is 95%, so an interval is valid for a column that was selected by its value,
+    such as the best rule.
     """
     mean, se = draws.mean(axis=0), draws.std(axis=0)
-    varies = se > 1e-9  # the reference less itself is zero, up to floating point
+    varies = se > 1e-9  # the reference less itself is zero up to rounding
     worst = np.max(np.abs(draws[:, varies] - mean[varies]) / se[varies], axis=1, initial=0.0)
     mean, se = np.where(varies, mean, mean.round(9)), np.where(varies, se, 0.0)
-    reach = np.quantile(worst, 0.95) * se
+    half_width = np.quantile(worst, 0.95) * se
     return tuple(
         Contrast(
             mean=float(mean[i]),
             se=float(se[i]),
-            low=float(mean[i] - reach[i]),
-            high=float(mean[i] + reach[i]),
+            low=float(mean[i] - half_width[i]),
+            high=float(mean[i] + half_width[i]),
         )
         for i in indices
     )
 
 
-def typical_error(draws: Floats) -> float:
-    """Root mean square over all rules of the standard error of their differences (S, G)."""
+def rms_standard_error(draws: Floats) -> float:
+    """Return the root mean square over rules of the standard error of contrasts (S, G)."""
     return float(np.sqrt(draws.var(axis=0).mean()))
 
 
-Bools = NDArray[np.bool_]
-Word = Literal["tie", "unresolved", "resolved"]
-
-EPS = 0.003  # 0.3 points of top1: a difference that nobody would choose a rule for
-CREDIBLE = 0.05  # a rule stays a candidate while P(regret <= eps) is at least this
-TIE_COVERAGE = 0.8  # of the feasible rules
-CLEAR = 0.01  # level of a test whose outcome is stated as a fact
-
-
 def simplex_grid(m: int) -> Floats:
-    """All shares that are multiples of 1/m.
+    """Return all shares that are multiples of 1/m.
 
-    Shape: ((m + 1)(m + 2) / 2, 3), each row sums to one.
+    Shape: ((m + 1)(m + 2) / 2, 3); each row sums to one.
     """
     steps = [(i, j, m - i - j) for i in range(m + 1) for j in range(m + 1 - i)]
     return np.array(steps, dtype=float) / m
 
 
-def equivalence_set(draws: Floats, *, eps: float = EPS) -> Bools:
-    """E = {s: P(max f - f(s) <= eps) >= 0.05} over joint draws.
+def required_margin(draws: Floats) -> Floats:
+    """Return the smallest margin whose equivalence set holds each rule. Shape: (S, G) to (G,).
 
-    Shape: draws (S, G); result (G,).
-    """
-    close: Bools = needed_eps(draws) <= eps
-    return close
-
-
-def needed_eps(draws: Floats) -> Floats:
-    """The smallest eps with which E holds each rule: the 5% quantile of its regret.
-
-    Shape: draws (S, G); result (G,).
+    It is the 5% quantile of the rule's regret.
     """
     regret = draws.max(axis=1, keepdims=True) - draws
     last = math.ceil(CREDIBLE * len(draws) - 1e-9) - 1
@@ -99,18 +87,23 @@ def needed_eps(draws: Floats) -> Floats:
     return quantile
 
 
-def within_eps(draws: Floats, *, eps: float = EPS) -> Floats:
-    """P(max f - f(s) <= eps), the map beneath E. Shape: draws (S, G); result (G,)."""
+def equivalence_set(draws: Floats, *, margin: float = SMALLEST_EFFECT) -> Bools:
+    """Return which rules have P(max f - f(s) <= margin) >= 0.05. Shape: (S, G) to (G,)."""
+    members: Bools = required_margin(draws) <= margin
+    return members
+
+
+def probability_within(draws: Floats, *, margin: float = SMALLEST_EFFECT) -> Floats:
+    """Return P(max f - f(s) <= margin) of each rule. Shape: (S, G) to (G,)."""
     regret = draws.max(axis=1, keepdims=True) - draws
-    probability: Floats = (regret <= eps).mean(axis=0)
+    probability: Floats = (regret <= margin).mean(axis=0)
     return probability
 
 
-def flatness(draws: Floats) -> float:
-    """Posterior mass at least as far from the fit as "no rule differs"; small: some rule does.
+def flatness_p_value(draws: Floats) -> float:
+    """Return the posterior tail probability of "no rule differs". Small values reject it.
 
-    Far is measured by the largest deviation from the mean rule in standard errors, over all rules
-    at once. Shape: draws (S, G).
+    The distance is the largest deviation from the mean rule in standard errors, over all rules.
     """
     relative = draws - draws.mean(axis=1, keepdims=True)
     centre, sd = relative.mean(axis=0), relative.std(axis=0)
@@ -118,52 +111,57 @@ def flatness(draws: Floats) -> float:
     return float(np.mean(worst >= np.max(np.abs(centre) / sd)))
 
 
-def verdict_word(*, coverage: float, error: float, flat: float, eps: float = EPS) -> Word:
-    """Name what a study says.
+def conclude(
+    *, area: float, error: float, p_flat: float, smallest_effect: float = SMALLEST_EFFECT
+) -> Conclusion:
+    """Return the conclusion of a study.
 
-    `coverage` is the feasible area's share that E covers, `error` the standard error of contrasts,
-    `flat` the `flatness`.
+    `area` is the part of the feasible rules in the equivalence set, `error` the standard error of
+    contrasts, `p_flat` the p-value of "no rule differs".
 
-    "unresolved" goes first: with an error above eps the equivalence set means little in either
-    direction. A noisy fit has its maximum in some corner of each draw, so the set shrinks for want
-    of data ("resolved" would be false), and where it does not shrink, the rules are not known to
-    be equal ("tie" would be false). For the same reason a small set alone does not resolve a study:
-    the rules must differ at all, which a flat truth feigns in one of a hundred.
+    "unresolved" takes precedence: with an error above the smallest effect, a large set does not
+    show equality, and a small one does not show a difference, since the maximum of a noisy fit
+    moves between corners. For the same reason a small set also needs a significant `p_flat`.
     """
-    if not error <= eps:  # also when it is not a number
+    if not error <= smallest_effect:  # also NaN
         return "unresolved"
-    if coverage >= TIE_COVERAGE:
+    if area >= TIE_AREA:
         return "tie"
-    return "resolved" if flat < CLEAR else "unresolved"
+    return "resolved" if p_flat < ALPHA else "unresolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Assessment:
-    """Which rules are the best, and how well that is known."""
+    """The best of G rules and its equivalence set."""
 
-    best: int  # of the G rules, the highest posterior mean
-    error: float  # standard error of contrasts to the reference, or the best's where larger
-    flat: float  # see `flatness`
-    needed: Floats  # (G,) eps with which the equivalence set holds each rule
-    within: Floats  # (G,) P(regret <= eps)
-    eps: float  # a difference that nobody would choose a rule for
-    reach: float  # eps of the equivalence set: wider where its coverage demands it
+    best: int  # highest posterior mean
+    error: float  # standard error of contrasts to the reference; the best's where larger
+    p_flat: float  # see `flatness_p_value`
+    required_margin: Floats  # (G,) see `required_margin`
+    probability: Floats  # (G,) P(regret <= smallest effect)
+    smallest_effect: float
+    margin: float  # of the equivalence set: at least the smallest effect
 
     @property
     def equivalent(self) -> Bools:
         """The equivalence set. Shape: (G,)."""
-        result: Bools = self.needed <= self.reach
+        result: Bools = self.required_margin <= self.margin
         return result
 
     @property
-    def extent(self) -> float:
-        """Of the rules, those in the equivalence set."""
+    def area(self) -> float:
+        """Part of the rules that is in the equivalence set."""
         return float(self.equivalent.mean())
 
     @property
-    def word(self) -> Word:
+    def status(self) -> Conclusion:
         """Tie, unresolved or resolved."""
-        return verdict_word(coverage=self.extent, error=self.error, flat=self.flat, eps=self.eps)
+        return conclude(
+            area=self.area,
+            error=self.error,
+            p_flat=self.p_flat,
+            smallest_effect=self.smallest_effect,
+        )
 
     @property
     def detectable(self) -> float:
@@ -172,9 +170,13 @@ class Assessment:
 
 
 def assess(
-    effect: Floats, *, reference: Floats, eps: float = EPS, reach: float | None = None
+    effect: Floats,
+    *,
+    reference: Floats,
+    smallest_effect: float = SMALLEST_EFFECT,
+    margin: float | None = None,
 ) -> Assessment:
-    """Assess the rules that may be best; `reach` is eps where nothing says otherwise.
+    """Assess the feasible rules; `margin` defaults to the smallest effect.
 
     Shape: effect (S, G), joint draws; reference (S, 1), of the rule to compare with.
     """
@@ -182,45 +184,10 @@ def assess(
     contrasts = effect - reference
     return Assessment(
         best=best,
-        error=max(typical_error(contrasts), float(contrasts[:, best].std())),
-        flat=flatness(effect),
-        needed=needed_eps(effect),
-        within=within_eps(effect, eps=eps),
-        eps=eps,
-        reach=eps if reach is None else reach,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """One rule of an equivalence set, and why this one."""
-
-    shares: tuple[float, float, float]  # depth, width, resolution
-    criterion: str  # what was made least, say "activations"
-    cost: float  # in the criterion's units
-    among: int  # rules of the set with a known cost
-
-
-def cheapest(shares: ArrayLike, *, cost: ArrayLike, criterion: str) -> Choice:
-    """Choose the rule of least `cost`; of equals the first. A cost that is not finite is unknown.
-
-    Shape: shares (n, 3), of the set alone; cost (n,), of each rule's member at the budget.
-
-    Raises:
-        AnalysisError: no rule has a known cost.
-    """
-    rules, costs = np.asarray(shares, float).reshape(-1, 3), np.asarray(cost, float)
-    known = np.isfinite(costs)
-    if not known.any():
-        raise AnalysisError(
-            f"none of the {len(costs)} rules to choose from has a finite cost in {criterion}; "
-            "choose by another criterion, or at a budget for which they have members"
-        )
-    least = int(np.where(known, costs, np.inf).argmin())
-    depth, width, resolution = rules[least].tolist()
-    return Choice(
-        shares=(depth, width, resolution),
-        criterion=criterion,
-        cost=float(costs[least]),
-        among=int(known.sum()),
+        error=max(rms_standard_error(contrasts), float(contrasts[:, best].std())),
+        p_flat=flatness_p_value(effect),
+        required_margin=required_margin(effect),
+        probability=probability_within(effect, margin=smallest_effect),
+        smallest_effect=smallest_effect,
+        margin=smallest_effect if margin is None else margin,
     )

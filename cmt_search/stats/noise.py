@@ -1,4 +1,4 @@
-"""Noise between trainings of one network, and estimates with intervals."""
+"""Seed noise, and estimates with intervals."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -8,48 +8,26 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
+Bools = NDArray[np.bool_]
 Triple = tuple[float, float, float]
+
+PRIOR_REPEATS = 4.0  # a prior factor of about 1.4 in SD between budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Three numbers, of depth, width and resolution, with 95% intervals."""
+    """Depth, width and resolution with 95% intervals."""
 
     values: Triple
     low: Triple
     high: Triple
 
     @classmethod
-    def of(cls, rows: Floats) -> "Estimate":
-        """From the fit to the data, the first row, and to resamples. Shape: (1 + S, 3)."""
-        low, high = interval(rows[1:])
-        return cls(values=triple(rows[0]), low=triple(low), high=triple(high))
-
-
-def interval(draws: Floats) -> tuple[Floats, Floats]:
-    """95% percentile interval of draws (S, ...)."""
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    return low, high
-
-
-def tail_of_zero(draws: Floats) -> float:
-    """Mass of the draws (S, p) at least as far from their centre as zero is; small: not zero.
-
-    Far is in standard deviations of the draws, all p dimensions together (Mahalanobis).
-    """
-    centre = draws.mean(axis=0)
-    inverse = np.linalg.pinv(np.cov(draws.T), hermitian=True)
-    far = np.einsum("si,ij,sj->s", draws - centre, inverse, draws - centre)
-    return float(np.mean(far >= centre @ inverse @ centre))
-
-
-def triple(values: Floats) -> Triple:
-    """An array of three as plain numbers."""
-    d, w, r = (float(value) for value in values)
-    return d, w, r
-
-
-PRIOR_REPEATS = 4.0  # rungs differ by a factor of about 1.4 in SD before anything is repeated
+    def from_resamples(cls, rows: Floats) -> "Estimate":
+        """Build from the fit to the data, the first row, and to resamples. Shape: (1 + S, 3)."""
+        low, high = percentile_interval(rows[1:])
+        return cls(values=to_triple(rows[0]), low=to_triple(low), high=to_triple(high))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,42 +40,61 @@ class Noise:
     high: float
 
 
+def percentile_interval(draws: Floats) -> tuple[Floats, Floats]:
+    """Return the 95% percentile interval of draws. Shape: (S, ...) to two of (...)."""
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    return low, high
+
+
+def p_value_of_zero(draws: Floats) -> float:
+    """Return the tail probability of zero, by Mahalanobis distance. Small values reject zero.
+
+    Shape: draws (S, p).
+    """
+    centre = draws.mean(axis=0)
+    inverse = np.linalg.pinv(np.cov(draws.T), hermitian=True)
+    distance = np.einsum("si,ij,sj->s", draws - centre, inverse, draws - centre)
+    return float(np.mean(distance >= centre @ inverse @ centre))
+
+
+def to_triple(values: Floats) -> Triple:
+    """Convert an array of three to plain numbers."""
+    d, w, r = (float(value) for value in values)
+    return d, w, r
+
+
 def pooled_noise(values: ArrayLike, *, groups: Sequence[Hashable]) -> Noise | None:
-    """Pool the variance within groups of repeated measurements; None without a repeat."""
-    total, dof = within_groups(values, groups=groups)
+    """Pool the variance within groups of repeated measurements; None without a repeat.
+
+    Source: the interval is that of a variance, by the chi-squared distribution.
+    """
+    y = np.asarray(values, dtype=float)
+    label, first = label_groups(groups)
+    dof = len(y) - len(first)
     if dof == 0:
         return None
-    low, high = np.sqrt(total / chi2.ppf([0.975, 0.025], dof))
-    return Noise(sd=float(np.sqrt(total / dof)), dof=dof, low=float(low), high=float(high))
+    mean = np.bincount(label, weights=y) / np.bincount(label)
+    squares = float(np.sum((y - mean[label]) ** 2))
+    low, high = np.sqrt(squares / chi2.ppf([0.975, 0.025], dof))
+    return Noise(sd=float(np.sqrt(squares / dof)), dof=dof, low=float(low), high=float(high))
 
 
-def relative_noise(within: ArrayLike, *, freedom: ArrayLike) -> Floats:
-    """SD between seeds of each rung over the pooled SD, shrunk towards one.
+def relative_noise(within: ArrayLike, *, dof: ArrayLike) -> Floats:
+    """Return each budget's SD between seeds over the pooled SD, shrunk towards one.
 
-    `within` are squares around the networks' means, `freedom` the measurements beyond the first.
-    Shape: (B,) in and out.
+    `within` are sums of squares around the networks' means, `dof` the measurements beyond the
+    first. Shape: (B,) in and out.
     """
-    squares, dof = np.asarray(within, float), np.asarray(freedom, float)
-    if squares.sum() == 0:  # nothing was repeated, or repeats are all alike
+    squares, free = np.asarray(within, float), np.asarray(dof, float)
+    if squares.sum() == 0:  # no repeats, or identical ones
         return np.ones_like(squares)
-    pooled = squares.sum() / dof.sum()
-    shrunk: Floats = np.sqrt((PRIOR_REPEATS + squares / pooled) / (PRIOR_REPEATS + dof))
+    pooled = squares.sum() / free.sum()
+    shrunk: Floats = np.sqrt((PRIOR_REPEATS + squares / pooled) / (PRIOR_REPEATS + free))
     return shrunk
 
 
-def within_groups(values: ArrayLike, *, groups: Sequence[Hashable]) -> tuple[float, int]:
-    """Sum of squares around the groups' means, and its degrees of freedom."""
-    y = np.asarray(values, dtype=float)
-    if y.size == 0:
-        return 0.0, 0
-    label, _ = label_groups(groups)
-    count = np.bincount(label)
-    mean = np.bincount(label, weights=y) / count
-    return float(np.sum((y - mean[label]) ** 2)), int(y.size - count.size)
-
-
-def label_groups(groups: Sequence[Hashable]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Number the groups in order of appearance; also the row at which each appears first."""
+def label_groups(groups: Sequence[Hashable]) -> tuple[Ints, Ints]:
+    """Number groups in order of appearance; return also the row where each appears first."""
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     label = np.array([number[group] for group in groups], dtype=int)
     return label, np.unique(label, return_index=True)[1]

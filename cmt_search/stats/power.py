@@ -1,15 +1,17 @@
-"""What a design can find out before anything is trained: its power."""
+"""Power analysis of a design."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from cmt_search.stats.equivalence import DETECTABLE_STANDARD_ERRORS, simplex_grid, typical_error
-from cmt_search.stats.gp import fit_process
-
-Floats = NDArray[np.float64]
+from cmt_search.stats.equivalence import (
+    DETECTABLE_STANDARD_ERRORS,
+    rms_standard_error,
+    simplex_grid,
+)
+from cmt_search.stats.gp import fit_gaussian_process
 
 SEEDS = (1, 2, 4, 8, 16, 32, 64)  # tried, in this order
 _LEVEL = 0.5  # accuracy of every network; only differences matter
@@ -19,10 +21,10 @@ _SPREAD = 0.02  # SD of the simulated truths' gains and curvature, top1 at the l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """What a design can tell apart, with some number of seeds for every network."""
+    """Predicted precision of a design with a number of seeds per network."""
 
     seeds: int
-    error: float  # predicted standard error of contrasts to the paper's rule, top1
+    error: float  # standard error of contrasts to the paper's rule, top1
 
     @property
     def detectable(self) -> float:
@@ -30,7 +32,7 @@ class Power:
         return DETECTABLE_STANDARD_ERRORS * self.error
 
 
-def planned_power(
+def predict_power(
     *,
     shares: ArrayLike,
     growth: ArrayLike,
@@ -40,28 +42,29 @@ def planned_power(
     seed_sd: float,
     seeds: int,
     seed: int,
-    studies: int = 2,
+    n_simulations: int = 2,
 ) -> Power:
-    """Simulate studies in which rules differ by some points, and fit them as real ones would be.
+    """Simulate studies in which rules differ, and fit them as real ones are.
 
     Rows are the trainings of the design; each is repeated with `seeds` seeds.
 
     Shape: shares (N, 3), realised; growth, budget (N,); paper (3,).
     Units: growth is ln(MACs / base MACs); budget in MACs; seed_sd in top1.
+
     Raises:
-        AnalysisError: the design holds too few networks for a surface.
+        AnalysisError: too few networks to fit the process.
     """
     rng = np.random.default_rng(seed)
     rows = [np.repeat(np.asarray(column, float), seeds, axis=0) for column in (growth, budget)]
     realised = np.repeat(np.asarray(shares, float), seeds, axis=0)
     labels = [name for name in network for _ in range(seeds)]
     rules = simplex_grid(_GRID)
-    u, centred = (rows[0] / rows[0].max())[:, None], realised - 1 / 3
+    x = (rows[0] / rows[0].max())[:, None] * (realised - 1 / 3)
     errors = []
-    for study in range(studies):
+    for study in range(n_simulations):
         gains, curvature = _SPREAD * rng.standard_normal(3), _SPREAD * rng.standard_normal((3, 3))
-        truth = ((u * centred) @ gains) + np.sum((u * centred) @ curvature * (u * centred), axis=1)
-        response = fit_process(
+        truth = x @ gains + np.sum(x @ curvature * x, axis=1)
+        process = fit_gaussian_process(
             _LEVEL + truth + seed_sd * rng.standard_normal(len(labels)),
             shares=realised,
             growth=rows[0],
@@ -70,11 +73,10 @@ def planned_power(
             seed=study,
             draws=1000,
         )
-        errors.append(typical_error(response.effect(rules) - response.effect(paper)))
+        errors.append(rms_standard_error(process.effect(rules) - process.effect(paper)))
     return Power(seeds=seeds, error=float(np.mean(errors)))
 
 
-def seeds_for(powers: Sequence[Power], *, difference: float) -> int | None:
-    """The fewest seeds among `powers` that find a difference of top1; None: none does."""
-    enough = [one.seeds for one in powers if one.detectable <= difference]
-    return min(enough, default=None)
+def sufficient_seeds(powers: Sequence[Power], *, difference: float) -> int | None:
+    """Return the fewest seeds among `powers` that detect a difference of top1; None: none does."""
+    return min((one.seeds for one in powers if one.detectable <= difference), default=None)

@@ -1,13 +1,11 @@
-"""Does a cheap training rank networks as an expensive one does, and finer than its own noise?
+"""Rank agreement of low- and high-fidelity training, relative to seed noise.
 
-All that is compared is means over seeds. Intervals redraw the networks, by Exp(1) weights (Rubin
-1981): another sample of networks is what a search will see. Seeds are not redrawn on top: their
-noise is in the means already, and noise put on noise pulls every correlation towards zero. A few
-networks in perfect order leave such an interval no width, however easily chance orders a few: so
-beside it stands how often random ranks correlate as much (a permutation test).
+Rankings compare means over seeds. Intervals resample networks with Exp(1) weights (Rubin 1981), as
+a search will see other networks. Seeds are not resampled: their noise is already in the means, and
+adding it again would bias correlations towards zero. With few networks in perfect order such an
+interval has no width, so a permutation test accompanies it.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -16,81 +14,67 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats.noise import interval, label_groups
+from cmt_search.stats.noise import Floats, Ints, label_groups, percentile_interval
 
-Floats = NDArray[np.float64]
-Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+Indices = NDArray[np.intp]
 
 NETWORKS_NEEDED = 4  # fewer have too few pairs for an interval of a rank correlation
 _DRAWS = 2000
-_UNLIKELY = 0.025
+_ALPHA = 0.025  # one-sided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
+class RankCorrelation:
     """A rank correlation, -1 to 1."""
 
     value: float
     low: float  # 95% interval
     high: float
-    chance: float  # P of a correlation at least as large, were the ranks random
+    p_value: float  # permutation test against a positive correlation
 
     @property
     def positive(self) -> bool:
-        """Whether it is above zero by its interval and beyond what chance does (one-sided 2.5%)."""
-        return self.low > 0 and self.chance < _UNLIKELY
+        """Whether both the interval and the permutation test exclude zero (one-sided 2.5%)."""
+        return self.low > 0 and self.p_value < _ALPHA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How one measurement of networks ranks them, against another."""
+class RankAgreement:
+    """How well one measurement of networks ranks them as another does."""
 
-    kendall: Ranked
-    spearman: Ranked
-    within: Ranked | None  # Kendall's over pairs of equal budget; None: no budget has a pair
+    kendall: RankCorrelation
+    spearman: RankCorrelation
+    within: RankCorrelation | None  # Kendall's, over pairs of equal budget; None: no such pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Separation:
-    """Effects between networks of one budget against the noise between seeds."""
+class VarianceComponents:
+    """Variance between networks of one budget, and between seeds."""
 
-    seed_sd: float  # between seeds, in the units measured
-    seed_freedom: int  # measurements beyond the first of each network
-    network_sd: float  # between networks of a budget, noise removed; 0 where noise explains it
-    reliability: float  # part of the variance of one training that is the network's, 0 to 1
+    seed_sd: float  # in the units measured
+    seed_dof: int  # measurements beyond the first of each network
+    network_sd: float  # noise removed; 0 where noise explains it
+    reliability: float  # ICC(1): part of one training's variance that is its network's, 0 to 1
     low: float  # 95% interval of it
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pairing:
-    """What is gained by training all networks with the same seeds: their luck in common."""
-
-    common: float  # part of the variance between seeds that all networks share, 0 to 1
-    chance: float  # P of an F at least this large if they shared nothing
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of a contrast of two networks, over that with seeds of their own."""
-        return math.sqrt(1 - self.common)
-
-
-def agreement(
-    cheap: ArrayLike,
+def compare_rankings(
+    values: ArrayLike,
     *,
     reference: ArrayLike,
     group: Sequence[Hashable],
     seed: int = 0,
     draws: int = _DRAWS,
-) -> Agreement:
-    """Rank correlations between two measurements of the same networks.
+) -> RankAgreement:
+    """Correlate the ranks of two measurements of the same networks; larger values are better.
 
-    Shape: cheap and reference (N,), more is better in both; group (N,), the budgets.
+    Shape: values and reference (N,); group (N,), the budgets.
 
     Raises:
         AnalysisError: fewer than four networks.
     """
-    x, y = np.asarray(cheap, dtype=float), np.asarray(reference, dtype=float)
+    x, y = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
     if len(x) < NETWORKS_NEEDED:
         raise AnalysisError(
             f"a rank correlation needs {NETWORKS_NEEDED} networks, and {len(x)} were measured; "
@@ -101,27 +85,30 @@ def agreement(
     label, _ = label_groups(group)
     i, j = np.triu_indices(len(x), k=1)
     same = label[i] == label[j]
-    anyhow = np.stack([rng.permutation(len(x)) for _ in range(draws)])
-    inside = np.stack([_shuffled(label, rng=rng) for _ in range(draws)])
+    shuffled = np.stack([rng.permutation(len(x)) for _ in range(draws)])
+    within = np.stack([_shuffle_within(label, rng=rng) for _ in range(draws)])
 
-    def kendall(pairs: Pairs, orders: NDArray[np.intp]) -> Ranked:
+    def kendall(pairs: tuple[Indices, Indices], orders: Indices) -> RankCorrelation:
         rows = _kendall(x[None], y, pairs=pairs, weights=weights)
-        return _ranked(rows, by_chance=_kendall(x[orders], y, pairs=pairs, weights=weights[:1]))
+        null = _kendall(x[orders], y, pairs=pairs, weights=weights[:1])
+        return _correlation_from(rows, null=null)
 
     ranks, others = stats.rankdata(x), stats.rankdata(y)
-    rho = _correlation(ranks[None], others, weights=weights)
-    by_chance = _correlation(ranks[anyhow], others, weights=weights[:1])
-    return Agreement(
-        kendall=kendall((i, j), anyhow),
-        spearman=_ranked(rho, by_chance=by_chance),
-        within=kendall((i[same], j[same]), inside) if same.any() else None,
+    rho = _pearson(ranks[None], others, weights=weights)
+    null = _pearson(ranks[shuffled], others, weights=weights[:1])
+    return RankAgreement(
+        kendall=kendall((i, j), shuffled),
+        spearman=_correlation_from(rho, null=null),
+        within=kendall((i[same], j[same]), within) if same.any() else None,
     )
 
 
-def separation(values: ArrayLike, *, group: Sequence[Hashable]) -> Separation:
-    """One-way analysis of variance within budgets: how much of a training is its network's.
+def estimate_variance_components(
+    values: ArrayLike, *, group: Sequence[Hashable]
+) -> VarianceComponents:
+    """Estimate variance components by one-way analysis of variance within budgets.
 
-    Shape: values (N, S), a row for each network; group (N,).
+    Shape: values (N, S), one row per network; group (N,).
     Source: Shrout and Fleiss 1979, ICC(1) and its interval by the F distribution.
 
     Raises:
@@ -133,7 +120,7 @@ def separation(values: ArrayLike, *, group: Sequence[Hashable]) -> Separation:
     between = count - (label.max() + 1)
     if between < 1 or seeds < 2:
         raise AnalysisError(
-            f"noise against effects needs two networks of one budget and two seeds of each, and "
+            f"variance components need two networks of one budget and two seeds of each, and "
             f"there are {count} networks with {seeds} seed(s); measure more"
         )
     means = y.mean(axis=1)
@@ -142,9 +129,9 @@ def separation(values: ArrayLike, *, group: Sequence[Hashable]) -> Separation:
     spread = seeds * float(((means - level[label]) ** 2).sum()) / int(between)
     ends = stats.f.ppf([0.975, 0.025], between, count * (seeds - 1))
     low, high = (_reliability(spread / end, noise=noise, seeds=seeds) for end in ends)
-    return Separation(
+    return VarianceComponents(
         seed_sd=noise**0.5,
-        seed_freedom=count * (seeds - 1),
+        seed_dof=count * (seeds - 1),
         network_sd=max(0.0, (spread - noise) / seeds) ** 0.5,
         reliability=_reliability(spread, noise=noise, seeds=seeds),
         low=low,
@@ -152,87 +139,60 @@ def separation(values: ArrayLike, *, group: Sequence[Hashable]) -> Separation:
     )
 
 
-def pairing(values: ArrayLike) -> Pairing:
-    """Two-way analysis of variance: seeds that help or hurt all networks alike.
-
-    Shape: values (N, S), a row for each network, a column for each seed.
-
-    Raises:
-        AnalysisError: a single network, or a single seed.
-    """
-    y = np.asarray(values, dtype=float)
-    count, seeds = y.shape
-    if count < 2 or seeds < 2:
-        raise AnalysisError(
-            f"what paired seeds gain needs two networks and two seeds of each, and there are "
-            f"{count} and {seeds}; measure more"
-        )
-    by_seed = y.mean(axis=0)
-    rest = y - y.mean(axis=1, keepdims=True) - by_seed + y.mean()
-    own = float((rest**2).sum()) / ((count - 1) * (seeds - 1))
-    shared = count * float(((by_seed - y.mean()) ** 2).sum()) / (seeds - 1)
-    part = max(0.0, shared - own) / count
-    ratio = shared / own if own > 0 else np.inf
-    return Pairing(
-        common=part / (part + own) if part + own > 0 else 0.0,
-        chance=float(stats.f.sf(ratio, seeds - 1, (count - 1) * (seeds - 1))),
-    )
-
-
-def regret(
-    cheap: ArrayLike, *, reference: ArrayLike, group: Sequence[Hashable], best: int = 1
+def selection_regret(
+    values: ArrayLike, *, reference: ArrayLike, group: Sequence[Hashable], best: int = 1
 ) -> float:
-    """What trusting the cheap measurement costs, a mean over budgets, in the reference's units.
+    """Return the loss of selecting networks by `values`, a mean over budgets.
 
-    Of each budget the `best` networks by the cheap measurement are looked at again by the
-    reference, and the winner is less than the reference's own best by so much.
+    In each budget the `best` networks by `values` are compared by the reference; the regret is the
+    reference's maximum less that of the selected.
     """
-    x, y = np.asarray(cheap, dtype=float), np.asarray(reference, dtype=float)
+    x, y = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
     label, _ = label_groups(group)
-    costs = []
-    for one in range(label.max() + 1):
-        own, theirs = x[label == one], y[label == one]
-        chosen = np.argsort(-own, kind="stable")[:best]
-        costs.append(theirs.max() - theirs[chosen].max())
-    return float(np.mean(costs))
+    regrets = []
+    for budget in range(label.max() + 1):
+        rows = label == budget
+        selected = np.argsort(-x[rows], kind="stable")[:best]
+        regrets.append(y[rows].max() - y[rows][selected].max())
+    return float(np.mean(regrets))
 
 
-def _shuffled(label: NDArray[np.int_], *, rng: np.random.Generator) -> NDArray[np.intp]:
-    """An order of the networks that keeps each in its budget."""
+def _shuffle_within(label: Ints, *, rng: np.random.Generator) -> Indices:
+    """Permute the networks within their budgets."""
     order = np.arange(len(label))
-    for one in range(label.max() + 1):
-        order[label == one] = rng.permutation(order[label == one])
+    for budget in range(label.max() + 1):
+        order[label == budget] = rng.permutation(order[label == budget])
     return order
 
 
-def _kendall(x: Floats, y: Floats, *, pairs: Pairs, weights: Floats) -> Floats:
-    """Kendall's tau-b with a weight for each pair. Shape: x, weights (S or 1, N) to (S,)."""
+def _kendall(x: Floats, y: Floats, *, pairs: tuple[Indices, Indices], weights: Floats) -> Floats:
+    """Return Kendall's tau-b with weighted pairs. Shape: x, weights (S or 1, N) to (S,)."""
     i, j = pairs
     over, under = np.sign(x[:, i] - x[:, j]), np.sign(y[i] - y[j])
     pair = weights[:, i] * weights[:, j]
     untied = np.sqrt((pair * (over != 0)).sum(axis=1) * (pair @ (under != 0)))
-    together = (pair * over * under).sum(axis=1)
-    tau: Floats = np.divide(together, untied, out=np.zeros_like(untied), where=untied > 0)
+    concordance = (pair * over * under).sum(axis=1)
+    tau: Floats = np.divide(concordance, untied, out=np.zeros_like(untied), where=untied > 0)
     return tau
 
 
-def _correlation(x: Floats, y: Floats, *, weights: Floats) -> Floats:
-    """Pearson's, weighted. Shape: x, weights (S or 1, N) to (S,)."""
+def _pearson(x: Floats, y: Floats, *, weights: Floats) -> Floats:
+    """Return Pearson's correlation, weighted. Shape: x, weights (S or 1, N) to (S,)."""
     share = weights / weights.sum(axis=1, keepdims=True)
     dx = x - (share * x).sum(axis=1, keepdims=True)
     dy = y - (share @ y)[:, None]
     both = (share * dx * dy).sum(axis=1)
     size = np.sqrt((share * dx**2).sum(axis=1) * (share * dy**2).sum(axis=1))
-    found: Floats = np.divide(both, size, out=np.zeros_like(size), where=size > 0)
-    return found
+    rho: Floats = np.divide(both, size, out=np.zeros_like(size), where=size > 0)
+    return rho
 
 
-def _ranked(rows: Floats, *, by_chance: Floats) -> Ranked:
-    """From the data, the first row, and their redraws; and from random orders."""
-    low, high = interval(rows[1:])
-    # The order at hand is one of the random ones: so P is never zero.
-    chance = (1 + int((by_chance >= rows[0] - 1e-12).sum())) / (1 + len(by_chance))
-    return Ranked(value=float(rows[0]), low=float(low), high=float(high), chance=chance)
+def _correlation_from(rows: Floats, *, null: Floats) -> RankCorrelation:
+    """Summarise the correlation of the data, the first row, and of resamples and permutations."""
+    low, high = percentile_interval(rows[1:])
+    # The observed order counts as one of the permutations, so that p is never zero.
+    p_value = (1 + int((null >= rows[0] - 1e-12).sum())) / (1 + len(null))
+    return RankCorrelation(value=float(rows[0]), low=float(low), high=float(high), p_value=p_value)
 
 
 def _reliability(spread: float, *, noise: float, seeds: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmt_search.analysis import Calibration, calibration
+from cmt_search.analysis import Calibration, analyse_calibration
 from cmt_search.errors import AnalysisError
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import DIMENSIONS, Shares
@@ -22,7 +22,6 @@ def study(
     noise: float = 0.002,
     spread: float = 0.02,
     blind: tuple[int, ...] = (),  # lengths at which all networks look alike
-    long_gain: tuple[float, float, float] = (0, 0, 0),  # of 16 epochs over 4, per ln MACs
     budgets: tuple[int, ...] = (3, 9),
     seed: int = 0,
 ) -> list[TrialRecord]:
@@ -38,8 +37,6 @@ def study(
             steps = []
             for epochs in EPOCHS:
                 level = 0.5 + 0.03 * math.log(epochs) + (0 if epochs in blind else worth)
-                if epochs == 16:
-                    level += math.log(times) * float(np.dot(shares, long_gain))
                 seen = [
                     replace(
                         measurement(level + noise * rng.normal(), seed=k, epochs=epochs),
@@ -53,7 +50,7 @@ def study(
 
 
 def analysed(records: list[TrialRecord], **more: object) -> Calibration:
-    return calibration(records, base_macs=BASE_MACS, **more)  # type: ignore[arg-type]
+    return analyse_calibration(records, **more)  # type: ignore[arg-type]
 
 
 def test_the_cheapest_training_that_ranks_like_the_longest_is_chosen() -> None:
@@ -84,7 +81,7 @@ def test_networks_that_do_not_differ_make_no_choice_by_luck() -> None:
     assert sum(chosen) <= 1
 
 
-def test_the_quieter_metric_is_named() -> None:
+def test_the_more_reliable_metric_is_named() -> None:
     records = study(noise=0.001)
     noisy = [
         replace(
@@ -106,16 +103,7 @@ def test_the_quieter_metric_is_named() -> None:
     assert analysed(noisy).rows[-1].loss_noise.low == 0
 
 
-def test_what_longer_training_favours_is_found_and_noise_is_not_taken_for_it() -> None:
-    found = analysed(study(long_gain=(0.02, -0.01, -0.01)), lengths=(2, 3)).length
-    assert found is not None
-    assert found.effect.low[0] > 0
-    none = analysed(study(), lengths=(2, 3)).length
-    assert none is not None
-    assert none.tail > 0.01
-
-
-def test_a_search_without_shares_says_why_length_has_no_effect_to_fit() -> None:
+def test_networks_without_budgets_are_compared_within_strata_of_macs() -> None:
     bare = [
         replace(
             r,
@@ -125,10 +113,7 @@ def test_a_search_without_shares_says_why_length_has_no_effect_to_fit() -> None:
         )
         for r in study()
     ]
-    found = analysed(bare, lengths=(2, 3))
-    assert found.length is None
-    assert any("a pareto search has none" in note for note in found.notes)
-    assert found.choice is not None  # strata by MACs take the place of budgets
+    assert analysed(bare).choice is not None
 
 
 def test_best_rates_are_fitted_over_sizes() -> None:
@@ -142,12 +127,12 @@ def test_best_rates_are_fitted_over_sizes() -> None:
         for factor, records in at_rates.items():
             top1 = 0.8 - 0.1 * math.log(factor / best) ** 2
             records.append(record(number, (one, [measurement(top1)])))
-    found = analysed(study(), at_rates=at_rates, sizes=sizes).rates
+    found = analysed(study(), at_rates=at_rates, sizes=sizes).lr_scaling
     assert found is not None
     assert found.slope.values == pytest.approx((0, -0.5, 0), abs=0.02)
 
 
-def test_scores_stand_beside_the_costs_that_they_must_beat() -> None:
+def test_zero_cost_proxies_are_compared_with_costs() -> None:
     records = study()
     truth = {
         r.rungs[-1].rung.arch.key: float(np.mean([m.top1 for m in r.rungs[-1].measurements]))
@@ -160,9 +145,9 @@ def test_scores_stand_beside_the_costs_that_they_must_beat() -> None:
     }
     assert list(found) == ["params", "MACs", "oracle", "dice"]
     assert found["oracle"].agreement.kendall.value == pytest.approx(1)
-    assert found["oracle"].may_filter
-    assert not found["dice"].may_filter
-    assert not found["MACs"].may_filter  # equal within a budget
+    assert found["oracle"].usable_as_filter
+    assert not found["dice"].usable_as_filter
+    assert not found["MACs"].usable_as_filter  # equal within a budget
 
 
 def test_too_few_networks_are_refused() -> None:
@@ -174,5 +159,5 @@ def test_networks_that_failed_and_too_few_images_are_noted() -> None:
     records = study()
     found = analysed([*records[:-1], replace(records[-1], state="failed")])
     assert found.networks == 11
-    assert "1 of 12 networks failed and are left out" in found.notes
+    assert "1 of 12 networks failed and are excluded" in found.notes
     assert any("use at least 3,000" in note for note in found.notes)  # of 2,000, near a half

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmt_search.analysis import analyse, confirmation
-from cmt_search.analysis.confirmation import extrapolated, measured_before, naive_best
+from cmt_search.analysis import analyse, compare_confirmed
+from cmt_search.analysis.confirmation import analyse_extrapolation, measured_before, naive_best
 from cmt_search.cli.confirming import extrapolation_lines
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
-from cmt_search.stats import Extrapolation, Surface
+from cmt_search.stats import Extrapolation, GaussianProcess
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, measurement, record, rule_study, rung
 from tests.analysis.studies import slope as truth
 
@@ -22,7 +22,7 @@ HELD_OUT = 18.0  # times the base; the study ends at 12
 
 
 @pytest.fixture(scope="module")
-def surface() -> Surface:
+def surface() -> GaussianProcess:
     study = rule_study(truth, noise=0.002, seeds=3)
     found = analyse(study, base_macs=BASE_MACS, paper=PAPER, named=NAMED).surface
     assert found is not None
@@ -48,9 +48,9 @@ def records() -> tuple[TrialRecord, ...]:
 
 
 def test_the_measured_difference_is_that_of_the_means_with_welchs_interval(
-    surface: Surface,
+    surface: GaussianProcess,
 ) -> None:
-    paper, wide = confirmation(records(), surface=surface, base_macs=BASE_MACS)
+    paper, wide = compare_confirmed(records(), surface=surface, base_macs=BASE_MACS)
     interval = stats.ttest_ind(WIDE, PAPERS, equal_var=False).confidence_interval(0.95)
     assert paper.measured is None
     assert wide.measured is not None
@@ -61,27 +61,27 @@ def test_the_measured_difference_is_that_of_the_means_with_welchs_interval(
     )
 
 
-def test_the_prediction_is_the_surfaces_at_the_realised_shares(surface: Surface) -> None:
-    paper, wide = confirmation(records(), surface=surface, base_macs=BASE_MACS)
+def test_the_prediction_is_the_surfaces_at_the_realised_shares(surface: GaussianProcess) -> None:
+    paper, wide = compare_confirmed(records(), surface=surface, base_macs=BASE_MACS)
     assert paper.predicted.mean == 0.0
     expected = 0.04 * math.log(HELD_OUT) / math.log(12) * (1 - PAPER.width)
     assert wide.predicted.mean == pytest.approx(expected, abs=0.01)
     assert wide.predicted.low < expected < wide.predicted.high
 
 
-def test_one_seed_gives_no_interval(surface: Surface) -> None:
+def test_one_seed_gives_no_interval(surface: GaussianProcess) -> None:
     single = (
         confirmed("cmt-paper", PAPER, [0.8], number=0),
         confirmed("dwr", NAMED["dwr"], [0.82], number=1),
     )
-    _, dwr = confirmation(single, surface=surface, base_macs=BASE_MACS)
+    _, dwr = compare_confirmed(single, surface=surface, base_macs=BASE_MACS)
     assert dwr.measured is None
     assert dwr.sd is None
 
 
-def test_without_the_papers_rule_there_is_nothing_to_compare_with(surface: Surface) -> None:
+def test_without_the_papers_rule_there_is_nothing_to_compare_with(surface: GaussianProcess) -> None:
     with pytest.raises(AnalysisError, match=r"cmt-paper was not measured .* choose another"):
-        confirmation(records()[1:], surface=surface, base_macs=BASE_MACS)
+        compare_confirmed(records()[1:], surface=surface, base_macs=BASE_MACS)
 
 
 # The law far beyond the search
@@ -103,12 +103,12 @@ def far(level: Level, *, times: float = FAR, seeds: int = 6) -> tuple[TrialRecor
     return tuple(found)
 
 
-def check(surface: Surface, records: tuple[TrialRecord, ...]) -> Extrapolation:
+def check(surface: GaussianProcess, records: tuple[TrialRecord, ...]) -> Extrapolation:
     search = rule_study(truth, noise=0.002, seeds=3)
-    return extrapolated(records, search=search, surface=surface, base_macs=BASE_MACS)
+    return analyse_extrapolation(records, search=search, surface=surface, base_macs=BASE_MACS)
 
 
-def test_a_law_that_holds_lies_within_its_own_errors_twice_as_far(surface: Surface) -> None:
+def test_a_law_that_holds_lies_within_its_own_errors_twice_as_far(surface: GaussianProcess) -> None:
     found = check(surface, far(truth))
     assert found.span == pytest.approx(2)
     assert {rule.name for rule in found.rules} == set(NAMED) - {"cmt-paper"}
@@ -122,7 +122,9 @@ def test_a_law_that_holds_lies_within_its_own_errors_twice_as_far(surface: Surfa
     assert found.predicted.regret == found.naive.regret == 0
 
 
-def test_a_law_that_breaks_lies_outside_and_its_choice_has_the_regret(surface: Surface) -> None:
+def test_a_law_that_breaks_lies_outside_and_its_choice_has_the_regret(
+    surface: GaussianProcess,
+) -> None:
     def broken(shares: np.ndarray, growth: float) -> float:
         return 0.6 + 0.1 * float(shares[0])  # depth alone pays beyond the search
 
@@ -137,12 +139,12 @@ def test_a_law_that_breaks_lies_outside_and_its_choice_has_the_regret(surface: S
         assert 0 < chosen.se < 0.003
 
 
-def test_a_budget_that_is_too_near_is_no_check(surface: Surface) -> None:
+def test_a_budget_that_is_too_near_is_no_check(surface: GaussianProcess) -> None:
     with pytest.raises(AnalysisError, match=r"1\.5 times the largest .* starts at 2 times"):
         check(surface, far(truth, times=18))
 
 
-def test_one_seed_for_each_rule_is_no_check(surface: Surface) -> None:
+def test_one_seed_for_each_rule_is_no_check(surface: GaussianProcess) -> None:
     with pytest.raises(AnalysisError, match=r"one seed .* of the noise; give .* --seeds 2 or more"):
         check(surface, far(truth, seeds=1))
 
@@ -159,7 +161,7 @@ def test_the_naive_answer_is_what_measured_best_over_seeds_and_repeats() -> None
     assert naive_best(()) is None
 
 
-def test_the_check_is_told_in_sentences(surface: Surface) -> None:
+def test_the_check_is_told_in_sentences(surface: GaussianProcess) -> None:
     found = asdict(check(surface, far(truth)))
     held = list(extrapolation_lines({"extrapolation": found}))
     assert held[0].startswith(f"{found['inside']} of 6 rules lie within 1.96 standard errors")

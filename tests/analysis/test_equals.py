@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from cmt_search.analysis import Analysis, analyse, equal_rules, equals_of, equals_text
+from cmt_search.analysis import (
+    Analysis,
+    analyse,
+    equivalence_set_summary,
+    equivalence_set_text,
+    tied_rules,
+)
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import DIMENSIONS
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, flat, peak, rule_study
@@ -21,11 +27,11 @@ def test_the_set_is_described_as_the_triangle_draws_it(resolved: Analysis) -> No
     verdict, triangle = resolved.verdict, resolved.triangle
     assert verdict is not None
     assert triangle is not None
-    equals = equals_of(resolved)
+    equals = equivalence_set_summary(resolved)
     inside = triangle.shares[triangle.equivalent]
-    assert equals["of_triangle"] == pytest.approx(triangle.equivalent.mean(), abs=1e-4)
-    assert equals["of_triangle"] < 0.5
-    assert equals["eps"] == verdict.reach == 0.003
+    assert equals["tied_fraction"] == pytest.approx(triangle.equivalent.mean(), abs=1e-4)
+    assert equals["tied_fraction"] < 0.5
+    assert equals["margin"] == verdict.margin == 0.003
     for i, name in enumerate(DIMENSIONS):
         low, high = equals["shares"][name]
         assert (low, high) == pytest.approx((inside[:, i].min(), inside[:, i].max()), abs=1e-4)
@@ -34,12 +40,12 @@ def test_the_set_is_described_as_the_triangle_draws_it(resolved: Analysis) -> No
 
 
 def test_the_sentence_states_those_numbers(resolved: Analysis) -> None:
-    equals = equals_of(resolved)
-    text = equals_text(resolved)
-    assert text.startswith("Not told from the best within 0.3 points: ")
+    equals = equivalence_set_summary(resolved)
+    text = equivalence_set_text(resolved)
+    assert text.startswith("Statistically tied with the best (margin 0.3 points): ")
     low, high = equals["shares"]["width"]
     assert f"width {low:.2f} to {high:.2f}" in text
-    assert f"{equals['of_triangle']:.0%} of the triangle (depth " in text
+    assert f"{equals['tied_fraction']:.0%} of the triangle (depth " in text
 
 
 def test_the_rules_to_choose_from_are_the_best_and_coarse_ones_of_the_set(
@@ -48,7 +54,7 @@ def test_the_rules_to_choose_from_are_the_best_and_coarse_ones_of_the_set(
     triangle = resolved.triangle
     assert resolved.verdict is not None
     assert triangle is not None
-    rules = equal_rules(resolved)
+    rules = tied_rules(resolved)
     np.testing.assert_allclose(rules[0], resolved.verdict.best.values)
     np.testing.assert_allclose(rules.sum(axis=1), 1)
     np.testing.assert_allclose(rules[1:] * 10, np.rint(rules[1:] * 10), atol=1e-9)
@@ -59,19 +65,19 @@ def test_the_rules_to_choose_from_are_the_best_and_coarse_ones_of_the_set(
 
 def test_a_tie_leaves_nearly_all_of_the_coarse_grid_to_choose_from() -> None:
     analysis = analysed(flat)
-    assert equals_of(analysis)["of_triangle"] >= 0.8
-    assert len(equal_rules(analysis)) > 0.8 * 66
+    assert equivalence_set_summary(analysis)["tied_fraction"] >= 0.8
+    assert len(tied_rules(analysis)) > 0.8 * 66
 
 
 def test_rules_beyond_the_native_resolution_are_not_among_the_equals() -> None:
     analysis = analysed(
         flat, native_resolution=28, sides=lambda s: np.where(s[:, 2] > 0.45, 56, 14)
     )
-    assert equal_rules(analysis)[:, 2].max() <= 0.45
-    assert equals_of(analysis)["shares"]["resolution"][1] <= 0.45
+    assert tied_rules(analysis)[:, 2].max() <= 0.45
+    assert equivalence_set_summary(analysis)["shares"]["resolution"][1] <= 0.45
 
 
-@pytest.mark.parametrize("function", [equals_of, equals_text, equal_rules])
+@pytest.mark.parametrize("function", [equivalence_set_summary, equivalence_set_text, tied_rules])
 def test_without_a_verdict_there_are_no_equals(function) -> None:
     with pytest.raises(AnalysisError, match=r"there is no best rule yet\. This search compares"):
         function(analyse([]))

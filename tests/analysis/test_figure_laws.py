@@ -1,6 +1,6 @@
 import pytest
 
-from cmt_search.analysis import Analysis, AroundBase, analyse
+from cmt_search.analysis import Analysis, BaseContext, analyse
 from cmt_search.analysis.figure_estimators import draw_shares, shares_data
 from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
 from cmt_search.analysis.report_laws import law_figures
@@ -15,7 +15,7 @@ def analysed(truth=additive, *, noise: float = 0.001, budgets=FOUR) -> Analysis:
         base_macs=BASE_MACS,
         paper=PAPER,
         named=NAMED,
-        around=AroundBase(exponents=(0.9, 1.9, 2.1), solve_at=lambda x: None),
+        base=BaseContext(exponents=(0.9, 1.9, 2.1), solve_at=lambda x: None),
     )
 
 
@@ -63,11 +63,11 @@ def test_shares_are_drawn_by_estimator_with_the_paper_s_rule(analysis: Analysis)
         "by the parametric law",
         "paper's rule",
     ]
-    assert all(len(trace.x) == 6 for trace in figure.data)  # three dimensions, local and secant
+    assert all(len(trace.x) == 6 for trace in figure.data)  # three dimensions, local and average
     assert set(figure.layout.yaxis.ticktext) == {
         f"{name}, {kind}"
         for name in ("depth", "width", "resolution")
-        for kind in ("local", "secant")
+        for kind in ("local", "average")
     }
     assert figure.layout.title.text == "Both estimators agree on the rule of 4 budgets"
 

@@ -31,7 +31,7 @@ def resolved() -> Analysis:
 def test_a_strong_truth_is_resolved_and_its_difference_is_the_true_one(resolved: Analysis) -> None:
     verdict = resolved.verdict
     assert verdict is not None
-    assert verdict.word == "resolved"
+    assert verdict.status == "resolved"
     np.testing.assert_allclose(verdict.best.values, (0.6, 0.2, 0.2), atol=0.1)
     truth = peak(np.array(verdict.best.values), LARGEST) - peak(np.array(PAPER.values), LARGEST)
     assert verdict.difference.low < truth < verdict.difference.high
@@ -57,38 +57,38 @@ def test_noise_alone_is_unresolved_and_says_why() -> None:
     analysis = analysed(rule_study(flat, noise=0.016, seeds=1, budgets=(3.0, 12.0)))
     verdict = analysis.verdict
     assert verdict is not None
-    assert verdict.word == "unresolved"
+    assert verdict.status == "unresolved"
     assert headline(verdict).startswith("Unresolved: the study is too noisy to say")
     says = " ".join(explanation(verdict))
     assert "The best guess" in says
-    assert "Nothing here says that it beats the paper's rule." in says
+    assert "no evidence that it outperforms the paper's rule" in says
     assert "no training was repeated" in says
 
 
 def test_equal_rules_measured_well_are_a_tie() -> None:
     verdict = analysed(rule_study(flat, noise=0.0015)).verdict
     assert verdict is not None
-    assert verdict.word == "tie"
+    assert verdict.status == "tie"
     assert headline(verdict).startswith("Tie: ")
-    assert verdict.coverage >= 0.8
+    assert verdict.tied_fraction >= 0.8
     assert verdict.paper_equivalent
 
 
-def test_a_linear_truth_is_base_repair_and_its_best_rule_a_corner() -> None:
+def test_a_linear_truth_is_an_unbalanced_base_and_its_best_rule_a_corner() -> None:
     verdict = analysed(rule_study(slope, noise=0.001)).verdict
     assert verdict is not None
     assert verdict.corner
     assert verdict.best.width >= 0.9
-    assert verdict.base_repair
-    assert headline(verdict).startswith("Base repair: the best rule is the width corner")
+    assert verdict.base_unbalanced
+    assert headline(verdict).startswith("Unbalanced base: the best rule is the width corner")
     assert "recentre on a base with more width" in explanation(verdict)[-1]
 
 
 def test_one_budget_leaves_the_balance_untested() -> None:
     verdict = analysed(rule_study(slope, noise=0.001, budgets=(12.0,))).verdict
     assert verdict is not None
-    assert verdict.balance is None
-    assert not verdict.base_repair
+    assert verdict.gradient_test is None
+    assert not verdict.base_unbalanced
 
 
 def test_rules_beyond_the_native_resolution_are_never_best() -> None:
@@ -115,12 +115,12 @@ def test_a_triangle_wholly_beyond_the_native_resolution_has_no_verdict() -> None
 def test_too_small_a_study_has_a_reason_in_place_of_a_verdict() -> None:
     analysis = analysed(rule_study(flat, noise=0.01)[:4])
     assert analysis.verdict is None
-    assert analysis.no_verdict.startswith("No verdict: the surface")
-    assert "holds 4; run at least 2 more trials" in analysis.no_verdict
+    assert analysis.no_verdict.startswith("No verdict: a model of the triangle")
+    assert "has 4; run at least 2 more trials" in analysis.no_verdict
 
 
 def test_an_empty_study_and_a_search_without_rules_have_a_reason() -> None:
-    assert "holds 0" in analysed([]).no_verdict
+    assert "has 0" in analysed([]).no_verdict
     trial = record(0, (rung(), [measurement(0.5)]))
     assert analyse([trial]).no_verdict == "This search compares networks, not scaling rules."
 
@@ -150,7 +150,7 @@ def test_the_summary_is_json_and_holds_the_same_numbers(resolved: Analysis) -> N
     verdict = resolved.verdict
     assert verdict is not None
     read = json.loads(json.dumps(summary(resolved)))
-    assert read["verdict"]["word"] == "resolved"
+    assert read["verdict"]["status"] == "resolved"
     assert read["verdict"]["best"]["depth"] == verdict.best.depth
     assert read["verdict"]["difference"]["mean"] == verdict.difference.mean
     assert read["verdict"]["headline"] == headline(verdict)

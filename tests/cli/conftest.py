@@ -6,7 +6,7 @@ import pytest
 
 from cmt_search.cli import wiring
 
-STUDIES = 10
+N_SIMULATIONS = 10
 
 analyse_once = cache(wiring.analysis_of)
 
@@ -14,7 +14,7 @@ analyse_once = cache(wiring.analysis_of)
 @pytest.fixture(autouse=True)
 def _few_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("wiring", "inspecting"):
-        monkeypatch.setattr(f"cmt_search.cli.{module}.STUDIES", STUDIES)
+        monkeypatch.setattr(f"cmt_search.cli.{module}.N_SIMULATIONS", N_SIMULATIONS)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_the_report_is_written_and_summarised(
     assert invoke(["report", str(run), "--json"]) == 0
     result = said(capsys)
     text = Path(result["report"]).read_text()
-    assert result["verdict"]["word"] in ("tie", "unresolved", "resolved")
+    assert result["verdict"]["status"] in ("tie", "unresolved", "resolved")
     assert result["verdict"]["headline"] in text.replace("&#39;", "'")
 
 

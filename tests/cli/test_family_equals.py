@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cmt_search.analysis import equal_rules, equals_of, equals_text
+from cmt_search.analysis import equivalence_set_summary, equivalence_set_text, tied_rules
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cli.wiring import space_of
@@ -15,7 +15,7 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import DIMENSIONS, Shares
 from cmt_search.search import RunDir
-from tests.cli.conftest import STUDIES, analyse_once
+from tests.cli.conftest import N_SIMULATIONS, analyse_once
 from tests.cli.test_cli import said
 from tests.messages import mentions
 from tests.runs import RULE_SPACE, run_words, use_table
@@ -36,15 +36,15 @@ def family(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> An
 def test_the_equals_stand_beside_the_best_rule(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    analysis = analyse_once(run, studies=STUDIES, laws=True, storage=None)
+    analysis = analyse_once(run, n_simulations=N_SIMULATIONS, laws=True, storage=None)
     assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
-    assert equals_text(analysis) in capsys.readouterr().out.replace("\n", "")
+    assert equivalence_set_text(analysis) in capsys.readouterr().out.replace("\n", "")
     written = yaml.safe_load((run / "family.yaml").read_text(encoding="utf-8"))["evidence"]
-    assert written["equals"] == equals_of(analysis)
-    assert equals_text(analysis) in written["says"]
+    assert written["equivalence_set"] == equivalence_set_summary(analysis)
+    assert equivalence_set_text(analysis) in written["says"]
     assert written["detectable_difference"] > 0
     assert written["interval"][0] < written["difference_to_paper"] < written["interval"][1]
-    assert f"of {STUDIES} studies simulated" in " ".join(written["says"])
+    assert f"of {N_SIMULATIONS} studies simulated" in " ".join(written["says"])
 
 
 @pytest.mark.parametrize("criterion", ["activations", "params"])
@@ -54,10 +54,10 @@ def test_the_cheapest_of_the_equals_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    some = equal_rules(analyse_once(run, studies=STUDIES, laws=True, storage=None))[
+    some = tied_rules(analyse_once(run, n_simulations=N_SIMULATIONS, laws=True, storage=None))[
         ::6
     ]  # solving all takes seconds
-    monkeypatch.setattr("cmt_search.analysis.equal_rules", lambda analysis: some)
+    monkeypatch.setattr("cmt_search.analysis.tied_rules", lambda analysis: some)
     chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
     space = space_of(RunDir.open(run))
     costs = {}
@@ -95,7 +95,7 @@ def test_a_study_without_a_verdict_has_no_cheapest_of_equals(
     capsys.readouterr()
     assert invoke(["family", run, "--rule", "cmt-paper", "--json"]) == 0
     evidence = json.loads(capsys.readouterr().out)["evidence"]
-    assert evidence["word"] is None
+    assert evidence["status"] is None
     assert evidence["says"][0].startswith("No verdict: ")
 
 

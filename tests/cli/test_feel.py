@@ -11,11 +11,11 @@ import pytest
 import typer
 
 from cmt_search.cli import invoke
+from cmt_search.cli.app import build_app
 from cmt_search.cli.completing import exportable, formats_or_all, rules_list, runs_beside, variants
 from cmt_search.cli.console import command, is_quiet, quietly
 from cmt_search.cli.earlier import aside
 from cmt_search.cli.family_choice import chosen_rule
-from cmt_search.cli.main import build_app
 from cmt_search.errors import CmtSearchError, suggestion
 from cmt_search.space import load_space
 from tests.messages import mentions

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cmt_search.analysis import analyse
-from cmt_search.analysis.finding import progress
+from cmt_search.analysis.headlines import study_progress
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
@@ -83,7 +83,7 @@ def test_a_killed_run_is_shown_as_interrupted_with_the_command_to_resume(
 
 
 def test_report_and_explorer_say_so_too(killed: Path) -> None:
-    said = progress(analyse(read_trials(killed), metrics=("params", "top1")))
+    said = study_progress(analyse(read_trials(killed), metrics=("params", "top1")))
     assert "3 complete, 1 interrupted" in said
     assert said.endswith("`cmt-search resume RUN`.")
     assert invoke(["report", str(killed)]) == 0
@@ -98,7 +98,7 @@ def test_a_run_that_is_driven_is_not_interrupted(
         state = json.loads(capsys.readouterr().out)
         assert state["trials"] == {"complete": 3, "running": 1}
         assert state["resume"] is None
-        assert "Interrupted" not in progress(
+        assert "Interrupted" not in study_progress(
             analyse(read_trials(killed), metrics=("params", "top1"))
         )
 

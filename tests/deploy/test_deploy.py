@@ -146,7 +146,7 @@ def commands() -> list[list[str]]:
 def test_the_commands_and_their_options_exist() -> None:
     from typer.main import get_command
 
-    from cmt_search.cli.main import build_app
+    from cmt_search.cli.app import build_app
 
     known = {name: command.params for name, command in get_command(build_app()).commands.items()}
     found = commands()

@@ -1,6 +1,6 @@
 import threading
 
-from cmt_search.analysis import Analysis, finding
+from cmt_search.analysis import Analysis, study_headline
 from cmt_search.errors import RunError
 from cmt_search.explorer.live import Live, Snapshot
 from cmt_search.explorer.words import evidence, status
@@ -88,8 +88,8 @@ def test_the_status_counts_trials_by_state(analysis: Analysis) -> None:
 
 
 def test_the_finding_is_the_reports(analysis: Analysis) -> None:
-    assert finding(analysis).startswith("Resolved: the best rules lie around depth 0.")
+    assert study_headline(analysis).startswith("Resolved: the best rules lie around depth 0.")
     assert len(evidence(analysis)) >= 3
     few = analysed([record(0, (rung(), [measurement(0.5)]))])
-    assert finding(few).startswith("No verdict: ")
+    assert study_headline(few).startswith("No verdict: ")
     assert evidence(few) == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_search.cli.main import build_app
+from cmt_search.cli.app import build_app
 from cmt_search.export import FORMATS, SCHEMAS, STUDY_FORMATS
 from cmt_search.export.rebuilding import TOLERANCE
 from cmt_search.presets import PRESETS

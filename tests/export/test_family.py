@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
     family = Family.of(named_rule("dwr", base=PRESETS["cmt_pico"]), budgets=[1.5e6, 3e6])
     names = {m.budget.macs: f"dwr-{m.budget.macs:.0f}" for m in family.members}
     path = tmp_path / "family.yaml"
-    return write_family(family, path=path, names=names, evidence={"word": "tie"}, missing={})
+    return write_family(family, path=path, names=names, evidence={"status": "tie"}, missing={})
 
 
 def test_a_family_comes_back_as_its_members(file: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_family_comes_back_as_its_members(file: Path) -> None:
     rule = named_rule("dwr", base=PRESETS["cmt_pico"])
     assert [m.name for m in members] == ["dwr-1500000", "dwr-3000000"]
     assert [m.arch for m in members] == [rule.member(1.5e6).arch, rule.member(3e6).arch]
-    assert members[0].provenance["evidence"] == {"word": "tie"}
+    assert members[0].provenance["evidence"] == {"status": "tie"}
     assert members[1].provenance["budget"] == 3_000_000
 
 
@@ -40,7 +40,7 @@ def test_a_family_comes_back_as_its_members(file: Path) -> None:
         (lambda d: d["shares"].update(depth=0.5), "shares was changed"),
         (lambda d: d.update(constants=None), "constants was changed"),
         (lambda d: d["base"].update(macs=1), "base was changed"),
-        (lambda d: d["evidence"].update(word="better"), "evidence was changed"),
+        (lambda d: d["evidence"].update(status="better"), "evidence was changed"),
         (lambda d: d["members"][0].update(budget="x"), "members was changed"),
         (lambda d: d["members"][0].update(name="other"), "members was changed"),
         (lambda d: d["members"][1].update(macs=7), "members was changed"),

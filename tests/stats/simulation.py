@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmt_search.stats import Process, Surface, fit_process, fit_surface, simplex_grid
+from cmt_search.stats import GaussianProcess, fit_gaussian_process, simplex_grid
 
 Floats = NDArray[np.float64]
 Truth = Callable[[Floats, float], float]
@@ -35,7 +35,7 @@ def measurements(
     truth: Truth,
     *,
     noise: float | Sequence[float],
-    lattice: float,
+    nugget: float,
     seed: int,
     seeds: int = 2,
     order: int = 3,
@@ -49,22 +49,16 @@ def measurements(
         for i, point in enumerate(asked):
             real = point + rng.normal(0, 0.015, 3)
             real /= real.sum()
-            level = truth(real, float(np.log(budget))) + rng.normal(0, lattice)
+            level = truth(real, float(np.log(budget))) + rng.normal(0, nugget)
             for value in level + rng.normal(0, sd, seeds):
                 rows.append((value, real, float(np.log(budget)), budget, f"{i} at {budget}"))
     names = ("accuracy", "shares", "growth", "budget", "network")
     return {**dict(zip(names, zip(*rows, strict=True), strict=True)), "seed": seed, "draws": 1500}
 
 
-def simulate(truth: Truth, *, noise: float, lattice: float, seed: int, **design: Any) -> Surface:
-    """Draw a study around `truth` and fit the quadratic."""
-    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
-    return fit_surface(study.pop("accuracy"), **study)
-
-
 def simulate_process(
-    truth: Truth, *, noise: float | Sequence[float], lattice: float, seed: int, **design: Any
-) -> Process:
+    truth: Truth, *, noise: float | Sequence[float], nugget: float, seed: int, **design: Any
+) -> GaussianProcess:
     """Draw a study around `truth` and fit the process."""
-    study = measurements(truth, noise=noise, lattice=lattice, seed=seed, **design)
-    return fit_process(study.pop("accuracy"), **study)
+    study = measurements(truth, noise=noise, nugget=nugget, seed=seed, **design)
+    return fit_gaussian_process(study.pop("accuracy"), **study)

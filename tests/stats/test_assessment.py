@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cmt_search.stats import EPS, assess, equivalence_set
+from cmt_search.stats import SMALLEST_EFFECT, assess, equivalence_set
 
 RNG = np.random.default_rng(0)
 TRUTH = np.array([0.0, -0.002, -0.01, -0.02])
@@ -13,32 +13,32 @@ def test_the_set_the_map_and_the_best_are_those_of_the_draws() -> None:
     found = assess(EFFECT, reference=REFERENCE)
     assert found.best == 0
     assert found.equivalent.tolist() == equivalence_set(EFFECT).tolist() == [1, 1, 0, 0]
-    assert found.extent == 0.5
+    assert found.area == 0.5
     regret = EFFECT.max(axis=1, keepdims=True) - EFFECT
-    np.testing.assert_allclose(found.within, (regret <= EPS).mean(axis=0))
+    np.testing.assert_allclose(found.probability, (regret <= SMALLEST_EFFECT).mean(axis=0))
 
 
 def test_the_error_is_that_of_contrasts_to_the_reference() -> None:
     found = assess(EFFECT, reference=REFERENCE)
     assert found.error == pytest.approx(0.001 * np.sqrt(2), rel=0.05)
     assert found.detectable == pytest.approx(2.8 * found.error)
-    assert found.word == "resolved"
+    assert found.status == "resolved"
 
 
 def test_the_bests_own_error_counts_where_it_is_larger() -> None:
     wide = EFFECT.copy()
     wide[:, 0] += RNG.normal(0, 0.01, 4000)
     assert assess(wide, reference=REFERENCE).error == pytest.approx(0.01, rel=0.05)
-    assert assess(wide, reference=REFERENCE).word == "unresolved"
+    assert assess(wide, reference=REFERENCE).status == "unresolved"
 
 
 def test_a_wider_set_holds_more_rules_and_leaves_the_map_alone() -> None:
-    narrow, wide = (assess(EFFECT, reference=REFERENCE, reach=reach) for reach in (None, 0.0105))
+    narrow, wide = (assess(EFFECT, reference=REFERENCE, margin=margin) for margin in (None, 0.0105))
     assert wide.equivalent.tolist() == [1, 1, 1, 0]
-    np.testing.assert_array_equal(narrow.within, wide.within)
-    assert (narrow.reach, wide.reach) == (EPS, 0.0105)
+    np.testing.assert_array_equal(narrow.probability, wide.probability)
+    assert (narrow.margin, wide.margin) == (SMALLEST_EFFECT, 0.0105)
 
 
-def test_rules_that_are_all_within_eps_are_a_tie() -> None:
+def test_rules_that_are_all_within_the_smallest_effect_are_a_tie() -> None:
     found = assess(0.05 * EFFECT, reference=0.05 * REFERENCE)
-    assert (found.word, found.extent) == ("tie", 1.0)
+    assert (found.status, found.area) == ("tie", 1.0)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import Trainings, bootstrap, resample, unpacked
+from cmt_search.stats import Trainings, bootstrap_fit, resample, unpack_bits
 from cmt_search.stats.bootstrap import LinearFit
 
 DRAWS = 4000
@@ -75,12 +75,12 @@ def test_without_images_values_stay_and_the_result_says_so() -> None:
     data = trainings(5)
     _, values = resample(data, draws=3, seed=0)
     np.testing.assert_array_equal(values, np.tile(data.value, (3, 1)))
-    assert not bootstrap(mean, data, draws=20, seed=0).images
-    assert bootstrap(mean, on_images(np.eye(8, dtype=bool)), draws=20, seed=0).images
+    assert not bootstrap_fit(mean, data, draws=20, seed=0).images
+    assert bootstrap_fit(mean, on_images(np.eye(8, dtype=bool)), draws=20, seed=0).images
 
 
 def test_losses_are_not_bootstrapped_on_the_images_of_accuracies() -> None:
-    with pytest.raises(AnalysisError, match=r"not the accuracies on the images.*or correct=None"):
+    with pytest.raises(AnalysisError, match=r"not the accuracies on the images.*correct=None"):
         trainings(2, correct=np.ones((2, 8), dtype=bool), measure="loss")
     with pytest.raises(AnalysisError, match="not the accuracies on the images"):
         trainings(2, correct=np.ones((2, 8), dtype=bool))
@@ -95,7 +95,7 @@ def test_the_error_is_what_accuracy_lacks_or_the_loss_itself() -> None:
 @given(st.lists(st.lists(st.booleans(), min_size=11, max_size=11), min_size=1, max_size=4))
 def test_bits_survive_packing(rows: list[list[bool]]) -> None:
     packed = [np.packbits(row).tobytes() for row in rows]
-    np.testing.assert_array_equal(unpacked(packed, images=[11] * len(rows)), rows)
+    np.testing.assert_array_equal(unpack_bits(packed, images=[11] * len(rows)), rows)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_bits_survive_packing(rows: list[list[bool]]) -> None:
 def test_measurements_that_do_not_share_their_images_have_no_bits(
     correct: list[bytes], images: list[int]
 ) -> None:
-    assert unpacked(correct, images=images) is None
+    assert unpack_bits(correct, images=images) is None
 
 
 def test_failed_fits_are_counted_and_left_out() -> None:
@@ -114,7 +114,7 @@ def test_failed_fits_are_counted_and_left_out() -> None:
         found[9::10] = np.nan
         return found
 
-    found = bootstrap(fails_for_one_in_ten, trainings(30), draws=200, seed=0)
+    found = bootstrap_fit(fails_for_one_in_ten, trainings(30), draws=200, seed=0)
     assert found.failed == 20
     assert found.kept.shape == (180, 1)
     assert np.isfinite([found.low, found.high]).all()
@@ -126,17 +126,17 @@ def test_too_many_failed_fits_are_an_error() -> None:
         found[2::3] = np.nan
         return found
 
-    with pytest.raises(AnalysisError, match="fails on 33 of 100 resamples, and at most 20% may"):
-        bootstrap(fails_for_one_in_three, trainings(30), draws=100, seed=0)
+    with pytest.raises(AnalysisError, match="fails on 33 of 100 resamples, more than 20%"):
+        bootstrap_fit(fails_for_one_in_three, trainings(30), draws=100, seed=0)
 
 
 def test_a_fit_that_fails_on_the_data_is_an_error() -> None:
     with pytest.raises(AnalysisError, match="fails on the data themselves; measure more networks"):
-        bootstrap(lambda w, _: np.full((len(w), 1), np.nan), trainings(3), draws=10, seed=0)
+        bootstrap_fit(lambda w, _: np.full((len(w), 1), np.nan), trainings(3), draws=10, seed=0)
 
 
 def test_the_same_seed_gives_the_same_bootstrap() -> None:
-    first, again, other = (bootstrap(mean, trainings(9), draws=20, seed=s) for s in (5, 5, 6))
+    first, again, other = (bootstrap_fit(mean, trainings(9), draws=20, seed=s) for s in (5, 5, 6))
     np.testing.assert_array_equal(first.draws, again.draws)
     assert not np.array_equal(first.draws, other.draws)
 
@@ -151,7 +151,7 @@ def test_intervals_of_a_mean_cover_it_about_as_often_as_they_say(
         value = np.repeat(rng.normal(0, 1, 15), seeds) + rng.normal(0, 1, 15 * seeds)
         network = np.repeat(np.arange(15), seeds).tolist()
         data = Trainings(value=value, network=network, seed=range(len(value)))
-        found = bootstrap(mean, data, draws=300, seed=study)
+        found = bootstrap_fit(mean, data, draws=300, seed=study)
         covered += found.low[0] <= 0 <= found.high[0]
     assert least <= covered <= most
 
@@ -161,9 +161,9 @@ def test_intervals_of_many_coefficients_are_not_narrowed_by_fitting_them() -> No
     for study in range(100):
         rng = np.random.default_rng(study)
         design = rng.normal(size=(16, 8))
-        fit = LinearFit.of(design, network=range(16))
+        fit = LinearFit.from_design(design, network=range(16))
         data = Trainings(value=rng.normal(size=16), network=range(16), seed=[0] * 16)
-        found = bootstrap(fit, data, draws=200, seed=study)
+        found = bootstrap_fit(fit, data, draws=200, seed=study)
         covered += int(((found.low <= 0) & (found.high >= 0)).sum())
     assert 0.88 <= covered / 800 <= 0.98
 
@@ -171,10 +171,10 @@ def test_intervals_of_many_coefficients_are_not_narrowed_by_fitting_them() -> No
 def test_a_linear_fit_to_the_data_is_ordinary_least_squares() -> None:
     rng = np.random.default_rng(7)
     design, values = rng.normal(size=(12, 3)) * [1, 1e-3, 1e3], rng.normal(size=12)
-    found = LinearFit.of(design, network=range(12))(np.ones((1, 12)), values[None])
+    found = LinearFit.from_design(design, network=range(12))(np.ones((1, 12)), values[None])
     np.testing.assert_allclose(found[0], np.linalg.lstsq(design, values, rcond=None)[0])
 
 
 def test_a_linear_fit_without_a_network_to_spare_is_refused() -> None:
-    with pytest.raises(AnalysisError, match="3 networks cannot tell the 3 terms of the fit apart"):
-        LinearFit.of(np.eye(6)[:, :3], network=[0, 1, 2] * 2)
+    with pytest.raises(AnalysisError, match="3 networks cannot determine the 3 terms"):
+        LinearFit.from_design(np.eye(6)[:, :3], network=[0, 1, 2] * 2)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import Extrapolation, extrapolation, simplex_grid
-from tests.stats.simulation import PAPER, peak, simulate
+from cmt_search.stats import Extrapolation, check_extrapolation, simplex_grid
+from tests.stats.simulation import PAPER, peak, simulate_process
 
 NAMES = ("paper", "deep", "wide")
 
@@ -19,7 +19,7 @@ def check(**changes: object) -> Extrapolation:
         "held_out": 4e6,
         "fitted": 2e6,
     }
-    return extrapolation(NAMES, **{**given, **changes})
+    return check_extrapolation(NAMES, **{**given, **changes})
 
 
 def test_a_contrast_is_predicted_and_measured_against_the_reference() -> None:
@@ -42,8 +42,8 @@ def test_a_contrast_far_from_its_prediction_is_outside() -> None:
     assert found.inside == sum(rule.inside for rule in found.rules)
 
 
-def test_the_lattice_of_both_networks_counts_against_a_contrast() -> None:
-    found, near = check(lattice=0.02), check()
+def test_the_nugget_of_both_networks_counts_against_a_contrast() -> None:
+    found, near = check(nugget=0.02), check()
     assert abs(found.rules[0].z) < abs(near.rules[0].z)
     spread = np.sqrt(2 * 0.01**2 + 0.005**2 + 2 * 0.02**2)
     assert found.rules[0].z == pytest.approx(-0.01 / spread, abs=0.05)
@@ -75,26 +75,25 @@ def test_a_reference_that_was_not_measured_is_refused() -> None:
         check(reference="cmt-paper")
 
 
-def test_a_surface_continued_along_growth_holds_what_a_true_surface_gives() -> None:
-    """A quadratic truth, so that the extrapolated form is the right one."""
+def test_a_process_continued_along_growth_holds_what_a_true_process_gives() -> None:
     rules = np.vstack([PAPER, simplex_grid(2)])
     names = ["paper", *(str(i) for i in range(6))]
     growth = float(np.log(24))
     inside = total = 0
     for seed in range(12):
-        surface = simulate(peak, noise=0.004, lattice=0.001, seed=seed)
+        process = simulate_process(peak, noise=0.004, nugget=0.001, seed=seed)
         rng = np.random.default_rng(500 + seed)
         spread = np.hypot(0.001, 0.004 / np.sqrt(3))
-        found = extrapolation(
+        found = check_extrapolation(
             names,
             reference="paper",
-            predicted=surface.effect(rules, growth=growth),
+            predicted=process.effect(rules, growth=growth),
             measured=[peak(rule, growth) + rng.normal(0, spread) for rule in rules],
             se=np.full(7, 0.004 / np.sqrt(3)),
             at_largest=[peak(rule, float(np.log(12))) for rule in rules],
             held_out=24.0,
             fitted=12.0,
-            lattice=surface.lattice,
+            nugget=process.nugget,
         )
         inside, total = inside + found.inside, total + len(found.rules)
     assert 0.88 <= inside / total <= 1

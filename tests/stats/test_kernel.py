@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_search.stats import simplex_grid
-from cmt_search.stats.gp import BEYOND, basis, covariance
+from cmt_search.stats.kernel import BEYOND, build_basis, covariance
 
 LENGTHS = (0.25, 0.5, 1.0, 4.0)
 BUDGETS = (0.45, 0.7, 1.0)
@@ -39,7 +39,7 @@ def test_a_long_length_is_the_quadratic() -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_the_reduced_basis_has_the_covariance_of_the_full_one(length: float) -> None:
-    functions = basis(length=length, u=BUDGETS)
+    functions = build_basis(length=length, u=BUDGETS)
     shares = simplex_grid(11)  # not the lattice that anchors come from
     for u in (*BUDGETS, BEYOND):
         kernels = functions.columns(shares, u=u)[:, 3:]
@@ -65,21 +65,21 @@ def _effects(length: float) -> float:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_both_parts_have_a_root_mean_square_of_one_over_the_triangle(length: float) -> None:
-    columns = basis(length=length, u=BUDGETS).columns(simplex_grid(40), u=1.0)
+    columns = build_basis(length=length, u=BUDGETS).columns(simplex_grid(40), u=1.0)
     for part in (columns[:, :3], columns[:, 3:]):
         assert np.sqrt(np.mean(np.sum(part**2, axis=1))) == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_effects_vanish_at_the_base_and_at_the_centroid(length: float) -> None:
-    functions = basis(length=length, u=BUDGETS)
+    functions = build_basis(length=length, u=BUDGETS)
     np.testing.assert_allclose(functions.columns(simplex_grid(4), u=0.0), 0, atol=1e-12)
     np.testing.assert_allclose(functions.columns(CENTROID, u=1.0), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_derivatives_at_the_base_are_those_of_the_functions(length: float) -> None:
-    functions = basis(length=length, u=BUDGETS)
+    functions = build_basis(length=length, u=BUDGETS)
     shares, u = simplex_grid(3), 1e-3 * length
     v, A = np.split(functions.derivatives(), [3], axis=1)
     twice = np.array([1, 1, 1, 2, 2, 2])

@@ -27,16 +27,16 @@ def test_there_is_no_noise_without_a_repeat(values: list[float]) -> None:
 
 
 def test_a_rung_without_repeats_has_the_pooled_noise() -> None:
-    assert relative_noise([4.0, 0.0], freedom=[4, 0]).tolist() == [1, 1]
+    assert relative_noise([4.0, 0.0], dof=[4, 0]).tolist() == [1, 1]
 
 
 def test_a_rung_with_many_repeats_has_its_own_noise_and_one_with_few_is_shrunk() -> None:
     # Variances 1 and 4 in both; their pool is 2.5.
-    many = relative_noise([1e4, 4e4], freedom=[1e4, 1e4])
+    many = relative_noise([1e4, 4e4], dof=[1e4, 1e4])
     np.testing.assert_allclose(many, np.sqrt([1 / 2.5, 4 / 2.5]), rtol=1e-3)
-    few = relative_noise([1.0, 4.0], freedom=[1, 1])
+    few = relative_noise([1.0, 4.0], dof=[1, 1])
     np.testing.assert_allclose(few, np.sqrt([(4 + 1 / 2.5) / 5, (4 + 4 / 2.5) / 5]))
 
 
 def test_alike_repeats_say_nothing_of_how_rungs_differ() -> None:
-    assert relative_noise([0.0, 0.0, 0.0], freedom=[3, 2, 0]).tolist() == [1, 1, 1]
+    assert relative_noise([0.0, 0.0, 0.0], dof=[3, 2, 0]).tolist() == [1, 1, 1]

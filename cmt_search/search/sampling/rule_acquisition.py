@@ -13,8 +13,14 @@ from cmt_search.search.sampling.design import Design, DesignPoint, identity, par
 from cmt_search.search.serialization import CANDIDATE, REPLICATE, read_candidate
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Rung
-from cmt_search.stats import Process, fit_process, simplex_grid
-from cmt_search.stats.equivalence import CREDIBLE, EPS, typical_error
+from cmt_search.stats import (
+    CREDIBLE,
+    SMALLEST_EFFECT,
+    GaussianProcess,
+    fit_gaussian_process,
+    rms_standard_error,
+    simplex_grid,
+)
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +38,8 @@ def expected_set_size(
     Shape: effect (S, G) of the rules; at (S, C), the accuracy that each choice measures; variances
     (S, C) of a measurement around it; result (C,).
     """
-    reach = max(EPS, typical_error(effect - effect.mean(axis=1, keepdims=True)))
-    close = (effect.max(axis=1, keepdims=True) - effect <= reach).astype(float)
+    margin = max(SMALLEST_EFFECT, rms_standard_error(effect - effect.mean(axis=1, keepdims=True)))
+    close = (effect.max(axis=1, keepdims=True) - effect <= margin).astype(float)
     picks = rng.choice(len(effect), size=min(_RESULTS, len(effect)), replace=False)
     errors = rng.standard_normal(len(picks))  # the same for all choices, so that they compare
     sizes = np.empty(at.shape[1])
@@ -47,15 +53,15 @@ def expected_set_size(
     return sizes
 
 
-def repeat_variance(noise: Floats, *, lattice: Floats, measured: int) -> Floats:
+def repeat_variance(noise: Floats, *, nugget: Floats, measured: int) -> Floats:
     """The variance with which a rule's response is seen by one more seed of a known network.
 
-    The network deviates from the response by a lattice effect that seeds do not average out. The
+    The network deviates from the response by a nugget that seeds do not average out. The
     mean of n seeds sees the response with variance tau^2 + sigma^2 / n; what the next seed adds to
     its inverse is as much as an independent measurement of this variance would.
-    Shape: noise sigma and lattice tau (S,) to (S,).
+    Shape: noise sigma and nugget tau (S,) to (S,).
     """
-    before, after = (lattice**2 + noise**2 / n for n in (measured, measured + 1))
+    before, after = (nugget**2 + noise**2 / n for n in (measured, measured + 1))
     result: Floats = before * after / (noise**2 / (measured * (measured + 1)))
     return result
 
@@ -248,11 +254,11 @@ class RuleAcquisition:
     def _scores(self, choices: list[_Choice], *, rules: Floats, seed: int) -> Floats:
         """The expected part of the rules in the equivalence set, after each choice."""
         process = self._process(seed=seed)
-        noise, lattice = process.noise * process.relative_noise[-1], process.lattice
+        noise, nugget = process.noise * process.relative_noise[-1], process.nugget
         variances = [
-            repeat_variance(noise, lattice=lattice, measured=choice.measured)
+            repeat_variance(noise, nugget=nugget, measured=choice.measured)
             if choice.measured
-            else noise**2 + lattice**2
+            else noise**2 + nugget**2
             for choice in choices
         ]
         at = process.effect([choice.shares for choice in choices]) + process.levels[:, -1:]
@@ -263,7 +269,7 @@ class RuleAcquisition:
             rng=np.random.default_rng(seed),
         )
 
-    def _process(self, *, seed: int) -> Process:
+    def _process(self, *, seed: int) -> GaussianProcess:
         """The process of all that was measured, and of what it predicts of what runs."""
         rows = _measured(self._entries.values())
         fitted = _fit(rows, seed=seed)
@@ -288,8 +294,8 @@ def _measured(entries: Iterable[_Entry]) -> list[Row]:
     return list(found.values())
 
 
-def _fit(rows: list[Row], *, seed: int) -> Process:
-    return fit_process(
+def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
+    return fit_gaussian_process(
         [value for _, value in rows],
         shares=[rung.realised.values for rung, _ in rows if rung.realised],
         growth=np.array([rung.growth for rung, _ in rows], dtype=float),
@@ -300,7 +306,7 @@ def _fit(rows: list[Row], *, seed: int) -> Process:
     )
 
 
-def _predicted(process: Process, rung: Rung) -> float:
+def _predicted(process: GaussianProcess, rung: Rung) -> float:
     assert rung.realised is not None, "asked of networks with shares only"
     assert rung.growth is not None, "likewise"
     growth = float(np.clip(rung.growth, process.growths[0], process.growths[-1]))

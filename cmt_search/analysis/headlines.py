@@ -1,12 +1,12 @@
-"""What report and explorer say of a study before they show it."""
+"""One-line conclusion and progress of a study, for report and explorer."""
 
 from cmt_search.analysis.figure_front import cost_shown, front_finding
 from cmt_search.analysis.study import Analysis, state_counts
 from cmt_search.analysis.wording import counted, duration, headline
 
 
-def finding(analysis: Analysis) -> str:
-    """The study's answer in a sentence."""
+def study_headline(analysis: Analysis) -> str:
+    """Summarise the conclusion of a study in a sentence."""
     if analysis.verdict is not None:
         return headline(analysis.verdict)
     if analysis.paper is None:
@@ -14,8 +14,8 @@ def finding(analysis: Analysis) -> str:
     return analysis.no_verdict
 
 
-def progress(analysis: Analysis) -> str:
-    """How far the study is."""
+def study_progress(analysis: Analysis) -> str:
+    """Summarise the progress of a study."""
     states = ", ".join(f"{count} {state}" for state, count in state_counts(analysis).items())
     seconds = sum(record.seconds for record in analysis.records)
     return (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import Trainings, accuracy_law
+from cmt_search.stats import Trainings, fit_accuracy_law
 
 SIZES = np.geomspace(1e6, 3e7, 6)
 
@@ -11,16 +11,16 @@ def truth(macs: np.ndarray | float) -> np.ndarray:
     return 0.8 - 0.3 * (np.asarray(macs) / 1e6) ** -0.4
 
 
-def family(seed: int, *, noise: float, lattice: float = 0.0, seeds: int = 2) -> Trainings:
+def family(seed: int, *, noise: float, nugget: float = 0.0, seeds: int = 2) -> Trainings:
     rng = np.random.default_rng(seed)
     network = np.repeat(np.arange(len(SIZES)), seeds)
-    value = truth(SIZES) + rng.normal(0, lattice, len(SIZES))
+    value = truth(SIZES) + rng.normal(0, nugget, len(SIZES))
     value = value[network] + rng.normal(0, noise, len(network))
     return Trainings(value=value, network=network.tolist(), seed=range(len(value)))
 
 
 def test_the_law_is_recovered_from_noiseless_data() -> None:
-    law = accuracy_law(family(0, noise=0), macs=np.repeat(SIZES, 2), seed=0, draws=20)
+    law = fit_accuracy_law(family(0, noise=0), macs=np.repeat(SIZES, 2), seed=0, draws=20)
     assert law.floor == pytest.approx(0.2, abs=0.01)
     assert law.power == pytest.approx(0.4, rel=0.03)
     assert law.scale == pytest.approx(0.3 * (law.unit / 1e6) ** -0.4, rel=0.05)
@@ -32,7 +32,7 @@ def test_losses_are_fitted_as_they_are() -> None:
     data = Trainings(
         value=0.5 + 2 * (SIZES / 1e6) ** -0.3, network=range(6), seed=[0] * 6, measure="loss"
     )
-    law = accuracy_law(data, macs=SIZES, seed=0, draws=20)
+    law = fit_accuracy_law(data, macs=SIZES, seed=0, draws=20)
     assert law.floor == pytest.approx(0.5, abs=0.1)
     assert law.predict(1e7).value == pytest.approx(0.5 + 2 * 10**-0.3, abs=0.01)
 
@@ -40,8 +40,8 @@ def test_losses_are_fitted_as_they_are() -> None:
 def test_intervals_hold_the_curve_and_a_further_network_about_as_often_as_they_say() -> None:
     curve = further = power = 0
     for study in range(60):
-        data = family(study, noise=0.004, lattice=0.002)
-        law = accuracy_law(data, macs=np.repeat(SIZES, 2), seed=study, draws=150)
+        data = family(study, noise=0.004, nugget=0.002)
+        law = fit_accuracy_law(data, macs=np.repeat(SIZES, 2), seed=study, draws=150)
         found = law.predict(6e7)
         drawn = truth(6e7) + np.random.default_rng(1000 + study).normal(0, np.hypot(0.004, 0.002))
         curve += found.low <= truth(6e7) <= found.high
@@ -53,7 +53,7 @@ def test_intervals_hold_the_curve_and_a_further_network_about_as_often_as_they_s
 
 
 def test_a_further_training_is_less_certain_than_the_curve_and_the_far_than_the_near() -> None:
-    law = accuracy_law(family(3, noise=0.004), macs=np.repeat(SIZES, 2), seed=3, draws=300)
+    law = fit_accuracy_law(family(3, noise=0.004), macs=np.repeat(SIZES, 2), seed=3, draws=300)
     near, far = law.predict(5e6), law.predict(3e8)
     for one in (near, far):
         assert one.next_low < one.low < one.value < one.high < one.next_high
@@ -63,14 +63,14 @@ def test_a_further_training_is_less_certain_than_the_curve_and_the_far_than_the_
 def test_accuracy_is_never_predicted_above_one() -> None:
     value = 1 - 0.1 * (SIZES / 1e6) ** -0.9
     data = Trainings(value=value, network=range(6), seed=[0] * 6)
-    found = accuracy_law(data, macs=SIZES, seed=0, draws=50).predict(1e12)
+    found = fit_accuracy_law(data, macs=SIZES, seed=0, draws=50).predict(1e12)
     assert found.next_high <= 1
     assert found.value == pytest.approx(1, abs=0.01)
 
 
 def test_accuracy_that_does_not_grow_is_a_level() -> None:
     data = Trainings(value=0.6 - 0.01 * np.log(SIZES / 1e6), network=range(6), seed=[0] * 6)
-    law = accuracy_law(data, macs=SIZES, seed=0, draws=50)
+    law = fit_accuracy_law(data, macs=SIZES, seed=0, draws=50)
     assert law.scale == 0
     assert law.predict(1e9).value == pytest.approx(data.value.mean())
 
@@ -78,4 +78,4 @@ def test_accuracy_that_does_not_grow_is_a_level() -> None:
 def test_three_sizes_are_refused() -> None:
     data = Trainings(value=np.array([0.5, 0.6, 0.7, 0.7]), network=range(4), seed=[0] * 4)
     with pytest.raises(AnalysisError, match="needs 4 sizes of network, and the family has 3"):
-        accuracy_law(data, macs=[1e6, 2e6, 4e6, 4e6], seed=0)
+        fit_accuracy_law(data, macs=[1e6, 2e6, 4e6, 4e6], seed=0)

@@ -1,0 +1,270 @@
+"""Parametric scaling laws: error against the growth of each dimension, and against MACs.
+
+AdditiveLaw: error = E + sum_i A_i exp(-a_i c_i), a sum of power laws, where c_i = e_i ln x_i is the
+contribution of dimension i to the growth L in ln MACs. Under sum c_i = L the best allocation has
+equal gradients a_i A_i exp(-a_i c_i) = lambda, hence
+    c_i = (ln(a_i A_i) - ln lambda) / a_i,    ln lambda = (sum ln(a_i A_i) / a_i - L) / sum 1 / a_i,
+and shares dc_i/dL = (1 / a_i) / sum 1 / a_j at every budget. From the base, where c = 0 need not be
+optimal, shares are c_i / L.
+
+AccuracyLaw: error = E + A M^(-a) of a family of networks, with prediction intervals.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.optimize import least_squares, nnls
+
+from cmt_search.errors import AnalysisError
+from cmt_search.stats.bootstrap import DRAWS, Trainings, bootstrap_fit, hc1_residuals
+from cmt_search.stats.noise import Bools, Floats, Triple, percentile_interval, to_triple
+
+POWERS = (0.01, 5.0)  # range of a_i
+_GRID = (0.1, 0.4, 1.2)  # starting powers, in each dimension
+_STARTS = 3
+_EDGE = 0.02  # in ln a_i: distance at which a power counts as at the end of its range
+_HUBER = 1.345  # standard deviations: 95% efficient on Gaussian noise
+_TOLERANCE = 1e-5  # relative progress; more changes no share
+_LEAST_SCALE = 1e-5  # of the residuals; noiseless data have none
+
+SIZES_NEEDED = 4  # networks of different MACs: three parameters and one more
+_MACS_POWERS: Floats = np.geomspace(0.02, 3.0, 150)  # steps of 3.4%
+_RESIDUALS = 20  # drawn for each draw of the curve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdditiveLaw:
+    """Parameters of one fit or of many. Shape: floor (...,), the others (..., 3)."""
+
+    floor: Floats  # E
+    scales: Floats  # A_i, error due to each dimension at the base
+    powers: Floats  # a_i, per unit of ln MACs
+
+    @classmethod
+    def from_theta(cls, theta: Floats) -> "AdditiveLaw":
+        """Build from the result of `fit_additive_law`, (..., 7)."""
+        return cls(
+            floor=theta[..., 0], scales=np.exp(theta[..., 1:4]), powers=np.exp(theta[..., 4:])
+        )
+
+    @property
+    def shares(self) -> Floats:
+        """Local shares of the best allocation. Shape: (..., 3)."""
+        result: Floats = 1 / self.powers / (1 / self.powers).sum(axis=-1, keepdims=True)
+        return result
+
+    @property
+    def at_edge(self) -> Bools:
+        """Whether a power is at the end of its range, or a term vanishes. Shape: (...)."""
+        low, high = np.log(POWERS)
+        log_power = np.log(self.powers)
+        edge = (log_power < low + _EDGE) | (log_power > high - _EDGE) | (self.scales < 1e-5)
+        result: Bools = edge.any(axis=-1)
+        return result
+
+    def allocation(self, growth: float) -> Floats:
+        """Return the best contributions at growth L in ln MACs. Shape: (..., 3)."""
+        offset = np.log(self.powers * self.scales) / self.powers
+        rest = growth - offset.sum(axis=-1, keepdims=True)
+        result: Floats = offset + self.shares * rest
+        return result
+
+    def error(self, parts: Floats) -> Floats:
+        """Evaluate at contributions (n, 3). Shape: (..., n)."""
+        terms = self.scales[..., None, :] * np.exp(-self.powers[..., None, :] * parts)
+        result: Floats = self.floor[..., None] + terms.sum(axis=-1)
+        return result
+
+
+def fit_additive_law(
+    parts: Floats, *, weights: Floats, error: Floats, start: Floats | None = None
+) -> Floats:
+    """Fit E, ln A_i, ln a_i by weighted Huber loss on the error, not on its log.
+
+    Noise of accuracy is about the same for all networks of a study. The threshold is 1.345 robust
+    standard deviations of a first fit. Without a `start`, the best few of a grid of powers are
+    tried, each with its own best E and A_i >= 0.
+    Shape: parts (T, 3); weights, error (T,); result (7,), NaN where no start converged.
+    """
+    starts = _starts(parts, weights=weights, error=error) if start is None else [start]
+    low = np.r_[0.0, np.full(3, -14.0), np.full(3, np.log(POWERS[0]))]
+    high = np.r_[max(float(error.min()), 1e-3), np.full(3, 4.0), np.full(3, np.log(POWERS[1]))]
+    scale = _LEAST_SCALE + 1.4826 * float(np.median(np.abs(_residual(starts[0], parts, error))))
+    best = np.full(7, np.nan)
+    least = np.inf
+    for theta in starts:
+        fit = least_squares(
+            _residual,
+            np.clip(theta, low + 1e-9, high - 1e-9),
+            jac=_jacobian,
+            bounds=(low, high),
+            loss=partial(_huber, weights),
+            f_scale=_HUBER * scale,
+            x_scale="jac",
+            ftol=_TOLERANCE,
+            xtol=_TOLERANCE,
+            gtol=_TOLERANCE / 10,
+            max_nfev=300,
+            args=(parts, error),
+        )
+        if fit.success and fit.cost < least:
+            best, least = fit.x, fit.cost
+    return best
+
+
+def _starts(parts: Floats, *, weights: Floats, error: Floats) -> list[Floats]:
+    root = np.sqrt(weights)
+    candidates = []
+    for powers in product(_GRID, repeat=3):
+        columns = np.hstack([np.ones((len(parts), 1)), np.exp(-np.array(powers) * parts)])
+        linear, misfit = nnls(columns * root[:, None], error * root)
+        theta = np.r_[linear[0], np.log(np.maximum(linear[1:], 1e-4)), np.log(powers)]
+        candidates.append((float(misfit), theta))
+    return [theta for _, theta in sorted(candidates, key=lambda start: start[0])[:_STARTS]]
+
+
+def _residual(theta: Floats, parts: Floats, error: Floats) -> Floats:
+    fitted: Floats = theta[0] + np.exp(-np.exp(theta[4:]) * parts) @ np.exp(theta[1:4])
+    return fitted - error
+
+
+def _jacobian(theta: Floats, parts: Floats, _: Floats) -> Floats:
+    terms = np.exp(theta[1:4] - np.exp(theta[4:]) * parts)
+    return np.hstack([np.ones((len(parts), 1)), terms, -terms * np.exp(theta[4:]) * parts])
+
+
+def _huber(weights: Floats, z: Floats) -> Floats:
+    """Return the weighted Huber loss of squares z and two derivatives, for scipy. Shape: (3, T)."""
+    outer = np.maximum(z, 1.0)
+    root = np.sqrt(outer)
+    rho = np.where(z <= 1, z, 2 * root - 1)
+    result: Floats = weights * np.stack([rho, 1 / root, -0.5 * (z > 1) / (outer * root)])
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Prediction of the law at some MACs, in the units measured."""
+
+    macs: float
+    value: float
+    low: float  # 95% interval of the curve
+    high: float
+    next_low: float  # 95% interval of one further training of one further network
+    next_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AccuracyLaw:
+    """error = E + A (M / unit)^(-a)."""
+
+    floor: float  # E
+    scale: float  # A, the error above the floor at `unit` MACs
+    power: float  # a
+    low: Triple  # 95% intervals of the three
+    high: Triple
+    unit: float  # MACs, geometric mean of the trainings'
+    at_edge: float  # fraction of resamples whose power is at an end of its range
+    failed: int
+    images: bool  # whether validation images were resampled
+    noise: Floats = field(repr=False)  # (T,) HC1 residuals
+    draws: Floats = field(repr=False)  # (S, 3)
+    top1: bool
+    dof: int  # trainings beyond the three parameters
+
+    def predict(self, macs: float, *, seed: int = 0) -> Prediction:
+        """Predict the curve and one further training at `macs`.
+
+        Noise does not depend on MACs; top1 stays within 0..1. Intervals are widened as Student's t
+        is wider than a normal, since a few trainings determine their own noise badly.
+        """
+        rng = np.random.default_rng(seed)
+        at = np.log(macs / self.unit)
+        curve = _curve(self.draws, at)
+        further = np.ravel(curve + rng.choice(self.noise, size=(_RESIDUALS, len(curve))))
+        value = float(_curve(np.array([self.floor, self.scale, self.power]), at))
+        factor = float(stats.t.ppf(0.975, self.dof) / stats.norm.ppf(0.975))
+        ends = [percentile_interval(value + factor * (d - value)) for d in (curve, further)]
+        errors = np.array([value, *ends[0], *ends[1]])
+        if self.top1:
+            value, high, low, next_high, next_low = np.clip(1 - errors, 0, 1).tolist()
+        else:
+            value, low, high, next_low, next_high = errors.tolist()
+        return Prediction(
+            macs=macs, value=value, low=low, high=high, next_low=next_low, next_high=next_high
+        )
+
+
+def fit_accuracy_law(
+    data: Trainings, *, macs: ArrayLike, seed: int, draws: int = DRAWS
+) -> AccuracyLaw:
+    """Fit error against MACs to a family's trainings.
+
+    E and A follow from the power by weighted least squares with neither below zero, so a grid of
+    powers finds the global minimum for every resample at once.
+    Shape: macs (T,), the networks' own.
+
+    Raises:
+        AnalysisError: fewer than four sizes of network.
+    """
+    size = np.asarray(macs, dtype=float)
+    if (count := len(np.unique(size))) < SIZES_NEEDED:
+        raise AnalysisError(
+            f"a law of accuracy against MACs needs {SIZES_NEEDED} sizes of network, and the "
+            f"family has {count} measured; measure it at more budgets"
+        )
+    unit = float(np.exp(np.log(size).mean()))
+    at = np.log(size / unit)
+    networks = len(set(data.network))
+    error = data.error(data.value)
+    theta = _fit_curve(at, weights=np.ones((1, len(at))), error=error[None])[0]
+    fitted = _curve(theta, at)
+
+    def fit(weights: Floats, values: Floats) -> Floats:
+        noise = hc1_residuals(data.error(values), fitted=fitted, networks=networks, terms=3)
+        return _fit_curve(at, weights=weights, error=fitted + noise)
+
+    fits = bootstrap_fit(fit, data, draws=draws, seed=seed)
+    powers = fits.kept[:, 2]
+    floor, scale, power = theta.tolist()
+    return AccuracyLaw(
+        floor=floor,
+        scale=scale,
+        power=power,
+        low=to_triple(fits.low),
+        high=to_triple(fits.high),
+        unit=unit,
+        at_edge=float(np.mean((powers <= _MACS_POWERS[0]) | (powers >= _MACS_POWERS[-1]))),
+        failed=fits.failed,
+        images=fits.images,
+        noise=hc1_residuals(error, fitted=fitted, networks=networks, terms=3),
+        draws=fits.kept,
+        top1=data.measure == "top1",
+        dof=len(at) - 3,
+    )
+
+
+def _curve(theta: Floats, at: float | Floats) -> Floats:
+    """Evaluate at ln(M / unit). Shape: theta (S, 3) and at () to (S,), or (3,) and (T,) to (T,)."""
+    floor, scale, power = theta.T
+    result: Floats = floor + scale * np.exp(-power * at)
+    return result
+
+
+def _fit_curve(at: Floats, *, weights: Floats, error: Floats) -> Floats:
+    """Fit E, A and a by least squares. Shape: at (T,); weights, error (S, T); result (S, 3)."""
+    z = np.exp(-np.multiply.outer(at, _MACS_POWERS))  # (T, G)
+    w, wy = weights.sum(axis=1, keepdims=True), (weights * error).sum(axis=1, keepdims=True)
+    wz, wzz, wzy = weights @ z, weights @ z**2, (weights * error) @ z
+    scale = (w * wzy - wz * wy) / (w * wzz - wz**2)
+    floor = (wy - scale * wz) / w
+    scale = np.where(floor < 0, wzy / wzz, np.maximum(scale, 0))
+    floor = np.where(floor < 0, 0, (wy - scale * wz) / w)
+    # Square error of each power's best E and A, less that of E = A = 0.
+    best = np.argmin(-(scale * wzy + floor * wy), axis=1)
+    rows = np.arange(len(best))
+    return np.stack([floor[rows, best], scale[rows, best], _MACS_POWERS[best]], axis=1)
