@@ -6,6 +6,7 @@ from cmt_search.explorer.live import Live, Snapshot
 from cmt_search.explorer.words import evidence, status
 from tests.analysis.studies import measurement, record, rung
 from tests.explorer.conftest import analysed
+from tests.messages import mentions
 
 
 class Study:
@@ -81,10 +82,8 @@ def test_who_asks_while_another_reads_is_answered_at_once(records: tuple) -> Non
 
 def test_the_status_counts_trials_by_state(analysis: Analysis) -> None:
     said = status(Snapshot(version=1, analysis=analysis, read_at="12:00:00"))
-    assert said == (
-        "18 trials (17 complete, 1 failed), 51 networks at full fidelity, "
-        "5.1 minutes of training. Last change seen at 12:00:00."
-    )
+    counts = "18 trials (17 complete, 1 failed) ... 51 networks ... 5.1 minutes ... 12:00:00"
+    assert mentions(said, counts)
 
 
 def test_the_finding_is_the_reports(analysis: Analysis) -> None:

@@ -13,6 +13,7 @@ from cmt_search.analysis import Analysis
 from cmt_search.errors import RunError
 from cmt_search.explorer import Study, create_app, serve
 from cmt_search.explorer.serving import address_of
+from tests.messages import mentions
 
 
 def visited(visit: Callable[[str], list], app: Dash, **options: object) -> list:
@@ -53,11 +54,8 @@ def app() -> Dash:
 def test_a_host_that_others_reach_is_refused_without_a_token(app: Dash, host: str) -> None:
     with pytest.raises(RunError) as error:
         serve(app, host=host, port=8123)
-    assert str(error.value) == (
-        f"host '{host}' would show the study to everybody who reaches this machine; give a token, "
-        "or use 127.0.0.1 with --port 8123, and from elsewhere "
-        "`ssh -L 8123:127.0.0.1:8123 THIS_MACHINE`"
-    )
+    assert mentions(str(error.value), f"host '{host}' ... token ... 127.0.0.1 with --port 8123")
+    assert "`ssh -L 8123:127.0.0.1:8123 THIS_MACHINE`" in str(error.value)
 
 
 def test_a_taken_port_is_an_error_that_names_it(app: Dash) -> None:
@@ -65,9 +63,7 @@ def test_a_taken_port_is_an_error_that_names_it(app: Dash) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(
-            RunError, match=rf"port {port} on 127\.0\.0\.1 cannot be used.* or 0 for any free one"
-        ):
+        with pytest.raises(RunError, match=rf"port {port} on 127\.0\.0\.1 .* 0 for any"):
             serve(app, port=port)
 
 

@@ -87,7 +87,7 @@ def test_a_damaged_family_is_refused_or_gives_the_same(file: Path) -> None:
 
 
 def test_a_missing_family_names_the_command_that_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"does not exist; write it with `cmt-search family`"):
+    with pytest.raises(ExportError, match=r"`cmt-search family`"):
         read_family(tmp_path / "family.yaml")
 
 
@@ -101,7 +101,7 @@ def test_a_family_that_cannot_be_written_leaves_the_one_before(file: Path) -> No
     before = file.read_bytes()
     family = Family.of(named_rule("dwr", base=PRESETS["cmt_pico"]), budgets=[1.5e6])
     bad = {family.members[0].budget.macs: "x"}
-    with pytest.raises(ExportError, match=r"cannot be written .* choose another folder"):
+    with pytest.raises(ExportError, match=r"cannot be written"):
         write_family(family, path=file / "y.yaml", names=bad, evidence={}, missing={})
     with pytest.raises(ExportError, match=r"evidence\.x\[1\]=nan is no plain value"):
         write_family(family, path=file, names=bad, evidence={"x": [0, math.nan]}, missing={})

@@ -56,7 +56,7 @@ def test_weights_come_back_bit_for_bit(kind: str, learned: Source, tmp_path: Pat
 @pytest.mark.parametrize("kind", ["yaml", "timm", "python"])
 def test_without_weights_there_are_none_to_load(kind: str, fresh: Source, tmp_path: Path) -> None:
     path = export(fresh, format=kind, folder=tmp_path)
-    with pytest.raises(ExportError, match=r"holds no weights; (export the variant again|give a)"):
+    with pytest.raises(ExportError, match=r"holds no weights"):
         cmt_search.load_weights(path)
 
 
@@ -73,7 +73,7 @@ def test_something_else_is_overwritten_only_on_demand(
     other = Source(variant=variant(with_position("block")), weights=weights(with_position("block")))
     path = export(other, format=kind, folder=tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(ExportError, match=r"best.* exists and holds something else; add --force"):
+    with pytest.raises(ExportError, match=r"best.* exists .*--force"):
         export(fresh, format=kind, folder=tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert export(fresh, format=kind, folder=tmp_path, force=True) == path
@@ -162,7 +162,7 @@ def test_a_changed_file_is_refused_by_the_field(change: EDIT, message: str, file
 
 def test_whoever_changes_a_network_on_purpose_is_told_how(file: Path) -> None:
     path = edited(file, lambda d: d["arch"].update(neck_width=20))
-    with pytest.raises(ExportError, match="write its arch alone into a YAML file: that needs no"):
+    with pytest.raises(ExportError, match="arch alone"):
         cmt_search.load(path)
     alone = yaml.safe_load(path.read_text())["arch"]
     path.write_text(yaml.safe_dump(alone))
@@ -349,5 +349,5 @@ def test_an_architecture_alone_loads_too(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(fresh: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"format 'gguf' is unknown; use yaml, timm, hf, onnx"):
+    with pytest.raises(ExportError, match=r"format 'gguf' .*use yaml, timm, hf, onnx"):
         export(fresh, format="gguf", folder=tmp_path)

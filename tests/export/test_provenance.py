@@ -62,7 +62,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @example(told="a\x85b\u2028\u2029")  # line ends to Unicode, spaces to PyYAML
 @given(told=PLAIN)
 def test_whatever_is_plain_comes_back_in_every_format(

@@ -99,19 +99,19 @@ def test_a_package_is_overwritten_only_on_demand(fresh: Source, tmp_path: Path) 
 
 
 def test_a_package_needs_a_name_for_its_module(fresh: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"'1st' is no name of a package; begin it with a letter"):
+    with pytest.raises(ExportError, match=r"'1st' .*letter"):
         write_package([fresh], folder=tmp_path / "1st")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("class", r"'class' is a word of Python's; call it .*class_cmt"),
-        ("json", r"'json' is a module of Python's; call it .*json_cmt"),
-        ("torch", r"'torch' is an installed package, which this would take the place of; call it"),
+        ("class", r"'class' .*class_cmt"),
+        ("json", r"'json' .*json_cmt"),
+        ("torch", r"'torch' is an installed package"),
         (
             "scikit-learn",
-            r"'scikit_learn' is an installed package, which this would take the place",
+            r"'scikit_learn' is an installed package",
         ),
     ],
 )

@@ -77,7 +77,7 @@ def test_optuna_alone_reads_the_copy(run: Path, copied: Path) -> None:
 def test_something_else_is_overwritten_only_on_demand(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "study.csv"
     file.write_text("mine")
-    with pytest.raises(ExportError, match=r"study\.csv exists and holds something else; add --fo"):
+    with pytest.raises(ExportError, match=r"study\.csv exists .*--force"):
         export_study(run, format="csv", folder=tmp_path)
     assert file.read_text() == "mine"
     path = export_study(run, format="csv", folder=tmp_path, force=True)
@@ -232,9 +232,9 @@ def test_a_changed_database_is_refused_by_the_field(
 
 
 def test_what_is_no_study_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"is no exported study; give a file that ends in \.csv"):
+    with pytest.raises(ExportError, match=r"x\.txt.*\.csv"):
         cmt_search.load_study(tmp_path / "x.txt")
-    with pytest.raises(ExportError, match="format 'xml' of a study is unknown; use csv, parquet"):
+    with pytest.raises(ExportError, match=r"format 'xml' .*use csv, parquet"):
         export_study(run, format="xml", folder=tmp_path)
     with pytest.raises(RunError, match="holds no run"):
         export_study(tmp_path, format="csv", folder=tmp_path)
