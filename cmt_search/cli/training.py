@@ -1,4 +1,4 @@
-"""train: one network, trained with a recipe and kept."""
+"""The train command: train one network with a recipe."""
 
 import sys
 from collections.abc import Mapping
@@ -15,9 +15,12 @@ from cmt_search.cli.options import Device, Json, folder_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import torch
+
     from cmt_search.arch import Arch
     from cmt_search.evaluation import Fidelity, Measurement
     from cmt_search.proxy import Dataset
+    from cmt_search.proxy.run_dir import TrainingDir
     from cmt_search.proxy.trainer import Training
     from cmt_search.space.schema import Proxy
 
@@ -48,26 +51,27 @@ def train(
     to: To = None,
     data: Data = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the file's.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most so many steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Maximum number of steps.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="At most so long; cannot be repeated exactly.")
+        float | None,
+        typer.Option(min=0.001, help="Wall-clock limit; the result is not repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     device: Device = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="On a CPU; more than one may change the last digits.")
+        int, typer.Option(min=1, help="CPU threads; more than one may change the last digits.")
     ] = 1,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU: the same numbers, and slower.")
+        bool, typer.Option("--deterministic", help="Repeatable numbers on a GPU; slower.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train one network from scratch, measure it after every epoch, and keep its weights.
+    """Train one network from scratch, validate it after every epoch, and write its weights.
 
     The folder holds train.json (plan, measurement, versions, hardware), curve.csv and, at the end,
     model.safetensors: the weights, or their average where the recipe has `ema`. Give the command
-    again to go on after an interrupt, from the last whole epoch. Another recipe, network or length
-    needs another folder. Input channels and classes are set to those of the images.
+    again to resume after an interrupt, from the last complete epoch. Another recipe, network or
+    length needs another folder. Input channels and classes are set to those of the images.
 
     --json prints folder, weights, key, top1, loss, epochs, images, seconds, seed, device and notes.
     """
@@ -76,12 +80,12 @@ def train(
 
     section = _section(recipe, epochs=epochs, root=data)
     network = network_of(arch)
-    own = section.fidelity(network, section.epochs)
-    fidelity = replace(own, steps=steps or own.steps, seconds=seconds or own.seconds)
+    planned = section.fidelity(network, section.epochs)
+    fidelity = replace(planned, steps=steps or planned.steps, seconds=seconds or planned.seconds)
     notes = section.recipe.notes(epochs=section.epochs)
     for note in () if json else notes:
         say(f"note: {note}")
-    asked = _Asked(
+    request = _Request(
         network=network,
         section=section,
         fidelity=fidelity,
@@ -90,7 +94,7 @@ def train(
         threads=threads,
         deterministic=deterministic,
     )
-    result = _run(asked, to=to, name=recipe.stem, quiet=json or is_quiet())
+    result = _run(request, to=to, name=recipe.stem, quiet=json or is_quiet())
     if json:
         print_json({**result, "notes": list(notes)})
         return
@@ -102,8 +106,8 @@ def train(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What the command line asks for."""
+class _Request:
+    """The training of a command line."""
 
     network: "Arch"
     section: "Proxy"
@@ -114,7 +118,7 @@ class _Asked:
     deterministic: bool
 
     def plan(self) -> dict[str, Any]:
-        """All that decides the numbers; where the images lie does not."""
+        """Return the values that determine the numbers; the folder of the images does not."""
         dataset = asdict(self.section.dataset)
         dataset.pop("root", None)
         return {
@@ -127,7 +131,7 @@ class _Asked:
 
 
 def _section(recipe: Path, *, epochs: int | None, root: str | None) -> "Proxy":
-    """The file's values, with those of the command line in their place."""
+    """Read the file, and replace its values by those of the command line."""
     from cmt_search.space.load import load_training
 
     section = load_training(recipe)
@@ -137,30 +141,30 @@ def _section(recipe: Path, *, epochs: int | None, root: str | None) -> "Proxy":
     return section.model_copy(update=changes)
 
 
-def _run(asked: _Asked, *, to: Path | None, name: str, quiet: bool) -> dict[str, Any]:
-    """Train in the folder, or take what lies complete in it."""
+def _run(request: _Request, *, to: Path | None, name: str, quiet: bool) -> dict[str, Any]:
+    """Train in the folder, or return the complete training there."""
     from cmt_search.proxy import load_dataset
     from cmt_search.proxy.evaluator import resolve_device
     from cmt_search.proxy.run_dir import TrainingDir
 
-    where = resolve_device(asked.device)
-    data = load_dataset(asked.section.dataset)
-    network = replace(asked.network, in_chans=data.in_chans, num_classes=data.num_classes)
-    asked = replace(asked, network=network)
+    device = resolve_device(request.device)
+    data = load_dataset(request.section.dataset)
+    network = replace(request.network, in_chans=data.in_chans, num_classes=data.num_classes)
+    request = replace(request, network=network)
     folder = TrainingDir(
-        path=to or Path("runs") / f"train-{network.key[:8]}-{name}-{asked.seed}",
-        plan=asked.plan(),
-        provenance=_provenance(data, device=where.type, deterministic=asked.deterministic),
+        path=to or Path("runs") / f"train-{network.key[:8]}-{name}-{request.seed}",
+        plan=request.plan(),
+        provenance=_provenance(data, device=device.type, deterministic=request.deterministic),
     )
     measured = folder.open()
     if measured is None:
-        with _threads(asked.threads), _progress(asked.fidelity, quiet=quiet) as show:
+        with _threads(request.threads), _progress(request.fidelity, quiet=quiet) as show:
 
-            def note(training: "Training") -> None:
+            def on_epoch(training: "Training") -> None:
                 folder.write_curve(training)
                 show(training)
 
-            measured = _trained(asked, data=data, device=where, note=note, folder=folder)
+            measured = _train(request, data=data, device=device, on_epoch=on_epoch, folder=folder)
         folder.complete(measured)
     return {
         "folder": str(folder.path),
@@ -176,8 +180,13 @@ def _run(asked: _Asked, *, to: Path | None, name: str, quiet: bool) -> dict[str,
     }
 
 
-def _trained(
-    asked: _Asked, *, data: "Dataset", device: Any, note: "Callable[..., None]", folder: Any
+def _train(
+    request: _Request,
+    *,
+    data: "Dataset",
+    device: "torch.device",
+    on_epoch: "Callable[[Training], None]",
+    folder: "TrainingDir",
 ) -> "Measurement":
     from cmt_search.errors import RunError
     from cmt_search.evaluation import TrainingFailed
@@ -185,15 +194,15 @@ def _trained(
 
     try:
         return train_network(
-            asked.network,
+            request.network,
             data=data,
-            recipe=asked.section.recipe,
-            fidelity=asked.fidelity,
-            seed=asked.seed,
+            recipe=request.section.recipe,
+            fidelity=request.fidelity,
+            seed=request.seed,
             device=device,
             folder=folder.path,
-            deterministic=asked.deterministic,
-            on_epoch=note,
+            deterministic=request.deterministic,
+            on_epoch=on_epoch,
             on_end=folder.write_weights,
         )
     except TrainingFailed as error:
@@ -219,7 +228,7 @@ def _provenance(data: "Dataset", *, device: str, deterministic: bool) -> Mapping
 
 @contextmanager
 def _threads(count: int) -> "Iterator[None]":
-    """So many threads of torch, for as long as it lasts."""
+    """Set the number of torch's CPU threads within a context."""
     import torch
 
     before = torch.get_num_threads()
@@ -232,7 +241,7 @@ def _threads(count: int) -> "Iterator[None]":
 
 @contextmanager
 def _progress(fidelity: "Fidelity", *, quiet: bool) -> "Iterator[Callable[[Training], None]]":
-    """A line per epoch on standard error, above a bar where there is a terminal."""
+    """Print a line per epoch to standard error, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -64,22 +64,16 @@ def validate(
     return float(F.cross_entropy(logits.double(), labels)), logits.argmax(1) == labels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seeds:
-    """Seeds of the independent random streams of a training."""
+def spawn_seeds(seed: int) -> tuple[int, int, int]:
+    """Derive independent seeds of weights and drop path, image order, and augmentation.
 
-    weights: int  # and drop path
-    order: int  # of the images
-    augmentation: int
-
-    @classmethod
-    def spawn(cls, seed: int) -> Self:
-        """Derive the seeds; trainings with different seeds share no stream."""
-        weights, order, augmentation = (
-            int(child.generate_state(1, np.uint64)[0])
-            for child in np.random.SeedSequence(seed).spawn(3)
-        )
-        return cls(weights=weights, order=order, augmentation=augmentation)
+    Trainings with different seeds share no random stream.
+    """
+    weights, order, augmentation = (
+        int(child.generate_state(1, np.uint64)[0])
+        for child in np.random.SeedSequence(seed).spawn(3)
+    )
+    return weights, order, augmentation
 
 
 _TIME_TICKS = 1_000_000  # of a training that is limited by time
@@ -170,8 +164,8 @@ class Training:
         cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
     ) -> Self:
         """Prepare a training; seeds torch's global generator, which draws weights and drop path."""
-        seeds = Seeds.spawn(seed)
-        torch.manual_seed(seeds.weights)
+        weights_seed, order_seed, augmentation_seed = spawn_seeds(seed)
+        torch.manual_seed(weights_seed)
         device, side = data.mean.device, fidelity.image_size or arch.resolution
         model = build(
             arch,
@@ -191,7 +185,8 @@ class Training:
         plan = phases(recipe, steps=length.schedule_length, scale=scale, per_epoch=per_epoch)
         return cls(
             model=model,
-            average=_average(model, decay=recipe.ema),
+            # The decay warms up, so that the average forgets the initial weights.
+            average=ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None,
             optimizer=_optimizer(model, phase=plan[0], recipe=recipe),
             phase=plan[0],
             plan=plan,
@@ -202,8 +197,8 @@ class Training:
             val_loader=BatchLoader.of(data.val, device=device),
             augmenter=Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes),
             normalize=Normalize.of(data.mean, data.std),
-            order=torch.Generator().manual_seed(seeds.order),
-            generator=torch.Generator(device).manual_seed(seeds.augmentation),
+            order=torch.Generator().manual_seed(order_seed),
+            generator=torch.Generator(device).manual_seed(augmentation_seed),
             correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
         )
 
@@ -211,6 +206,11 @@ class Training:
     def device(self) -> torch.device:
         """Device of the training."""
         return self.data.mean.device
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device.type == "cuda"
 
     @property
     def measured(self) -> nn.Module:
@@ -274,7 +274,7 @@ class Training:
         order = torch.randperm(len(self.data.train), generator=self.order)
         count = self.length.steps_of_epoch(step=self.step)
         order = order[: count * self.length.batch].view(count, self.length.batch)
-        if self.device.type == "cuda" and self.loader.resident:  # once, and without waiting for it
+        if self.on_gpu and self.loader.resident:  # once, and without waiting for it
             return order.pin_memory().to(self.device, non_blocking=True)
         return order
 
@@ -318,9 +318,7 @@ class Training:
             "seconds": self.seconds,
             "shared_seconds": self.shared_seconds,
             "cpu_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device)
-            if self.device.type == "cuda"
-            else None,
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.on_gpu else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -349,8 +347,3 @@ def _optimizer(model: nn.Module, *, phase: Phase, recipe: Recipe) -> torch.optim
     return create_optimizer(
         model, phase=phase, betas=recipe.betas, capturable=on_gpu and graph_obstacle(phase) is None
     )
-
-
-def _average(model: nn.Module, *, decay: float | None) -> ModelEmaV3 | None:
-    """Average weights and BatchNorm statistics; the decay warms up, to forget the initial ones."""
-    return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)
