@@ -3,29 +3,33 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Annotated, Any, Literal, Self, get_args
 
-from cmt_search.errors import ArchError
+from annotated_types import Interval, Len
 
+from cmt_search.errors import ArchError, brief
+from cmt_search.fields import check_fields
 
-def _require_int(where: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArchError(f"{where}={value!r} is not an integer; write a whole number")
-    if value < least:
-        raise ArchError(f"{where}={value} is too small; use at least {least}")
+Channels = Annotated[int, Interval(ge=1, le=100_000)]
+Side = Annotated[int, Interval(ge=1, le=16_384)]  # pixels
+Stride = Annotated[int, Interval(ge=1, le=64)]
+MlpRatio = Annotated[float, Interval(gt=0, lt=1000)]
+QkRatio = Annotated[float, Interval(gt=0, le=8)]
+Position = Literal["stage", "block", "none"]
+POSITIONS: tuple[Position, ...] = get_args(Position)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """Blocks that share one resolution and one width."""
 
-    depth: int  # blocks
-    width: int  # channels
-    heads: int  # attention heads; divides width
-    kv_stride: int = 1  # stride on keys and values; 1 is plain attention
-    mlp_ratio: float = 4.0  # IRFFN hidden channels / width
-    qk_ratio: float = 1.0  # channels of queries and keys / width; values keep the width
+    depth: Annotated[int, Interval(ge=1, le=10_000)]  # blocks
+    width: Channels
+    heads: Channels  # attention heads; divides width
+    kv_stride: Stride = 1  # stride on keys and values; 1 is plain attention
+    mlp_ratio: MlpRatio = 4.0  # IRFFN hidden channels / width
+    qk_ratio: QkRatio = 1.0  # channels of queries and keys / width; values keep the width
 
     @property
     def head_dim(self) -> int:
@@ -52,26 +56,19 @@ class Arch:
     Source: CMT, arXiv:2107.06263, section 3; stem stride, key strides and neck are knobs here.
     """
 
-    resolution: int  # input side, pixels
-    stem_width: int  # channels
-    stages: tuple[Stage, ...]
-    stem_stride: int = 2  # stride of the first convolution
-    neck_width: int = 1280  # channels before the classifier
-    position: str = "stage"  # tables of position biases: one per "stage", per "block", or "none"
-    in_chans: int = 3  # image channels
-    num_classes: int = 1000  # 0: no classifier
+    resolution: Side  # of the input
+    stem_width: Channels
+    stages: Annotated[tuple[Stage, ...], Len(1)]
+    stem_stride: Stride = 2  # stride of the first convolution
+    neck_width: Channels = 1280  # channels before the classifier
+    position: Position = "stage"  # tables of position biases: per stage, per block, or none
+    in_chans: Channels = 3  # image channels
+    num_classes: Annotated[int, Interval(ge=0, le=10_000_000)] = 1000  # 0: no classifier
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            _require_int(name, getattr(self, name), least=least)
-        if not isinstance(self.stages, tuple) or not self.stages:
-            raise ArchError(f"stages={self.stages!r} holds no stage; give a tuple of at least one")
+        check_fields(self, error=ArchError)
         for i, stage in enumerate(self.stages):
-            _check_stage(stage, where=f"stages[{i}]")
-        if self.position not in POSITIONS:
-            raise ArchError(
-                f"position={self.position!r} is unknown; use one of {', '.join(POSITIONS)}"
-            )
+            _check_stage(stage, where=f"stages[{i}].")
 
     @property
     def depth(self) -> int:
@@ -113,7 +110,7 @@ class Arch:
         values = _known(data, of=cls, where="arch")
         stages = values["stages"]
         if not isinstance(stages, list | tuple):
-            raise ArchError(f"arch.stages={stages!r} is not a list; give a list of stages")
+            raise ArchError(f"arch.stages={brief(stages)} is not a list; give a list of stages")
         read = tuple(
             Stage(**_known(row, of=Stage, where=f"arch.stages[{i}]"))
             for i, row in enumerate(stages)
@@ -121,55 +118,28 @@ class Arch:
         return cls(**{**values, "stages": read})
 
 
-POSITIONS = ("stage", "block", "none")
-
-_LEAST = {
-    "resolution": 1,
-    "stem_width": 1,
-    "stem_stride": 1,
-    "neck_width": 1,
-    "in_chans": 1,
-    "num_classes": 0,
-}
-
-
-def _check_stage(stage: object, *, where: str) -> None:
-    if not isinstance(stage, Stage):
-        raise ArchError(f"{where}={stage!r} is no Stage; write Stage(depth=, width=, heads=)")
-    for name in ("depth", "width", "heads", "kv_stride"):
-        _require_int(f"{where}.{name}", getattr(stage, name), least=1)
-    ratio = stage.mlp_ratio
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float):
-        raise ArchError(f"{where}.mlp_ratio={ratio!r} is not a number; use about 4")
-    if not 0 < ratio < 1e3 or stage.hidden < 1:  # also refuses NaN
-        raise ArchError(f"{where}.mlp_ratio={ratio} leaves no sensible hidden width; use about 4")
+def _check_stage(stage: Stage, *, where: str) -> None:
+    check_fields(stage, where=where, error=ArchError)
     if stage.width % stage.heads:
         legal = -(-stage.width // stage.heads) * stage.heads
         raise ArchError(
-            f"{where}.width={stage.width} is not divisible by heads={stage.heads}; use {legal}"
+            f"{where}width={stage.width} is not divisible by heads={stage.heads}; use {legal}"
         )
-    ratio = stage.qk_ratio
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float):
-        raise ArchError(f"{where}.qk_ratio={ratio!r} is not a number; use 1, or less to save MACs")
-    if not 0 < ratio <= 8 or stage.qk_width < 1:  # also refuses NaN
-        raise ArchError(
-            f"{where}.qk_ratio={ratio} leaves no sensible width of queries and keys; "
-            "use 1, or less to save MACs"
-        )
+    for name, channels in (("mlp_ratio", stage.hidden), ("qk_ratio", stage.qk_width)):
+        if channels < 1:
+            ratio = getattr(stage, name)
+            raise ArchError(f"{where}{name}={ratio} leaves no channels; use a larger ratio")
 
 
 def _known(data: object, *, of: type[Arch] | type[Stage], where: str) -> dict[str, Any]:
-    """The mapping as a dict, once its keys are exactly those that the dataclass takes."""
+    """Return the mapping as a dict; its keys must be those of the dataclass."""
     if not isinstance(data, Mapping):
-        raise ArchError(f"{where}={data!r} is not a mapping; write `field: value` pairs")
-    names = {f.name for f in fields(of)}
-    unknown = sorted(str(key) for key in data if key not in names)
-    if unknown:
-        raise ArchError(
-            f"{where}.{unknown[0]} is unknown; {where} takes {', '.join(sorted(names))}"
-        )
-    required = ("resolution", "stem_width", "stages") if of is Arch else ("depth", "width", "heads")
-    missing = [name for name in required if name not in data]
-    if missing:
-        raise ArchError(f"{where}.{missing[0]} is missing; add it")
+        raise ArchError(f"{where}={brief(data)} is not a mapping; write `field: value` pairs")
+    names = {f.name: f.default is MISSING for f in fields(of)}
+    for key in data:
+        if key not in names:
+            raise ArchError(f"{where}.{str(key)[:80]} is unknown; use {', '.join(names)}")
+    for name, is_required in names.items():
+        if is_required and name not in data:
+            raise ArchError(f"{where}.{name} is missing; add it")
     return dict(data)

@@ -1,21 +1,9 @@
-"""What a user can fix. Every message says where, what, and how to fix it."""
+"""Errors that a user can fix. Each message names the place, the problem and the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
-
-def closest_match(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was likely meant, if any is near."""
-    names = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), names, n=1)
-    return names[close[0]] if close else None
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """How a message about an unknown word ends: `use a, b`, with the likely one first."""
-    names = list(dict.fromkeys(known))
-    near, listed = closest_match(word, names), ", ".join(names)
-    return f"use {listed}" if near is None else f"did you mean {near}? Known are {listed}"
+_LONGEST = 100  # characters of a value in a message
 
 
 class CmtSearchError(Exception):
@@ -31,11 +19,11 @@ class BudgetError(CmtSearchError, ValueError):
 
 
 class SpaceError(CmtSearchError, ValueError):
-    """A space file that says something impossible, with its key path."""
+    """An impossible value in a space or recipe file, with its key path."""
 
 
 class DataError(CmtSearchError):
-    """Images or labels that are missing, or are not what the space file says."""
+    """Images or labels that are missing, or differ from what the space file states."""
 
 
 class RunError(CmtSearchError):
@@ -43,8 +31,28 @@ class RunError(CmtSearchError):
 
 
 class AnalysisError(CmtSearchError):
-    """A question that the study holds too little for."""
+    """A question for which the study has too little data."""
 
 
 class ExportError(CmtSearchError):
     """A variant that cannot be written, or an exported file that cannot be read."""
+
+
+def brief(value: object) -> str:
+    """Represent a value for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def closest_match(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that was likely meant, if any is close."""
+    names = {name.lower(): name for name in options}
+    close = difflib.get_close_matches(word[:_LONGEST].lower(), names, n=1)
+    return names[close[0]] if close else None
+
+
+def suggestion(word: str, options: Iterable[str]) -> str:
+    """Format the remedy for an unknown word: `use a, b`, with the likely option first."""
+    names = list(dict.fromkeys(options))
+    match, listed = closest_match(word, names), ", ".join(names)
+    return f"use {listed}" if match is None else f"did you mean {match}? Known are {listed}"
