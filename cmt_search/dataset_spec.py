@@ -53,7 +53,7 @@ class DatasetSpec:
 
     def _problem(self) -> str | None:
         """Say what contradicts itself, and how to fix it."""
-        name, timm, decoded = self.name, self.of_timm, not self.name in _NATIVE
+        name, timm, decoded = self.name, self.of_timm, self.name not in _NATIVE
         if name not in DATASETS and timm is None:
             return (
                 f"name={name!r} is unknown; use one of {', '.join(DATASETS)}, or {TIMM}NAME for "

@@ -9,7 +9,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from annotated_types import Interval, Len
 
@@ -20,14 +20,14 @@ BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 
 
 def check_fields(
-    value: Any, *, where: str = "", error: type[CmtSearchError] = SpaceError
+    value: object, *, where: str = "", error: type[CmtSearchError] = SpaceError
 ) -> None:
     """Check the fields of a dataclass against their annotations.
 
     Raises:
         CmtSearchError: of type `error`, names the field and the values that it takes.
     """
-    for name, hint, is_valid in _checks(type(value)):
+    for name, hint, is_valid in _checks(cast(Any, type(value))):
         given = getattr(value, name)
         if not is_valid(given):
             raise error(f"{where}{name}={brief(given)} is not possible; use {describe(hint)}")
@@ -37,29 +37,35 @@ def describe(hint: Any) -> str:
     """Describe the values that an annotation allows: `a number above 0 and at most 1`."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        ranges = [_describe_interval(bound) for bound in args[1:] if isinstance(bound, Interval)]
-        return " ".join((describe(args[0]), *ranges))
+        return f"{describe(args[0])} {_describe_bound(args[-1])}"
     if origin in (Union, types.UnionType):
         return " or ".join(map(describe, args))
     if origin is Literal:
         return ", ".join(map(str, args[:-1])) + f" or {args[-1]}" if args[1:] else str(args[0])
     if origin is tuple:
-        item = describe(args[0])
-        return f"a list, each {item}" if args[-1] is Ellipsis else f"{len(args)} values, each {item}"
+        count = "" if args[-1] is Ellipsis else f" of {len(args)}"
+        return f"a list{count}, each {describe(args[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(hint, "null" if hint is types.NoneType else "a mapping")
 
 
-def _describe_interval(bound: Interval) -> str:
-    low = f"of at least {bound.ge:,}" if bound.ge is not None else ""
-    low = f"above {bound.gt:,}" if bound.gt is not None else low
-    high = f"at most {bound.le:,}" if bound.le is not None else ""
-    high = f"below {bound.lt:,}" if bound.lt is not None else high
-    return " and ".join(part for part in (low, high) if part)
+def _describe_bound(bound: Any) -> str:
+    if isinstance(bound, Len):
+        least, most = bound.min_length, bound.max_length
+        return f"(length {least} to {most})" if most else f"(length at least {least})"
+    ends = {"of at least": bound.ge, "above": bound.gt, "at most": bound.le, "below": bound.lt}
+    texts = [f"{word} {_number(end)}" for word, end in ends.items() if end is not None]
+    if bound.ge is not None and bound.le is not None:
+        return f"from {_number(bound.ge)} to {_number(bound.le)}"
+    return " and ".join(texts)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 @cache
-def _checks(cls: type) -> tuple[tuple[str, Any, Callable[[Any], bool]], ...]:
+def _checks(cls: Any) -> tuple[tuple[str, Any, Callable[[Any], bool]], ...]:
     return tuple((f.name, f.type, _check_of(f.type)) for f in dataclasses.fields(cls))
 
 

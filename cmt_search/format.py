@@ -1,8 +1,6 @@
 """Quantities as text: 1.5M, 0.64G."""
 
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import Any
 
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
@@ -36,6 +34,3 @@ def format_quantity(value: float) -> str:
         if value >= scale * 0.9995:  # what would round to 1000 of a unit is 1 of the next
             return f"{float(f'{value / scale:.3g}'):g}{unit}"
     return f"{value:.3g}"
-
-
-Quantity = Annotated[float, BeforeValidator(parse_quantity)]

@@ -1,22 +1,32 @@
-"""Files that are there whole, or not at all."""
+"""Atomic writes: a file is there whole, or as it was before."""
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path to write to, in the same folder; it becomes `path` when the block ends well.
+    """Yield a path in the same folder that replaces `path` when the block ends without an error.
 
-    Raises: OSError, as the block and the file system do; then `path` is as it was.
+    A link is followed, the mode of an existing file is kept, and file and folder are synced.
+
+    Raises:
+        OSError: of the block or the file system; then `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield partial
-        partial.replace(path)
+        if target.exists():
+            shutil.copymode(target, partial)
+        _sync(partial)
+        partial.replace(target)
+        with suppress(OSError):  # not every file system syncs folders
+            _sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -24,9 +34,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_write(path: Path, content: str | bytes) -> Path:
     """Write a file of text (UTF-8) or bytes.
 
-    Raises: OSError, and `path` is as it was.
+    Raises:
+        OSError: then `path` is as it was.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(path) as partial:
         partial.write_bytes(data)
     return path
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -103,7 +103,7 @@ class Recipe:
     # (batch / lr_batch) ** power: 1 linear, 0.5 square root
     lr_sizes: tuple[Size, Size, Size] | None = None  # blocks, channels of the first stage and
     # pixels of the network that `lr` is for; null: for any
-    lr_powers: tuple[Power, Power, Power] = (0.0, -1.0, 0.0)  # lr grows as (size / lr_size) ** power
+    lr_powers: tuple[Power, Power, Power] = (0.0, -1.0, 0.0)  # exponents of (size / lr_size)
     momentum: BelowOne = 0.9  # of SGD and Muon
     betas: tuple[BelowOne, BelowOne] | None = None  # of AdamW, Lion and Muon's AdamW; null: default
     weight_decay: WeightDecay = 0.05  # not on biases, norms and, unless decay_position, tables
@@ -144,9 +144,7 @@ class Recipe:
         factor = 1.0
         if self.lr_batch is not None:
             factor *= ((batch or self.batch) / self.lr_batch) ** self.lr_batch_power
-        for size, lr_size, power in zip(
-            sizes, self.lr_sizes or sizes, self.lr_powers, strict=True
-        ):
+        for size, lr_size, power in zip(sizes, self.lr_sizes or sizes, self.lr_powers, strict=True):
             factor *= (size / lr_size) ** power
         return factor
 

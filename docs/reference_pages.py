@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from cmt_search.cli.app import build_app
 from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.dataset_spec import DatasetSpec
+from cmt_search.fields import describe
 from cmt_search.recipe import Augment, Recipe, TwoPhase
 from cmt_search.space import SearchSpace, schema
 
@@ -65,10 +67,8 @@ def space() -> str:
     parts = ["# Space files\n", "Keys by section; what is left out has its default.\n"]
     for where, kind in SECTIONS.items():
         parts.append(f"## {where}\n\n{_first_paragraph(kind)}\n")
-        rows = [
-            (f"`{key}`", f"`{of}`", default, comment) for key, of, default, comment in keys(kind)
-        ]
-        parts.append(table(("key", "type", "default", "meaning"), rows))
+        rows = [(f"`{key}`", *rest) for key, *rest in keys(kind)]
+        parts.append(table(("key", "values", "default", "meaning"), rows))
     return "\n".join(parts)
 
 
@@ -79,7 +79,7 @@ def api() -> str:
         "presets",
         "cost",
         "scaling",
-        "laws",
+        "stats",
         "space",
         "builder",
         "proxy",
@@ -88,7 +88,6 @@ def api() -> str:
         "export",
         "evaluation",
         "recipe",
-        "augmentation",
         "dataset_spec",
         "errors",
     )
@@ -97,7 +96,8 @@ def api() -> str:
 
 
 def keys(kind: type) -> Iterator[tuple[str, str, str, str]]:
-    """Name, type, default and comment of each field, from the source."""
+    """Yield name, values, default and comment of each field, from annotations and source."""
+    hints = get_type_hints(kind, include_extras=True)
     for cls in reversed(kind.__mro__):
         fields = issubclass(cls, BaseModel) or dataclasses.is_dataclass(cls)
         if not fields or cls is BaseModel or cls.__module__.startswith("pydantic"):
@@ -105,12 +105,24 @@ def keys(kind: type) -> Iterator[tuple[str, str, str, str]]:
         lines = textwrap.dedent(inspect.getsource(cls)).splitlines()
         (body,) = ast.parse("\n".join(lines)).body
         for node in body.body:  # type: ignore[attr-defined]
-            if not isinstance(node, ast.AnnAssign) or node.target.id.startswith("_"):  # type: ignore[union-attr]
+            if not isinstance(node, ast.AnnAssign):
                 continue
+            name = node.target.id  # type: ignore[union-attr]
             default = ast.unparse(node.value) if node.value else "needed"
-            last = lines[(node.end_lineno or 1) - 1]
-            comment = last[node.end_col_offset or 0 :].partition("#")[2].split("noqa")[0].strip()
-            yield node.target.id, ast.unparse(node.annotation), _plain(default), comment  # type: ignore[union-attr]
+            if not name.startswith("_"):
+                yield name, describe(hints[name]), _plain(default), _comment(lines, after=node)
+
+
+def _comment(lines: list[str], *, after: ast.AnnAssign) -> str:
+    """Return the comment behind a field, with the lines that continue it."""
+    end = after.end_lineno or 1
+    first = lines[end - 1].encode()[after.end_col_offset or 0 :].decode()
+    parts = [first.partition("#")[2]]
+    for line in lines[end:] if parts[0] else ():
+        if not line.startswith("    #"):
+            break
+        parts.append(line.partition("#")[2])
+    return " ".join(part.strip() for part in parts)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
@@ -126,11 +138,7 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 def _plain(default: str) -> str:
     """A default as a space file would write it."""
-    if default.startswith("Field("):
-        value = ast.parse(default).body[0].value  # type: ignore[attr-defined]
-        named = {word.arg: ast.unparse(word.value) for word in value.keywords}
-        default = named.get("default", "needed")
-    if default.endswith("()") and default != "()":
+    if default.startswith("field(") or (default.endswith("()") and default != "()"):
         return "see below"
     plain = {"None": "none", "True": "true", "False": "false", "()": "[]"}
     return f"`{plain.get(default, default)}`" if default != "needed" else default

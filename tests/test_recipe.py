@@ -1,57 +1,33 @@
 """Data sets and recipes refuse the impossible by key path; rates scale as described."""
 
 import math
+import re
 from typing import Any
 
 import pytest
 
 from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
-from cmt_search.errors import DataError, SpaceError
+from cmt_search.errors import SpaceError
 from cmt_search.recipe import Augment, Recipe, TwoPhase
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "key", "remedy"),
     [
-        (
-            {"name": "mnist"},
-            "proxy.dataset.name='mnist' is unknown; use one of fashion-mnist-10k, fashion-mnist, "
-            "cifar10, folder, or timm:NAME for what timm.data.create_dataset reads",
-        ),
-        (
-            {"split": "search"},
-            "proxy.dataset.split='search' is unknown; use validation or test",
-        ),
-        (
-            {"root": "data"},
-            "proxy.dataset.root has no use: fashion-mnist-10k is part of the package; remove it",
-        ),
-        (
-            {"name": "cifar10"},
-            "proxy.dataset.root is missing; cifar10 needs the folder it lies in",
-        ),
-        (
-            {"name": "cifar10", "root": "data", "size": 32},
-            "proxy.dataset.size has no use: cifar10 has a size of its own; remove it",
-        ),
-        (
-            {"name": "folder", "root": "data"},
-            "proxy.dataset.size=None: images of a folder are stored as squares; give their side in "
-            "pixels, such as 64",
-        ),
-        (
-            {"name": "folder", "root": "data", "size": 0},
-            "proxy.dataset.size=0: images of a folder are stored as squares; give their side in "
-            "pixels, such as 64",
-        ),
+        ({"name": "mnist"}, "name", "cifar10, folder, or timm:NAME"),
+        ({"split": "search"}, "split", "use validation or test"),
+        ({"root": "data"}, "root", "remove it"),
+        ({"name": "cifar10"}, "root", "needs the folder"),
+        ({"name": "cifar10", "root": "data", "size": 32}, "size", "remove it"),
+        ({"name": "folder", "root": "data"}, "size", "such as 64"),
+        ({"name": "folder", "root": "data", "size": 0}, "size", "from 1 to 4,096"),
     ],
 )
 def test_an_impossible_data_set_is_refused_with_a_remedy(
-    values: dict[str, Any], message: str
+    values: dict[str, Any], key: str, remedy: str
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(SpaceError, match=rf"^(dataset\.)?{key}\b.*; .*{re.escape(remedy)}"):
         DatasetSpec(**values)
-    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -74,64 +50,55 @@ def test_the_embedded_data_set_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "remedy"),
     [
-        ({"batch": 1}, "batch=1 is impossible; use at least 2: BatchNorm needs two"),
-        ({"lr": 0.0}, "lr=0.0 is impossible; use about 0.004"),
-        ({"lr": math.nan}, "lr=nan is impossible; use about 0.004"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1 is impossible; use about 0.05"),
-        ({"warmup_fraction": 1.0}, "warmup_fraction=1.0 is impossible; use 0 to below 1"),
-        ({"label_smoothing": 1.5}, "label_smoothing=1.5 is impossible; use 0 to below 1"),
-        ({"drop_path": -0.1}, "drop_path=-0.1 is impossible; use 0 to below 1"),
-        ({"clip_grad": 0.0}, "clip_grad=0.0 is impossible; use about 1, or null for none"),
-        ({"pos_std": -1.0}, "pos_std=-1.0 is impossible; use about 0.02"),
-        ({"optimizer": "adamm"}, "optimizer='adamm' is unknown; use adamw, sgd, lion, muon"),
-        ({"schedule": "step"}, "schedule='step' is unknown; use cosine, one-cycle, constant, wsd"),
-        ({"final_lr": 1.5}, "final_lr=1.5 is impossible; use 0 to 1, a part of lr"),
-        ({"momentum": 1.0}, "momentum=1.0 is impossible; use 0 to below 1"),
-        (
-            {"betas": (0.9, 1.0)},
-            "betas=(0.9, 1.0) is impossible; use two decays such as [0.9, 0.999], or null",
-        ),
-        ({"ema": 1.0}, "ema=1.0 is impossible; use about 0.999, or null for no average"),
-        (
-            {"lr_sizes": (0, 1, 1)},
-            "lr_sizes=(0, 1, 1) is impossible; use [blocks, channels, pixels], "
-            "or null for no scaling",
-        ),
-        (
-            {"lr_batch_power": 3.0},
-            "lr_batch_power=3.0 is impossible; use 1, or 0.5 for a square root",
-        ),
-        (
-            {"batch": 64, "micro_batch": 48},
-            "micro_batch=48 is impossible; use a divisor of batch=64 from 2 on, or null",
-        ),
+        ({"batch": 1}, "from 2 to"),
+        ({"lr": 0.0}, "above 0"),
+        ({"lr": math.nan}, "above 0"),
+        ({"lr": 1e300}, "at most 100"),
+        ({"weight_decay": -0.1}, "from 0 to 10"),
+        ({"warmup_fraction": 1.0}, "below 1"),
+        ({"label_smoothing": 1.5}, "below 1"),
+        ({"drop_path": -0.1}, "at least 0"),
+        ({"clip_grad": 0.0}, "above 0 .* or null"),
+        ({"pos_std": -1.0}, "from 0"),
+        ({"optimizer": "adamm"}, "adamw, sgd, lion or muon"),
+        ({"schedule": "step"}, "cosine, one-cycle, constant or wsd"),
+        ({"final_lr": 1.5}, "from 0 to 1"),
+        ({"momentum": 1.0}, "below 1"),
+        ({"betas": (0.9, 1.0)}, "list of 2, each .* below 1 or null"),
+        ({"betas": (0.9,)}, "list of 2"),
+        ({"ema": 1.0}, "below 1 or null"),
+        ({"lr_sizes": (0, 1, 1)}, "list of 3, each a whole number"),
+        ({"lr_batch_power": 3.0}, "from 0 to 2"),
+        ({"batch": 64, "micro_batch": 48}, "a divisor"),
+        ({"decay_position": 1}, "true or false"),
+        ({"augment": None}, "a mapping"),
     ],
 )
-def test_an_impossible_recipe_is_refused_with_its_key_path_and_a_remedy(
-    values: dict[str, Any], message: str
+def test_an_impossible_recipe_is_refused_with_its_key_and_a_remedy(
+    values: dict[str, Any], remedy: str
 ) -> None:
-    with pytest.raises(SpaceError) as caught:
+    key = list(values)[-1]
+    with pytest.raises(SpaceError, match=rf"^(recipe\.)?{key}=.*; use .*{remedy}"):
         Recipe(**values)
-    assert str(caught.value) == f"proxy.recipe.{message}"
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "remedy"),
     [
-        ({"at": 1.0}, "at=1.0 is impossible; use a fraction of the steps, such as 0.75"),
-        ({"optimizer": "adam"}, "optimizer='adam' is unknown; use adamw, sgd, lion, muon"),
-        ({"lr": -1.0}, "lr=-1.0 is impossible; use about 0.001"),
-        ({"schedule": "one-cycle"}, "schedule='one-cycle' is unknown; use cosine, constant"),
+        ({"at": 1.0}, "above 0 and below 1"),
+        ({"optimizer": "adam"}, "adamw, sgd, lion or muon"),
+        ({"lr": -1.0}, "above 0"),
+        ({"schedule": "one-cycle"}, "cosine or constant"),
     ],
 )
-def test_an_impossible_second_phase_is_refused_with_its_key_path_and_a_remedy(
-    values: dict[str, Any], message: str
+def test_an_impossible_second_phase_is_refused_with_its_key_and_a_remedy(
+    values: dict[str, Any], remedy: str
 ) -> None:
-    with pytest.raises(SpaceError) as caught:
+    (key,) = values
+    with pytest.raises(SpaceError, match=rf"^two_phase\.{key}=.*; use .*{remedy}"):
         TwoPhase(**values)
-    assert str(caught.value) == f"proxy.recipe.two_phase.{message}"
 
 
 def test_the_learning_rate_grows_with_the_batch_as_the_power_says() -> None:

@@ -63,7 +63,7 @@ def profile(
         device=device,
         threads=threads,
         batch=batch,
-        dtype=dtype,
+        dtype=dtype,  # type: ignore[arg-type]  # checked by the config
         compiled=compiled,
         threshold=threshold,
         seconds=seconds,

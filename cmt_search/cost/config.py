@@ -5,9 +5,12 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
+
+from annotated_types import Interval
 
 from cmt_search.errors import SpaceError
+from cmt_search.fields import check_fields
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # by torch's names
 
@@ -23,27 +26,21 @@ class BenchmarkConfig:
     """
 
     device: str = "cpu"  # or cuda, or cuda:1
-    threads: int | None = 1  # of the CPU; null: as many as the process has
-    batch: int = 1  # images in a pass
-    dtype: str = "fp32"  # or bf16, fp16
+    threads: Annotated[int, Interval(ge=1, le=4096)] | None = 1  # of the CPU; null: as many as the
+    # process has
+    batch: Annotated[int, Interval(ge=1, le=65_536)] = 1  # images in a pass
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     compiled: bool = False  # by torch.compile
     folded: bool = True  # batch norms are folded into convolutions for inference, as when deployed
     channels_last: bool = True  # memory format for inference
-    threshold: float = 0.05  # passes are timed until IQR / median is below this,
-    seconds: float = 2.0  # or until they have taken this long
+    threshold: Annotated[float, Interval(gt=0, le=10)] = 0.05  # of IQR / median, at which timing
+    # ends
+    seconds: Annotated[float, Interval(gt=0, le=1e7)] = 2.0  # limit of the timing
 
     def __post_init__(self) -> None:
+        check_fields(self, where="latency.")
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise SpaceError(f"device={self.device!r} is unknown; use cpu, cuda or cuda:1")
-        for name in ("threads", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SpaceError(f"{name}={value} is below 1; use 1 or more")
-        if self.dtype not in DTYPES:
-            raise SpaceError(f"dtype={self.dtype!r} is unknown; use {', '.join(DTYPES)}")
-        for name, example in (("threshold", 0.05), ("seconds", 2)):
-            if not getattr(self, name) > 0:
-                raise SpaceError(f"{name}={getattr(self, name)} must be above 0; use {example}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

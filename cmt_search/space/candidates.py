@@ -47,7 +47,7 @@ class CostMeter:
                 f"give the space a function: space.with_meters({{'{missing[0]}': function}})"
             )
 
-    def measured(self, arch: Arch, *, what: str) -> dict[str, float]:
+    def measure(self, arch: Arch, *, what: str) -> dict[str, float]:
         """The figures of a network by name; the next is measured only within the caps before.
 
         Raises:
@@ -348,7 +348,7 @@ class ParetoSpace:
                     f"caps.{cap}: {value:,} of {dict(params)} is above {limit:,}; "
                     "raise the cap or narrow the knobs"
                 )
-        measured = self.meter.measured(arch, what=str(dict(params)))
+        measured = self.meter.measure(arch, what=str(dict(params)))
         rungs = tuple(
             Rung(
                 arch=arch,

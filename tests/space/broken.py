@@ -18,8 +18,13 @@ knobs: {depth: {min: 4, max: 12}, width: {min: 4, max: 16}}
 """
 
 
-def says(text: str, *messages: str) -> None:
-    """Parsing fails with exactly these lines, each after the name of the file."""
+def says(text: str, *problems: str) -> None:
+    """Parsing fails with a line per problem: file, key path, and words of the remedy."""
     with pytest.raises(SpaceError) as caught:
         parse_space(text, source="my/space.yaml")
-    assert str(caught.value).splitlines() == [f"my/space.yaml: {m}" for m in messages]
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(problems), lines
+    for line, problem in zip(lines, problems, strict=True):
+        path, _, words = problem.partition(": ")
+        assert line.startswith(f"my/space.yaml: {path}"), line
+        assert words in line, line

@@ -38,3 +38,24 @@ def test_a_change_that_makes_the_file_invalid_is_refused_and_the_file_stays(tmp_
         edit_space(file, {"proxy.epochs": 0})
     assert file.read_text() == TEXT
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_linked_file_with_its_mode_is_edited_in_place(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    file, link = folder / "space.yaml", tmp_path / "link.yaml"
+    file.write_text(TEXT)
+    file.chmod(0o640)
+    link.symlink_to(file)
+    edit_space(link, {"proxy.epochs": 2})
+    assert link.is_symlink()
+    assert load_space(file).proxy.epochs == 2
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_invalid_change_is_refused_by_the_name_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(TEXT)
+    with pytest.raises(SpaceError) as caught:
+        edit_space(file, {"proxy.epochs": 0})
+    assert str(caught.value).startswith(f"{file}: proxy.epochs: ")

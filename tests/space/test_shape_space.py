@@ -116,57 +116,55 @@ def test_a_shape_search_has_no_shares() -> None:
     [
         (
             with_("objectives: [top1, macs]"),
-            "objectives: a shape search has the objective [top1]; remove the key",
+            "objectives: remove the key",
         ),
         (
             with_("", budgets=""),
-            "budgets: is missing; write MACs like [1.5M, 3M], or {times_base: [3, 6]}",
+            "budgets: write MACs like [1.5M, 3M], or {times_base: [3",
         ),
         (
             with_("", budgets="budgets: {times_base: [2, 2]}\n"),
-            "budgets: names each budget once; remove the repeated one",
+            "budgets: remove the repeated one",
         ),
         (
             with_("caps: {macs: 3M}"),
-            "caps.macs: a shape search has budgets instead; remove the key",
+            "caps.macs: remove the key",
         ),
         (
             with_("", trials=None),
-            "trials: is missing; a shape search needs to know when to stop, say 100",
+            "trials: a shape search needs an end, such as 100",
         ),
         (
             with_("", knobs="knobs: {width: {min: 8, max: 16}}\n"),
-            "knobs: neither depth, resolution nor stage_ratio has a range, so there is nothing to "
-            "search; give min and max",
+            "knobs: give one a min and a max",
         ),
         (
             with_("", knobs="knobs: {depth: {min: 4, max: 9}, width: {log: true}}\n"),
-            "knobs.width.log: widths are solved, not sampled; remove the key",
+            "knobs.width.log: remove the key",
         ),
         (
             with_("", knobs="knobs: {depth: {min: 2, max: 9}}\n"),
-            "knobs.depth.min: 4 stages need a block each; use 4",
+            "knobs.depth.min: use 4",
         ),
         (
             with_("", knobs="knobs: {depth: {min: 4, max: 9}, mlp_ratio: {min: 2, max: 4}}\n"),
-            "knobs.mlp_ratio: a shape search takes it from the base; set base.mlp_ratio instead",
+            "knobs.mlp_ratio: set base.mlp_ratio instead",
         ),
         (
             with_("sampler: {name: design}"),
-            "sampler.name: design is for rule searches; use tpe or random",
+            "sampler.name: use tpe or random",
         ),
         (
             with_("sampler: {name: grid}", knobs="knobs: {depth: {min: 4, max: 9, log: true}}\n"),
-            "sampler.name: grid needs steps, and knobs.depth has none; give it a step and no log, "
-            "or use sobol",
+            "sampler.name: give it a step and no log, or use sobol",
         ),
         (
             with_("sampler: {name: cmaes}"),
-            "sampler.name: cmaes needs two knobs with a range or more; use tpe",
+            "sampler.name: use tpe",
         ),
         (
             with_("fidelities: {reduction_factor: 2}"),
-            "fidelities.reduction_factor: needs two rungs or more; write epochs like [1, 3, 9]",
+            "fidelities: write epochs like [1, 3, 9]",
         ),
     ],
 )
@@ -191,12 +189,3 @@ def test_shape_searches_that_differ_have_other_fingerprints() -> None:
     assert len(prints) == 5
     more = parse_space(TEXT.replace("trials: 12", "trials: 99"), source="x")
     assert more.fingerprint == SPACE.fingerprint
-
-
-def test_how_a_lattice_is_augmented_does_not_part_runs() -> None:
-    rule = "kind: rule\nbase: {preset: cmt_pico}\nbudgets: {times_base: [3]}\n"
-    plain, augmented = (
-        parse_space(rule + f"sampler: {{augmented: {word}}}", source="x")
-        for word in ("false", "true")
-    )
-    assert plain.fingerprint == augmented.fingerprint
