@@ -133,12 +133,12 @@ def test_the_module_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"device": "gpu"}, "device='gpu' is unknown; use cpu, cuda or cuda:1"),
-        ({"threads": 0}, "threads=0 is below 1; use 1 or more"),
-        ({"batch": 0}, "batch=0 is below 1; use 1 or more"),
-        ({"dtype": "int8"}, "dtype='int8' is unknown; use fp32, bf16, fp16"),
-        ({"seconds": 0}, "seconds=0 must be above 0; use 2"),
-        ({"threshold": float("nan")}, "threshold=nan must be above 0; use 0.05"),
+        ({"device": "gpu"}, "^device='gpu'.*; use cpu"),
+        ({"threads": 0}, r"threads=0 .*; use .* from 1"),
+        ({"batch": 0}, r"batch=0 .*; use .* from 1"),
+        ({"dtype": "int8"}, r"dtype='int8' .*; use fp32, bf16"),
+        ({"seconds": 0}, r"seconds=0 .*; use .* above 0"),
+        ({"threshold": float("nan")}, r"threshold=nan .*; use .* above 0"),
     ],
 )
 def test_an_impossible_config_is_an_error(values: dict[str, object], message: str) -> None:
