@@ -1,22 +1,20 @@
 """Read checkpoints, official ones included, and fit them to a model."""
 
 import re
-from argparse import Namespace
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from timm.models import adapt_input_conv
+from timm.models import adapt_input_conv, clean_state_dict, load_state_dict
 from torch import Tensor
 
-from cmt_search.builder.cmt import CMT
+from cmt_search.builder.network import CMT
 from cmt_search.builder.position import (
     Grid,
-    grids_of_tables,
+    StageGrids,
+    fitting_sizes,
     resize_table,
-    square_input_size,
+    square_size,
     stage_grids,
 )
 from cmt_search.errors import ArchError
@@ -46,7 +44,7 @@ _RULES = (
 
 
 def official_key(key: str) -> str:
-    """The official name of one of our state-dict keys."""
+    """Return the official name of one of our state-dict keys."""
     for pattern, template in _RULES:
         if match := re.match(pattern, key):
             number, block = (*match.groups(), "", "")[:2]
@@ -62,70 +60,61 @@ def is_official(keys: Iterable[str]) -> bool:
 
 
 def from_official(state_dict: Mapping[str, Tensor], *, ours: Collection[str]) -> dict[str, Tensor]:
-    """An official state dict under our keys; what has no counterpart in `ours` keeps its name."""
-    # The official table of a stage has a name of ours even where every block has its own.
+    """Rename the keys of an official state dict; keys without a counterpart in `ours` stay."""
+    # A stage's table is renamed even if every block of the model has a table of its own.
     tables = (f"{match[0]}position" for key in ours if (match := re.match(_STAGE, key)))
     names = {official_key(key): key for key in (*tables, *ours)}
     return {names.get(key, key): value for key, value in state_dict.items()}
 
 
-_EMA = ("state_dict_ema", "model_ema", "ema")
-_PLAIN = ("state_dict", "model")
-_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # of DDP and of torch.compile
+def read_checkpoint(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]:
+    """Return the state dict in a file of torch.save or safetensors. No code in it is run.
 
-
-def read_checkpoint(path: str | Path) -> Any:
-    """What a file of torch.save, or a .safetensors file, holds; no code in it is run.
-
-    Raises: ArchError when it cannot be read so.
+    Raises: ArchError when the file cannot be read.
     """
     try:
-        if Path(path).suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        # Training scripts keep their arguments in a Namespace: plain data.
-        with torch.serialization.safe_globals([Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ArchError(
-            f"{path}: cannot be opened ({error}); give the path of a checkpoint"
-        ) from error
+        state: dict[str, Tensor] = load_state_dict(str(path), use_ema=use_ema, weights_only=True)
+    except FileNotFoundError as error:
+        raise ArchError(f"{path}: no such file; give the path of a checkpoint") from error
     except Exception as error:
-        # A broken file raises whatever its bytes lead to; only refused code has a name.
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
+        # The type depends on the file's bytes; only refused code is named.
+        if code := re.search(r"GLOBAL (\S+)", str(error.__cause__)):
             raise ArchError(
-                f"{path}: needs code to be read ({code[1]}), which is never run; where it was "
-                "made, save the tensors alone: torch.save(model.state_dict(), ...)"
+                f"{path}: contains code ({code[1]}), which is never run; save the tensors alone: "
+                "torch.save(model.state_dict(), ...)"
             ) from error
         raise ArchError(
-            f"{path}: cannot be read; it is cut short, or neither a checkpoint of torch.save nor "
+            f"{path}: cannot be read; it is incomplete, or neither a checkpoint of torch.save nor "
             "a .safetensors file: fetch it again"
         ) from error
+    return unwrap(state, use_ema=use_ema, where=str(path))
 
 
 def unwrap(checkpoint: object, *, use_ema: bool, where: str) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, without the prefixes that wrappers of modules leave.
+    """Return the state dict in a checkpoint, without the prefixes of module wrappers.
 
     Raises: ArchError when there is none.
     """
-    names = (*_EMA, *_PLAIN) if use_ema else _PLAIN
-    held = type(checkpoint).__name__
+    ema = ("state_dict_ema", "model_ema") if use_ema else ()
+    names = (*ema, "state_dict", "model")
+    content = type(checkpoint).__name__
     if isinstance(checkpoint, Mapping):
         for name in names:
             if isinstance(checkpoint.get(name), Mapping) and checkpoint[name]:
                 return unwrap(checkpoint[name], use_ema=use_ema, where=f"{where}[{name!r}]")
         if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
-            return {_PREFIXES.sub("", str(key)): checkpoint[key] for key in checkpoint}
-        held = listed([str(key) for key in checkpoint]) or "nothing"
+            return dict(clean_state_dict(checkpoint))
+        content = join_keys([str(key) for key in checkpoint]) or "nothing"
     raise ArchError(
-        f"{where}: is no state dict and holds none under {', '.join(names)} (it holds: {held}); "
-        "give the state dict itself"
+        f"{where}: no state dict found, neither at the top nor under {', '.join(names)} (content: "
+        f"{content}); give the state dict itself"
     )
 
 
-def listed(keys: Sequence[str], *, most: int = 5) -> str:
-    """A list of keys for a message, cut where it is long."""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+def join_keys(keys: Sequence[str], *, limit: int = 5) -> str:
+    """Join keys for a message, at most `limit` of them."""
+    rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + rest
 
 
 _TABLE = re.compile(r"(stages\.(\d+)\.)(?:blocks\.\d+\.)?position")
@@ -140,144 +129,146 @@ def load_checkpoint(
     use_ema: bool = True,
     input_size: Grid | None = None,
 ) -> tuple[str, ...]:
-    """Load weights and return the names of the tensors that they did not fill.
+    """Load weights and return the names of the tensors that were not loaded.
 
-    `source` is a file of torch.save or safetensors, or what such a file holds: a state dict with
-    our keys or the official ones, or a mapping with one inside, averaged weights first if
-    `use_ema`. Position tables are resized, a first convolution with another number of channels is
-    adapted as timm does it. Only the head of another number of classes is not filled.
+    `source` is a file of torch.save or safetensors, or its content: a state dict with our keys or
+    the official ones, or a mapping that contains one; averaged weights first if `use_ema`. Position
+    tables are resized, and a first convolution with another number of channels is adapted as by
+    timm. Only the head of another number of classes is not loaded.
 
-    Shape: `input_size` is the (height, width) of the checkpoint's images; it is needed only where
-    its position tables do not show it.
-    Raises: ArchError, and the model is unchanged: the file cannot be read or needs code to be; a
-    key is missing or unexpected, also a position table for a model without any; a shape differs.
+    Shape: `input_size` is the (height, width) of the checkpoint's images; needed only if its
+    position tables fit several sizes, or none that is tried: the model's, its config's, a square.
+    Raises: ArchError, and the model is unchanged: the file cannot be read or contains code; a key
+    is missing or unexpected, including tables for a model without; a shape differs; the size of the
+    images is ambiguous or unknown.
     """
-    where, checkpoint = "checkpoint", source
-    if not isinstance(source, Mapping):
-        where, checkpoint = str(source), read_checkpoint(source)
-    state = _fitted(
-        unwrap(checkpoint, use_ema=use_ema, where=where),
-        model,
-        input_size=input_size,
-        likely=(model.input_size, *_size_in_config(model)),
-        where=where,
-    )
-    own = model.state_dict()
-    if state[_FIRST_CONV].shape != own[_FIRST_CONV].shape:
-        state[_FIRST_CONV] = _with_channels(state[_FIRST_CONV], model.in_chans)
-    fresh: tuple[str, ...] = ()
-    if _classes(state) != _classes(own):
-        fresh = tuple(key for key in _HEAD if key in own)
+    if isinstance(source, Mapping):
+        where, weights = "checkpoint", unwrap(source, use_ema=use_ema, where="checkpoint")
+    else:
+        where, weights = str(source), read_checkpoint(source, use_ema=use_ema)
+    sizes = [input_size] if input_size else [model.input_size, *_config_sizes(model)]
+    state = _fit(weights, model, sizes=sizes, square=not input_size, where=where)
+    target = model.state_dict()
+    if state[_FIRST_CONV].shape != target[_FIRST_CONV].shape:
+        state[_FIRST_CONV] = _adapt_channels(state[_FIRST_CONV], model.in_chans)
+    missing: tuple[str, ...] = ()
+    if _classes(state) != _classes(target):
+        missing = tuple(key for key in _HEAD if key in target)
         body = {key: value for key, value in state.items() if key not in _HEAD}
-        state = body | {key: own[key] for key in fresh}
+        state = body | {key: target[key] for key in missing}
     model.load_state_dict(state)
-    return fresh
+    return missing
 
 
 def checkpoint_filter(state_dict: Mapping[str, Any], model: CMT) -> dict[str, Tensor]:
-    """What timm loads into `model` of pretrained weights; channels and classes it fits itself.
+    """Fit pretrained weights to `model` for timm, which adapts channels and classes itself.
 
+    The config's image size is that of the weights where their tables fit it.
     Raises: ArchError, as `load_checkpoint`.
     """
     config = model.pretrained_cfg
     where = str(config.get("file") or config.get("url") or "checkpoint")
-    return _fitted(
-        unwrap(state_dict, use_ema=True, where=where),
-        model,
-        likely=(*_size_in_config(model), model.input_size),
-        where=where,
-    )
+    weights = unwrap(state_dict, use_ema=True, where=where)
+    tables = _tables_by_stage(weights)
+    for size in _config_sizes(model):
+        if tables and fitting_sizes(tables, model.arch, sizes=[size]):
+            return _fit(weights, model, sizes=[size], square=False, where=where)
+    return _fit(weights, model, sizes=[model.input_size], square=True, where=where)
 
 
-def _fitted(
+def _fit(
     state_dict: Mapping[str, Tensor],
     model: CMT,
     *,
-    likely: Sequence[Grid],
+    sizes: Sequence[Grid],
+    square: bool,
     where: str,
-    input_size: Grid | None = None,
 ) -> dict[str, Tensor]:
-    """A state dict under the model's keys with tables of its size; classes and channels may differ.
+    """Return a state dict with the model's keys and table sizes; classes and channels may differ.
 
-    `likely` are image sizes to try where `input_size` is not given.
+    `sizes` are candidate sizes of the checkpoint's images, and a square if `square`.
     """
-    own = model.state_dict()
+    target = model.state_dict()
     official = is_official(state_dict)
-    state = from_official(state_dict, ours=own) if official else dict(state_dict)
-    _give_to_blocks(state, own)
-    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
-    state = {**counts, **state}  # torch did without them once
-    _check(state, own, where=where, official=official)
-    # The official code takes square images only, so that other sizes cannot be meant.
-    _resize_tables(
-        state, model, likely=() if official else likely, where=where, input_size=input_size
-    )
+    state = from_official(state_dict, ours=target) if official else dict(state_dict)
+    _share_table_with_blocks(state, target)
+    counts = {key: value for key, value in target.items() if key.endswith("num_batches_tracked")}
+    state = {**counts, **state}  # absent from checkpoints of early PyTorch
+    _check(state, target, where=where, official=official)
+    if tables := _tables_by_stage(state):
+        # The official code accepts square images only.
+        candidates = [] if official and square else [*sizes]
+        if square:
+            candidates.append(square_size(model.arch, queries=tables[0].shape[1]))
+        old = _grids_of(tables, model, sizes=candidates, where=where)
+        new = stage_grids(model.arch, input_size=model.input_size)
+        for key in state:
+            if match := _TABLE.fullmatch(key):
+                stage = int(match[2])
+                state[key] = resize_table(state[key], old=old[stage], new=new[stage])
     return state
 
 
-def _give_to_blocks(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Give a stage's table to each of its blocks, where the model has one table per block."""
-    tables = {key: match[1] + "position" for key in own if (match := _TABLE.fullmatch(key))}
-    given = {whole: state.pop(whole) for whole in state.keys() & set(tables.values())}
-    state |= {key: given[whole] for key, whole in tables.items() if whole in given}
+def _share_table_with_blocks(state: dict[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Copy a stage's table to each of its blocks, if the model has one table per block."""
+    stage_keys = {key: match[1] + "position" for key in target if (match := _TABLE.fullmatch(key))}
+    shared = {key: state.pop(key) for key in state.keys() & (set(stage_keys.values()) - {*target})}
+    state |= {key: shared[stage] for key, stage in stage_keys.items() if stage in shared}
 
 
-def _resize_tables(
-    state: dict[str, Tensor],
-    model: CMT,
-    *,
-    likely: Sequence[Grid],
-    where: str,
-    input_size: Grid | None,
-) -> None:
-    stages = {key: int(match[2]) for key in state if (match := _TABLE.fullmatch(key))}
-    if not stages:
-        return
-    tables = [(stage, state[key]) for key, stage in stages.items()]
-    square = square_input_size(model.arch, queries=dict(tables)[0].shape[1])
-    sizes = [input_size] if input_size else [*likely, square]
-    old = grids_of_tables(tables, model.arch, input_sizes=sizes)
-    if old is None:
-        found = ", ".join("x".join(map(str, table.shape[1:])) for table in dict(tables).values())
-        image = f"image of {input_size[0]}x{input_size[1]} pixels" if input_size else "square image"
-        raise ArchError(
-            f"{where}: its position tables (queries x keys: {found}) are those of no {image}; "
-            "pass input_size=(height, width) of the images that it was trained on, or to timm "
-            "pretrained_cfg_overlay=dict(input_size=(channels, height, width))"
-        )
-    new = stage_grids(model.arch, input_size=model.input_size)
-    for key, stage in stages.items():
-        state[key] = resize_table(state[key], old=old[stage], new=new[stage])
+def _tables_by_stage(state: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return a position table of every stage that has one."""
+    matches = ((_TABLE.fullmatch(key), value) for key, value in state.items())
+    return {int(match[2]): table for match, table in matches if match}
+
+
+def _grids_of(
+    tables: Mapping[int, Tensor], model: CMT, *, sizes: Sequence[Grid], where: str
+) -> tuple[StageGrids, ...]:
+    """Return the grids that the tables belong to, at the only one of these sizes that fits."""
+    fitting = fitting_sizes(tables, model.arch, sizes=sizes)
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    shapes = ", ".join("x".join(map(str, table.shape[1:])) for table in tables.values())
+    listed = [f"{height}x{width}" for height, width in fitting.values() or sizes]
+    problem = (
+        f"fit {' and '.join(listed)} pixels" if fitting else f"do not fit {' or '.join(listed)}"
+    )
+    raise ArchError(
+        f"{where}: position tables (queries x keys: {shapes}) {problem}; pass "
+        "input_size=(height, width) of the images that it was trained on, or to timm "
+        "pretrained_cfg_overlay=dict(input_size=(channels, height, width))"
+    )
 
 
 def _check(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, where: str, official: bool
+    state: Mapping[str, Tensor], target: Mapping[str, Tensor], *, where: str, official: bool
 ) -> None:
-    def named(key: str) -> str:
+    def name(key: str) -> str:
         return official_key(key) if official else key
 
-    headless = not any(key in state for key in _HEAD) or _HEAD[0] not in own
-    apart = _HEAD if headless else ()
-    missing = [named(key) for key in own if key not in state and key not in apart]
-    unexpected = [named(key) for key in state if key not in own and key not in apart]
+    headless = not any(key in state for key in _HEAD) or _HEAD[0] not in target
+    optional = _HEAD if headless else ()
+    missing = [name(key) for key in target if key not in state and key not in optional]
+    unexpected = [name(key) for key in state if key not in target and key not in optional]
     if missing or unexpected:
-        lists = {"misses": missing, "does not expect": unexpected}
-        told = " and ".join(f"{verb} {listed(keys)}" for verb, keys in lists.items() if keys)
+        lists = {"missing": missing, "unexpected": unexpected}
+        text = "; ".join(f"{kind}: {join_keys(keys)}" for kind, keys in lists.items() if keys)
         raise ArchError(
-            f"{where}: the model {told}; build the Arch that the checkpoint is of (depths, "
-            "kv_strides and position decide the keys), and load before reparameterize_model or "
-            "features_only drop any part"
+            f"{where}: its keys are not those of the model ({text}); build the Arch of the "
+            "checkpoint (depths, kv_strides and position decide the keys), and load before "
+            "reparameterize_model or features_only remove any part"
         )
-    for key in (key for key in own if key in state):
-        if _kept(key, state[key]) != _kept(key, own[key]):
+    for key in (key for key in target if key in state):
+        if _fixed_shape(key, state[key]) != _fixed_shape(key, target[key]):
             raise ArchError(
-                f"{where}: {named(key)} has shape {tuple(state[key].shape)}, the model needs "
-                f"{tuple(own[key].shape)}; build the Arch that the checkpoint is of"
+                f"{where}: {name(key)} has shape {tuple(state[key].shape)}, the model needs "
+                f"{tuple(target[key].shape)}; build the Arch of the checkpoint"
             )
 
 
-def _kept(key: str, tensor: Tensor) -> tuple[int, ...]:
-    """The part of a shape that no image size, channels or classes change."""
+def _fixed_shape(key: str, tensor: Tensor) -> tuple[int, ...]:
+    """Return the part of a shape that depends on no image size, channels or classes."""
     shape = tuple(tensor.shape)
     if key in _HEAD:
         return shape[1:]
@@ -286,9 +277,9 @@ def _kept(key: str, tensor: Tensor) -> tuple[int, ...]:
     return (*shape[:1], len(shape)) if _TABLE.fullmatch(key) else shape
 
 
-def _with_channels(weight: Tensor, channels: int) -> Tensor:
+def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
     base = weight.shape[1]
-    options = {} if base == 3 else {"base_chans": base}  # older timm knows no other base
+    options = {} if base == 3 else {"base_chans": base}  # older timm has no other base
     adapted: Tensor = adapt_input_conv(channels, weight, **options)
     return adapted
 
@@ -297,7 +288,7 @@ def _classes(state: Mapping[str, Tensor]) -> list[int]:
     return [state[key].shape[0] for key in _HEAD if key in state]
 
 
-def _size_in_config(model: CMT) -> tuple[Grid, ...]:
-    """The (height, width) of the images that timm's config of the model names, if it has one."""
+def _config_sizes(model: CMT) -> list[Grid]:
+    """Return the (height, width) in timm's config of the model, if it has one."""
     size = model.pretrained_cfg.get("input_size")
-    return ((size[1], size[2]),) if size else ()
+    return [(size[1], size[2])] if size else []

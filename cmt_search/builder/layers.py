@@ -2,7 +2,7 @@
 
 import torch
 import torch.fx
-from timm.layers import DropPath, register_notrace_function
+from timm.layers import DropPath, register_notrace_function, use_fused_attn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
@@ -15,17 +15,17 @@ _LINEAR_PIXELS = 64  # maps up to this size convolve faster as a matrix product 
 
 
 def as_tokens(x: Tensor) -> Tensor:
-    """The same memory as (B, H, W, C)."""
+    """View a map as (B, H, W, C)."""
     return x.permute(0, 2, 3, 1)
 
 
 def as_map(x: Tensor) -> Tensor:
-    """The same memory as (B, C, H, W)."""
+    """View tokens as (B, C, H, W)."""
     return x.permute(0, 3, 1, 2)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Exact GELU of a map, by way of its tokens: kernels for contiguous memory are faster."""
+    """Apply the exact GELU to a map, through its tokens: contiguous memory is faster."""
     return as_map(F.gelu(as_tokens(x)))
 
 
@@ -43,7 +43,7 @@ def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
 
 @register_notrace_function
 def as_input(x: Tensor, size: Grid) -> Tensor:
-    """The images in channels_last.
+    """Return the images in channels_last.
 
     Shape: (B, in_chans, *size) in and out.
     Raises: ArchError when the images have another size.
@@ -102,14 +102,14 @@ class ConvNorm(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(conv.out_channels)
 
     def reparameterize(self) -> None:
-        """Fold the norm into the convolution, for inference."""
+        """Fold the norm into the convolution for inference."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
             self.norm = nn.Identity()
 
 
 class KeyReduction(ConvNorm):
-    """The map that keys and values are taken from: depthwise k x k of stride k, BatchNorm.
+    """Reduce the map of keys and values: depthwise k x k of stride k, BatchNorm.
 
     Shape: (B, width, H, W) in, (B, width, ceil(H / k), ceil(W / k)) out.
     """
@@ -133,6 +133,7 @@ class LMHSA(nn.Module):
     def __init__(self, width: int, *, heads: int, kv_stride: int, qk_width: int) -> None:
         super().__init__()
         self.heads = heads
+        self.fused_attn = use_fused_attn()
         self.reduce = KeyReduction(width, stride=kv_stride) if kv_stride > 1 else None
         self.q = nn.Linear(width, qk_width)
         self.k = nn.Linear(width, qk_width)
@@ -146,7 +147,7 @@ class LMHSA(nn.Module):
         q = self._split(self.q(x))
         k = self._split(self.k(sources))
         v = self._split(self.v(sources))
-        out = attend(q, k, v, position)
+        out = attend(q, k, v, position, fused=self.fused_attn)
         merged: Tensor = self.proj(out.transpose(1, 2).reshape(x.shape))
         return merged
 
@@ -157,20 +158,23 @@ class LMHSA(nn.Module):
 
 
 @register_notrace_function  # a symbolic trace has no device to decide by
-def attend(q: Tensor, k: Tensor, v: Tensor, position: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(d) + position) v.
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, position: Tensor | None, *, fused: bool = True
+) -> Tensor:
+    """Compute softmax(q k^T / sqrt(d) + position) v; with PyTorch's function if `fused` and faster.
 
     Shape: q (B, heads, queries, d), k (B, heads, keys, d), v (B, heads, keys, e); position
     (heads, queries, keys), or None; (B, heads, queries, e) out.
     """
-    if position is None:
-        return F.scaled_dot_product_attention(q, k, v)
-    if not q.is_cpu:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=position.to(q.dtype))
+    if fused and (position is None or not q.is_cpu):
+        mask = None if position is None else position.to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     # With a mask, PyTorch's function is 1.3 to 2 times slower on a CPU than these products in
-    # training, and more in inference (benchmarks/attention.py): so few keys leave nothing to save.
-    scaled = k * q.shape[-1] ** -0.5  # there are fewer keys than queries, or logits
-    logits = torch.matmul(q, scaled.transpose(-2, -1)).add_(position)
+    # training, and more in inference (benchmarks/attention.py): there are few keys.
+    scaled = k * q.shape[-1] ** -0.5  # keys are fewer than queries, and than logits
+    logits = torch.matmul(q, scaled.transpose(-2, -1))
+    if position is not None:
+        logits = logits.add_(position)
     return torch.matmul(logits.softmax(-1), v)
 
 
@@ -225,7 +229,7 @@ class ResidualDepthwise(nn.Conv2d):
         self.residual = True
 
     def reparameterize(self) -> None:
-        """Move the residual into the weight for good, for inference."""
+        """Add the residual to the weight for inference."""
         with torch.no_grad():
             self.weight[:, :, 1, 1] += float(self.residual)
         self.residual = False
@@ -326,8 +330,8 @@ class IRFFN(nn.Module):
 class Block(nn.Module):
     """LPU, then attention and feed-forward, both as residual branches after a LayerNorm.
 
-    Shape: (B, width, H, W) in and out; the stage's position table (heads, H * W, keys), or None
-    where the block has its own, or none.
+    Shape: (B, width, H, W) in and out; the stage's position table (heads, H * W, keys), or None if
+    the block has its own, or there is none.
     Source: CMT, arXiv:2107.06263, section 3.2.
     """
 
@@ -344,7 +348,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def scale_branches(self, scale: float) -> None:
-        """Multiply what both residual branches give, by their last weights."""
+        """Scale both residual branches by scaling their last weights."""
         assert isinstance(self.irffn.project_norm, nn.BatchNorm2d)
         with torch.no_grad():
             self.attn.proj.weight.mul_(scale)
@@ -372,7 +376,7 @@ class Neck(ConvNorm):
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a BatchNorm multiplies by and adds in evaluation. Shape: (channels,) each."""
+    """Return the scale and shift of a BatchNorm in evaluation. Shape: (channels,) each."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None

@@ -1,7 +1,7 @@
-"""Grids that a network's maps have, and position tables resized from one grid to another."""
+"""Grids of a network's maps, and position tables resized from one grid to another."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,19 +16,19 @@ Grid = tuple[int, int]  # (height, width)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageGrids:
-    """The maps of a stage: where queries stand, and where keys and values stand."""
+    """Grids of a stage's maps: of the queries, and of keys and values."""
 
     queries: Grid
     keys: Grid
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """Numbers of queries and of keys: the sides of a head's position table."""
+        """Numbers of queries and of keys: the shape of a head's position table."""
         return math.prod(self.queries), math.prod(self.keys)
 
 
 def stage_grids(arch: Arch, *, input_size: Grid) -> tuple[StageGrids, ...]:
-    """The grids of every stage; odd maps are padded, so sides are ceilings.
+    """Return the grids of every stage; odd maps are padded, so sides are ceilings.
 
     Shape: `input_size` is (height, width) in pixels.
     Raises: ArchError when a side has no pixel.
@@ -44,7 +44,7 @@ def stage_grids(arch: Arch, *, input_size: Grid) -> tuple[StageGrids, ...]:
 
 
 def new_table(heads: int, grids: StageGrids, *, std: float) -> torch.nn.Parameter:
-    """A position table drawn from N(0, std).
+    """Draw a position table from N(0, std).
 
     Shape: (heads, queries, keys).
     """
@@ -53,24 +53,25 @@ def new_table(heads: int, grids: StageGrids, *, std: float) -> torch.nn.Paramete
     return table
 
 
-def grids_of_tables(
-    tables: Sequence[tuple[int, Tensor]], arch: Arch, *, input_sizes: Iterable[Grid]
-) -> tuple[StageGrids, ...] | None:
-    """The grids of the first of these input sizes that gives every table its size, if one does.
+def fitting_sizes(
+    tables: Mapping[int, Tensor], arch: Arch, *, sizes: Iterable[Grid]
+) -> dict[tuple[StageGrids, ...], Grid]:
+    """Return those input sizes at which every stage's table has its shape, one per set of grids.
 
-    Shape: `tables` are (stage, (heads, queries, keys)); sizes are (height, width) in pixels.
+    Shape: `tables` are (heads, queries, keys) by stage; sizes are (height, width) in pixels.
     """
-    for size in input_sizes:
+    fitting: dict[tuple[StageGrids, ...], Grid] = {}
+    for size in sizes:
         grids = stage_grids(arch, input_size=size)
-        if all(tuple(table.shape[1:]) == grids[stage].tokens for stage, table in tables):
-            return grids
-    return None
+        if all(tuple(table.shape[1:]) == grids[stage].tokens for stage, table in tables.items()):
+            fitting.setdefault(grids, size)
+    return fitting
 
 
-def square_input_size(arch: Arch, *, queries: int) -> Grid:
-    """The square, in pixels, that gives the first stage `queries` queries, or fewer if none does.
+def square_size(arch: Arch, *, queries: int) -> Grid:
+    """Return the square, in pixels, that gives the first stage at most this many queries.
 
-    Other squares may, but they give every stage the same grids: strides only multiply.
+    Other squares with as many queries give every stage the same grids: strides only multiply.
     """
     side = math.isqrt(queries) * arch.stem_stride * 2
     return side, side
@@ -86,14 +87,14 @@ def resize_table(table: Tensor, *, old: StageGrids, new: StageGrids) -> Tensor:
         return table
     by_key = _resize_last(table.float().transpose(1, 2), old=old.queries, new=new.queries)
     resized = _resize_last(by_key.transpose(1, 2), old=old.keys, new=new.keys)
-    return resized.to(table.dtype).contiguous()  # safetensors saves no other
+    return resized.to(table.dtype).contiguous()  # required by safetensors
 
 
 def _resize_last(table: Tensor, *, old: Grid, new: Grid) -> Tensor:
     if old == new:
         return table
     maps = table.reshape(*table.shape[:2], *old)
-    # Without antialiasing, so that a table comes back from a finer grid nearly as it was.
+    # Without antialiasing, a table resized to a finer grid and back is nearly unchanged.
     return F.interpolate(maps, size=new, mode="bicubic").flatten(-2)
 
 

@@ -68,7 +68,7 @@ def timm_config(source: Source) -> dict[str, Any]:
     return {
         "architecture": "cmt",
         "num_classes": arch.num_classes,
-        "num_features": arch.neck_width,
+        "num_features": arch.stages[-1].width,
         "model_args": {"arch": arch.to_dict()},
         "pretrained_cfg": {
             "num_classes": arch.num_classes,

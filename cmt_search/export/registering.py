@@ -93,7 +93,7 @@ def _register(name: str, variant: Variant, *, folder: Path | None) -> None:
     """Give timm a function of this name; it knows networks by the functions that build them."""
     import timm
 
-    from cmt_search.builder.registry import cmt
+    from cmt_search.builder.cmt import cmt
 
     config = _config(folder)
 

@@ -1,26 +1,20 @@
-"""Every registered network once per module of tests."""
+"""Networks from timm's registry that tests share."""
 
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from tests.builder.registered import NAMES, create, trained
+from tests.builder.registered import create, trained
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def shared(request: pytest.FixtureRequest) -> Any:
-    """A trained network for 64 pixels, in eval mode; tests leave it as it is."""
-    return trained(create(request.param))
+@pytest.fixture(scope="session")
+def shared() -> Any:
+    """The small `cmt` for 64 pixels, trained, in eval mode; tests do not change it."""
+    return trained(create())
 
 
 @pytest.fixture
-def model(shared: Any) -> Any:
+def small(shared: Any) -> Any:
     """A copy of `shared`, to change."""
     return deepcopy(shared)
-
-
-@pytest.fixture
-def small() -> Any:
-    """The small `cmt`, trained, in eval mode, to change."""
-    return trained(create())

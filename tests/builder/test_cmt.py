@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.builder import CMT, build
-from cmt_search.builder.layers import Block, pad_to_multiple
+from cmt_search.builder.layers import pad_to_multiple
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
 
@@ -67,16 +67,6 @@ def test_any_number_of_image_channels_works(in_chans: int) -> None:
     assert model(images(model)).shape == (2, 10)
 
 
-def test_an_image_of_another_size_is_refused_with_the_remedy() -> None:
-    model = build(PICO)
-    with pytest.raises(ArchError) as error:
-        model(torch.zeros(1, 3, 20, 18))
-    assert str(error.value) == (
-        "an image of 20x18 pixels came to a model of 16x16; call "
-        "model.set_input_size((20, 18)) before, which resizes position tables"
-    )
-
-
 def test_a_network_without_pixels_is_refused() -> None:
     with pytest.raises(ArchError, match=r"input_size=\(0, 4\) leaves no pixel; use at least 1"):
         build(PICO, input_size=(0, 4))
@@ -98,18 +88,6 @@ def test_backward_gives_a_gradient_to_every_parameter() -> None:
         assert parameter.grad.isfinite().all(), name
         if not name.endswith("k.bias"):  # softmax is blind to a shift of all logits
             assert parameter.grad.abs().max() > 0, name
-
-
-def test_bf16_autocast_trains_on_the_cpu() -> None:
-    model = build(PICO, pos_std=0.02)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = model(images(model))
-    logits.float().square().sum().backward()
-    assert logits.isfinite().all()
-    table = model.stages[0].get_parameter("position")
-    assert table.dtype == torch.float32
-    assert table.grad is not None
-    assert table.grad.isfinite().all()
 
 
 def test_images_in_either_memory_format_give_the_same_logits() -> None:
@@ -144,73 +122,6 @@ def test_pos_std_scales_the_position_tables() -> None:
     model = build(PICO, pos_std=0.02)
     table = model.stages[0].get_parameter("position")
     assert table.std().item() == pytest.approx(0.02, rel=0.1)
-
-
-def test_drop_path_rises_linearly_over_all_blocks() -> None:
-    model = build(replace(PICO, stages=PICO.stages[:3]), drop_path_rate=0.3)
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
-    rates = [block.drop_path.drop_prob for block in blocks]
-    last = len(blocks) - 1
-    assert rates == pytest.approx([0.3 * i / last for i in range(len(blocks))])
-
-
-def test_head_dropout_acts_only_in_training() -> None:
-    model = with_statistics(build(PICO, drop_rate=0.5))
-    x = images(model)
-    assert torch.equal(model(x), model(x))
-    model.head_drop.train()
-    assert not torch.equal(model(x), model(x))
-
-
-def test_reset_classifier_changes_the_classes_and_keeps_the_rest() -> None:
-    model = with_statistics(build(PICO))
-    x = images(model)
-    features = model.forward_head(model.forward_features(x), pre_logits=True)
-    model.reset_classifier(3)
-    assert (model.num_classes, model.arch.num_classes) == (3, 3)
-    assert model(x).shape == (2, 3)
-    assert model.get_classifier() is model.head
-    model.reset_classifier(0)
-    assert torch.equal(model(x), features)
-    assert features.shape == (2, model.head_hidden_size) == (2, PICO.neck_width)
-    model.reset_classifier(0, "")
-    assert model(x).shape == (2, PICO.neck_width, 1, 1)
-
-
-def test_heads_that_cannot_exist_are_refused() -> None:
-    model = build(PICO)
-    with pytest.raises(ArchError, match="global_pool='max' is unknown; use 'avg', or ''"):
-        model.reset_classifier(3, "max")
-    with pytest.raises(ArchError, match="num_classes=3 with global_pool='' has nothing pooled"):
-        model.reset_classifier(3, "")
-
-
-def test_forward_is_the_head_of_the_features() -> None:
-    model = with_statistics(build(PICO))
-    x = images(model)
-    features = model.forward_features(x)
-    assert features.shape == (2, model.num_features, 1, 1)
-    assert torch.equal(model.forward_head(features), model(x))
-
-
-def test_intermediates_are_the_stage_outputs_asked_for() -> None:
-    model = with_statistics(build(PICO))
-    x = images(model)
-    last, maps = model.forward_intermediates(x, indices=[0, -1])
-    assert [m.shape[1] for m in maps] == [PICO.stages[0].width, PICO.stages[-1].width]
-    assert torch.equal(last, model.forward_features(x))
-    assert torch.equal(maps[-1], last)
-    early, (second,) = model.forward_intermediates(x, indices=[1], stop_early=True)
-    assert torch.equal(early, second)
-    (only,) = model.forward_intermediates(x, indices=1, intermediates_only=True)
-    assert torch.equal(only, last)
-
-
-def test_no_weight_decay_names_the_position_tables() -> None:
-    model = build(PICO)
-    tables = {name for name, _ in model.named_parameters() if name.endswith("position")}
-    assert len(tables) == 4
-    assert model.no_weight_decay() == tables
 
 
 def test_equal_seeds_build_equal_networks() -> None:

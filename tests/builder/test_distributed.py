@@ -126,6 +126,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pth") for rank in range(RANKS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_gradients_of_two_ranks_are_those_of_all_images_together(
     name: str, ranks: list[dict[str, Any]]
@@ -139,6 +140,7 @@ def test_the_gradients_of_two_ranks_are_those_of_all_images_together(
             assert torch.allclose(first[key], gradient, rtol=1e-4, atol=1e-6), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_ranks_agree_after_a_step_with_norms_that_train(
     name: str, ranks: list[dict[str, Any]]

@@ -141,6 +141,14 @@ def assert_runs_in_onnx_runtime(
         assert abs(logits - wanted[:count].numpy()).max() < 1e-4, count
 
 
+@pytest.mark.parametrize(
+    "exported",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "a table per block"))
+        for name in VARIANTS
+    ],
+    indirect=True,
+)
 def test_onnx_runtime_gives_the_logits_of_the_model_for_any_batch(
     exported: Exported, tmp_path: Path
 ) -> None:
@@ -152,6 +160,7 @@ def test_onnx_runtime_gives_the_logits_of_the_model_for_any_batch(
     )
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_logits_of_cmt_ti(tmp_path: Path) -> None:
     model = trained(create("cmt_ti", img_size=160))
     file = tmp_path / "cmt_ti.onnx"

@@ -66,6 +66,7 @@ def test_a_fresh_network_learns_under_autocast_without_a_nan(
     assert losses[-10:].mean() < 0.5 * losses[:10].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_every_gradient_of_cmt_ti_is_finite_under_autocast(device: str) -> None:
     torch.manual_seed(0)

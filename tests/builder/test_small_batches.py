@@ -25,6 +25,7 @@ def test_one_image_trains_a_network(position: str) -> None:
     assert_trains_on(tiny(position=position), count=1)
 
 
+@pytest.mark.slow
 def test_one_image_trains_cmt_ti() -> None:
     torch.manual_seed(0)
     assert_trains_on(build(PRESETS["cmt_ti"], input_size=(64, 64)), count=1)

@@ -199,9 +199,8 @@ def test_checkpointing_compiles(small: CMT) -> None:
         assert torch.allclose(compiled.get_buffer(name), buffer, atol=1e-6), name
 
 
-@pytest.mark.parametrize("name", ["cmt_ti", "cmt"])
-def test_a_training_step_gives_every_parameter_a_gradient(name: str) -> None:
-    model = create(name, num_classes=3, img_size=32)
+def test_a_training_step_gives_every_parameter_a_gradient() -> None:
+    model = create(num_classes=3, img_size=32)
     model(images(model)).square().sum().backward()
     for parameter, value in model.named_parameters():
         assert value.grad is not None, parameter

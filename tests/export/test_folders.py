@@ -131,7 +131,7 @@ def test_weights_of_another_origin_are_refused_by_the_tensor(fresh: Source, tmp_
     save_file(state, weights)
     assert list(cmt_search.load_weights(folder)) == list(state)
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ExportError, match=r"model\.safetensors: cannot be read; it is cut short"):
+    with pytest.raises(ExportError, match=r"model\.safetensors: cannot be read; .*fetch it again"):
         cmt_search.load_weights(folder)
     save_file({**state, "head.bias": torch.zeros(6)}, weights)
     with pytest.raises(ExportError, match=r"head\.bias has shape \(6,\), the network \(5,\)"):
