@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.errors import ExportError
+from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.rebuilding import Rebuilt
 from cmt_search.export.source import Source
 from cmt_search.export.text import parsed_json
 from cmt_search.export.variant import Variant
-from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 OPSET = 18
 _OURS = "cmt_search."  # how the names of our metadata begin
 _VARIANT, _ORIGIN, _IMAGES = "cmt_search.variant", "cmt_search.weights", "cmt_search.images"
-_MODEL, _PROPS = "model_sha256", "metadata"  # in the variant's seal: all but the metadata, and they
+_MODEL, _PROPS = (
+    "model_sha256",
+    "metadata",
+)  # checksums in the variant: all but the metadata, and they
 
 
 def files(name: str) -> tuple[str, ...]:
@@ -41,12 +44,14 @@ def write(source: Source, folder: Path) -> None:
     path = folder / f"{source.variant.name}.onnx"
     _export(source, path)
     model = onnx.load(path)
-    told = {_ORIGIN: source.origin}
+    metadata = {_ORIGIN: source.origin}
     if source.weights is not None:
         images = {"mean": source.weights.mean, "std": source.weights.std}
-        told[_IMAGES] = json.dumps(images)
-    variant = source.variant.to_dict(**{_MODEL: _digest(model), _PROPS: digests(told)})
-    onnx.helper.set_model_props(model, {**told, _VARIANT: json.dumps(variant)})
+        metadata[_IMAGES] = json.dumps(images)
+    variant = source.variant.to_dict(
+        **{_MODEL: _sha256(model), _PROPS: compute_checksums(metadata)}
+    )
+    onnx.helper.set_model_props(model, {**metadata, _VARIANT: json.dumps(variant)})
     onnx.save(model, path)
 
 
@@ -72,14 +77,14 @@ def read(path: Path) -> Variant:
                 f"{path}: metadata {name} is missing, or comes twice: the file was changed, or is "
                 "not from `cmt-search export`; export the variant again"
             )
-    told = dict(props)
+    metadata = dict(props)
     where = f"{path}: metadata {_VARIANT}"
-    data = parsed_json(told.pop(_VARIANT), where=where)
+    data = parsed_json(metadata.pop(_VARIANT), where=where)
     variant = Variant.from_dict(data, where=where)
-    check_digests(told, data.get(_PROPS), where=f"{path}: metadata", seal=f"{_VARIANT}.{_PROPS}")
-    if data.get(_MODEL) != _digest(model):
+    verify_fields(metadata, data.get(_PROPS), where=f"{path}: metadata", key=f"{_VARIANT}.{_PROPS}")
+    if data.get(_MODEL) != _sha256(model):
         raise ExportError(
-            f"{path}: graph, or what stands beside it, has not the digest {_VARIANT}.{_MODEL}: the "
+            f"{path}: checksum mismatch of the graph or its metadata ({_VARIANT}.{_MODEL}): the "
             "file was changed; restore it, or export the variant again"
         )
     return variant
@@ -131,7 +136,7 @@ def _export(source: Source, path: Path) -> None:
             logging.getLogger("torch.onnx").setLevel(level)
 
 
-def _digest(model: Any) -> str:
+def _sha256(model: Any) -> str:
     """Of all but the metadata, which hold it."""
     rest = type(model)()
     rest.CopyFrom(model)

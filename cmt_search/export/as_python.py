@@ -58,12 +58,12 @@ def read(path: Path) -> Variant:
     text = read_text(path)
     found = {name.lower(): value for name, value in constants(text, where=path).items()}
     variant = Variant.from_dict(found, where=str(path))
-    if found.get("code") != _digest(text):
+    if found.get("code") != _sha256(text):
         raise ExportError(
-            f"{path}: CODE={found.get('code')!r:.80} is not the digest of the code in it: the file "
-            "was changed; import it if you trust it, or export the variant again"
+            f"{path}: CODE={found.get('code')!r:.80} is not the checksum of the code: the file was "
+            "changed; import it if you trust it, or export the variant again"
         )
-    check_noted(found.get("weights"), told=path)
+    check_noted(found.get("weights"), description=path)
     return variant
 
 
@@ -91,7 +91,7 @@ def constants(text: str, *, where: Path) -> dict[str, Any]:
         block = re.search(_BLOCK.format(title), text, flags=re.MULTILINE | re.DOTALL)
         if block is None:
             raise ExportError(
-                f"{where}: the block {title} is missing, so it was changed or cut short; {HINT}"
+                f"{where}: the block {title} is missing: the file was modified or truncated; {HINT}"
             )
         for name, value in _assigned(block[1], where=where):
             if name in found:
@@ -125,7 +125,7 @@ def _assigned(code: str, *, where: Path) -> Iterator[tuple[str, Any]]:
 
 def _code(variant: Variant, *, weights: dict[str, Any] | None) -> str:
     text = (package_files("cmt_search.export") / "network.py").read_text(encoding="utf-8")
-    values = variant.to_dict(weights=weights, code=_digest(text))
+    values = variant.to_dict(weights=weights, code=_sha256(text))
     top = {name: values.pop(name) for name in _TOP}
     for title, block in zip(_BLOCKS, (top, values), strict=True):
         text = _with_block(text, title, block)
@@ -143,7 +143,7 @@ def _literal(value: Any) -> str:
     return pformat(value, width=90, sort_dicts=False)
 
 
-def _digest(text: str) -> str:
+def _sha256(text: str) -> str:
     """Of the code around the two blocks of constants."""
     for title in _BLOCKS:
         text = re.sub(_BLOCK.format(title), "", text, count=1, flags=re.MULTILINE | re.DOTALL)

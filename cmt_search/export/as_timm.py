@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cmt_search.export.described import BLOCK, CONFIG_SEAL, variant_in
+from cmt_search.export.checksums import compute_checksums
+from cmt_search.export.described import BLOCK, CONFIG_CHECKSUMS, variant_in
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
 from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
-from cmt_search.seal import digests
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -35,7 +35,7 @@ def write_folder(source: Source, target: Path, *, weights: bool) -> None:
         (target / WEIGHTS).write_bytes(data)
         note = {"weights": source.weights_note(WEIGHTS, data)}
     config = timm_config(source)
-    config[BLOCK] = source.variant.to_dict(**note, **{CONFIG_SEAL: digests(config)})
+    config[BLOCK] = source.variant.to_dict(**note, **{CONFIG_CHECKSUMS: compute_checksums(config)})
     (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
 from cmt_search.export import family
+from cmt_search.export.checksums import verify_fields
 from cmt_search.export.noted import check_noted
 from cmt_search.export.variant import FORMAT, HINT, Variant
-from cmt_search.seal import check_digests
 
-BLOCK = "cmt_search"  # of config.json: the variant, and the digests of what timm reads
-CONFIG_SEAL = "config"
+BLOCK = "cmt_search"  # of config.json: the variant, and the checksums of what timm reads
+CONFIG_CHECKSUMS = "config"
 TRAINING = "cmt_search.training/2"  # train.json of `cmt-search train`
 
 
@@ -37,7 +37,7 @@ def variant_in(data: Mapping[str, Any], *, file: Path) -> Variant:
 
 
 def _of_config(data: Mapping[str, Any], *, file: Path) -> Variant:
-    """What timm reads beside our block is sealed in it."""
+    """Our block has the checksums of the fields that timm reads."""
     if BLOCK not in data:
         raise ExportError(
             f"{file}: {BLOCK} is missing, so it was changed, or `cmt-search export` did not write "
@@ -46,15 +46,15 @@ def _of_config(data: Mapping[str, Any], *, file: Path) -> Variant:
     block = data[BLOCK]
     variant = Variant.from_dict(block, where=f"{file}: {BLOCK}")
     rest = {name: value for name, value in data.items() if name != BLOCK}
-    told = block.get(CONFIG_SEAL)
-    check_digests(rest, told, where=str(file), seal=f"{BLOCK}.{CONFIG_SEAL}", hint=HINT)
-    check_noted(block.get("weights"), told=file)
+    expected = block.get(CONFIG_CHECKSUMS)
+    verify_fields(rest, expected, where=str(file), key=f"{BLOCK}.{CONFIG_CHECKSUMS}", hint=HINT)
+    check_noted(block.get("weights"), description=file)
     return variant
 
 
 def _of_training(data: Mapping[str, Any], *, file: Path) -> Variant:
     hint = "restore the file, or train again"
-    check_noted(data.get("weights"), told=file)
+    check_noted(data.get("weights"), description=file)
     plan = data.get("plan")
     if not isinstance(plan, Mapping) or "arch" not in plan:
         raise ExportError(f"{file}: plan.arch is missing; {hint}")
@@ -66,14 +66,14 @@ def _of_training(data: Mapping[str, Any], *, file: Path) -> Variant:
 
 
 def _of_arch_alone(data: Mapping[str, Any], *, file: Path) -> Variant:
-    """A file that people write. One that holds more has lost its format, and its seal with it."""
+    """A file that people write; other fields need a format and checksums."""
     arch = data["arch"] if set(data) == {"arch"} else data
     known = {field.name for field in fields(Arch)}
     more = next((str(name) for name in arch if name not in known), None) if arch is data else None
     if more is not None:
         raise ExportError(
             f"{file}: {more} is no field of an arch alone, and without `format: {FORMAT}` and its "
-            f"seal nothing says whether the rest is as it was written; {HINT}"
+            f"checksums the other fields cannot be verified; {HINT}"
         )
     return Variant(name=file.stem, arch=_arch(arch, file=file))
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from cmt_search.arch import Arch
 from cmt_search.errors import CmtSearchError, ExportError
+from cmt_search.export.checksums import verify_checksums, with_checksums
 from cmt_search.export.provenance import plain
 from cmt_search.export.text import read_mapping, yaml_text
 from cmt_search.export.variant import Variant, check_version
 from cmt_search.io import atomic_write
 from cmt_search.scaling import Family
-from cmt_search.seal import check_seal, sealed
 
 FORMAT = "cmt_search/family"
-VERSION = 2  # 1 had no seal
+VERSION = 2  # 1 had no checksums
 _AGAIN = "write it again with `cmt-search family`"
 _HINT = f"restore the file, or {_AGAIN}"
 
@@ -49,7 +49,7 @@ def write_family(
         "beside": [other.to_dict() for other in beside],
     }
     try:
-        return atomic_write(path, yaml_text(sealed(whole)))
+        return atomic_write(path, yaml_text(with_checksums(whole)))
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
 
@@ -75,11 +75,11 @@ def variants_in_family(data: Mapping[str, Any], *, file: Path) -> tuple[Variant,
     if data.get("format") != FORMAT:
         raise ExportError(f"{file}: holds no family; write it with `cmt-search family`")
     check_version(data.get("version"), wanted=VERSION, where=str(file), hint=_AGAIN)
-    check_seal(data, where=str(file), hint=_HINT)
+    verify_checksums(data, where=str(file), hint=_HINT)
     try:
         origin = {key: data[key] for key in ("rule", "shares", "evidence")}
         rows = [(f"{file}: {row['name']}", row) for row in data["members"]]
-    except (KeyError, TypeError) as error:  # sealed so, by another program
+    except (KeyError, TypeError) as error:  # written so by another program
         raise ExportError(f"{file}: {error} is missing or of another kind; {_HINT}") from error
     return tuple(_member(row, origin=origin, where=where) for where, row in rows)
 

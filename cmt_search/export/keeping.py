@@ -17,7 +17,7 @@ from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights
 
 _TRAINING = "train.json"
-_UNTOLD = "Of unknown origin: what lies beside them does not tell how they were trained."
+UNKNOWN_ORIGIN = "Of unknown origin: what lies beside them does not tell how they were trained."
 _AGAIN = "export the variant again with --weights"
 
 
@@ -38,15 +38,15 @@ def source_in(path: Path) -> Source:
         )
     if (path / _TRAINING).exists():
         return kept_weights(variant, folder=path)
-    told = _note(path)
+    note = _note(path)
     try:
         weights = Weights(
             state=load_weights(path),
             origin=origin,
-            mean=tuple(told["mean"]),
-            std=tuple(told["std"]),
-            classes=tuple(told.get("classes", ())),
-            training=dict(told.get("training", {})),
+            mean=tuple(note["mean"]),
+            std=tuple(note["std"]),
+            classes=tuple(note.get("classes", ())),
+            training=dict(note.get("training", {})),
         )
     except (KeyError, TypeError) as error:
         raise ExportError(
@@ -92,12 +92,12 @@ def trained_in(path: Path) -> str | None:
         return None
     try:
         note = _note(path)
-        told = path.suffix == ".onnx" or note.get("sha256") == sha256_of(holder)
+        is_verified = path.suffix == ".onnx" or note.get("sha256") == sha256_of(holder)
     except (ExportError, OSError):  # a damaged description says nothing about its weights
-        return _UNTOLD
-    origin = str(note.get("origin", _UNTOLD))
+        return UNKNOWN_ORIGIN
+    origin = str(note.get("origin", UNKNOWN_ORIGIN))
     if origin == FRESH:
-        return None if told else _UNTOLD  # others may have been put in their place
+        return None if is_verified else UNKNOWN_ORIGIN  # others may have been put in their place
     return origin
 
 

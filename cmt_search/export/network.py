@@ -290,5 +290,5 @@ WEIGHTS: dict[str, Any] | None = None
 PROVENANCE: dict[str, Any] = {}
 CODE = ""
 KEY = ""
-SEAL: dict[str, str] = {}
+CHECKSUMS: dict[str, str] = {}
 # Facts: end.

@@ -90,7 +90,7 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
             ).name
             for source in sources
         ]
-        told = {
+        values = {
             "project": _project(module),
             "module": module,
             "names": ", ".join(names),
@@ -98,9 +98,9 @@ def write_package(sources: Sequence[Source], *, folder: Path, force: bool = Fals
             "first": names[0],
             "count": f"{len(names)} network{'' if len(names) == 1 else 's'}",
         }
-        (inner / "__init__.py").write_text(_MODULE.format(**told), encoding="utf-8")
-        (staged / "pyproject.toml").write_text(_PROJECT.format(**told), encoding="utf-8")
-        (staged / "README.md").write_text(_README.format(**told), encoding="utf-8")
+        (inner / "__init__.py").write_text(_MODULE.format(**values), encoding="utf-8")
+        (staged / "pyproject.toml").write_text(_PROJECT.format(**values), encoding="utf-8")
+        (staged / "README.md").write_text(_README.format(**values), encoding="utf-8")
 
     publish(files, folder=folder, force=force, write=write)
     return folder
@@ -141,10 +141,10 @@ def _is_installed(module: str) -> bool:
             return not Path(found.origin).read_text(encoding="utf-8").startswith(_HEAD)
         return True  # in C
     try:
-        told = metadata(_project(module))
+        project = metadata(_project(module))
     except PackageNotFoundError:
         return False
-    return "Summary" not in told or not told["Summary"].startswith("Registers ")
+    return "Summary" not in project or not project["Summary"].startswith("Registers ")
 
 
 def _module(folder: Path) -> str:

@@ -50,16 +50,16 @@ def checked(provenance: object, *, where: str = "provenance") -> dict[str, Any]:
     """
     if not isinstance(provenance, Mapping):
         raise ExportError(f"{where}={provenance!r:.60} is no mapping; write `field: value` pairs")
-    told: dict[str, Any] = plain(provenance, where=where)
+    values: dict[str, Any] = plain(provenance, where=where)
     for name, (kind, is_so) in _KNOWN.items():
-        if (value := told.get(name)) is not None and not is_so(value):
+        if (value := values.get(name)) is not None and not is_so(value):
             raise ExportError(f"{where}.{name}={value!r:.60} is no {kind}; write one, or leave it")
-    evidence = told.get("evidence") or {}
+    evidence = values.get("evidence") or {}
     if not _is_list_of(evidence.get("says", []), str):
         raise ExportError(
             f"{where}.evidence.says={evidence['says']!r:.60} is no list of sentences; write one"
         )
-    return told
+    return values
 
 
 def _is_text(value: object) -> bool:

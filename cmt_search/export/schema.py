@@ -10,15 +10,15 @@ from typing import Any
 from cmt_search.arch import POSITIONS, Arch, Stage
 from cmt_search.errors import ExportError
 from cmt_search.export import family, variant
+from cmt_search.export.checksums import CHECKSUMS
 from cmt_search.io import atomic_write
-from cmt_search.seal import SEAL
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COUNT = {"type": "integer", "minimum": 1}
 _RATIO = {"type": "number", "exclusiveMinimum": 0}
 _KEY = {"type": "string", "pattern": "^[0-9a-f]{12}$", "description": "hash of the network"}
 
-_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+_CHECKSUM = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 
 STAGE_FIELDS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
@@ -123,10 +123,10 @@ def write_schemas(folder: Path) -> tuple[Path, ...]:
 def _schema(
     name: str, *, title: str, version: int, properties: Mapping[str, Any]
 ) -> dict[str, Any]:
-    digests = {
+    checksums = {
         "type": "object",
-        "description": "digest of every field, so that a change is noticed",
-        "properties": dict.fromkeys(properties, _DIGEST),
+        "description": "checksum of every field",
+        "properties": dict.fromkeys(properties, _CHECKSUM),
         "required": list(properties),
         "additionalProperties": False,
     }
@@ -135,8 +135,8 @@ def _schema(
         "$id": f"urn:cmt_search:{name}:{version}",
         "title": title,
         "type": "object",
-        "properties": {**properties, SEAL: digests},
-        "required": [*properties, SEAL],
+        "properties": {**properties, CHECKSUMS: checksums},
+        "required": [*properties, CHECKSUMS],
         "additionalProperties": False,
         "$defs": {"arch": _values(Arch, ARCH_FIELDS), "stage": _values(Stage, STAGE_FIELDS)},
     }

@@ -87,5 +87,5 @@ class Source:
         if (trained := self.weights) is None:
             return {**note, "training": {}}
         images = {"mean": trained.mean, "std": trained.std, "classes": trained.classes}
-        told = plain({"training": trained.training, **images}, where="weights")
-        return {**note, **told}
+        details = plain({"training": trained.training, **images}, where="weights")
+        return {**note, **details}

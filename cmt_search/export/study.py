@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cmt_search.errors import CmtSearchError, ExportError
+from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.staging import publish
 from cmt_search.export.study_table import (
     read_csv,
@@ -14,12 +15,11 @@ from cmt_search.export.study_table import (
     write_csv,
     write_parquet,
 )
-from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SEAL = "cmt_search.study_seal"  # a user attribute of the study in Optuna's file
+_CHECKSUMS = "cmt_search.study_checksums"  # a user attribute of the study in Optuna's file
 _AGAIN = "export the study again"
 
 
@@ -86,7 +86,7 @@ def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
     from cmt_search.search.storage import copy_study, note_in_copy, read_copy
 
     copy_study(run, to=file)
-    note_in_copy(file, key=_SEAL, value=digests(read_copy(file).content))
+    note_in_copy(file, key=_CHECKSUMS, value=compute_checksums(read_copy(file).content))
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
@@ -100,9 +100,9 @@ def _read_optuna(file: Path) -> "pd.DataFrame":
     except CmtSearchError as error:
         raise ExportError(str(error)) from error
     attributes = dict(copy.attributes)
-    told = attributes.pop(_SEAL, None)
+    expected = attributes.pop(_CHECKSUMS, None)
     content = {**copy.content, "study": {**copy.content["study"], "attributes": attributes}}
-    check_digests(content, told, where=str(file), seal=f"attribute {_SEAL}", hint=_AGAIN)
+    verify_fields(content, expected, where=str(file), key=f"attribute {_CHECKSUMS}", hint=_AGAIN)
     return trials_frame(copy.records)
 
 

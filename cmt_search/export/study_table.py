@@ -1,4 +1,4 @@
-"""The table of a study as CSV and Parquet, sealed so that a change is seen when it comes back."""
+"""The table of a study as CSV and Parquet, with checksums that are verified when it is read."""
 
 import hashlib
 import io
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cmt_search.errors import ExportError
+from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.text import parsed_json
-from cmt_search.seal import check_digests, digests
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SCHEMA = b"cmt_search.study"  # keys of Parquet's metadata
 _VERSION = b"1"
-_SEAL = b"cmt_search.study_seal"
-_DESCRIPTION = "description"  # in the seal of a CSV: digests of what stands beside the notes
+_CHECKSUMS = b"cmt_search.study_checksums"
+_DESCRIPTION = "description"  # in the notes of a CSV: checksums of the description's other fields
 _ABOUT = "{}-metadata.json"  # the name that CSV on the Web gives it
 _DATATYPES = {"Int64": "integer", "float64": "double", "boolean": "boolean", "string": "string"}
 _AGAIN = "export the study again"
-Seal = Mapping[str, Any]  # rows: their number; sha256: of each column's values
+TableChecksums = Mapping[str, Any]  # rows: their number; sha256: of each column's values
 
 
-def table_seal(table: "pd.DataFrame") -> Seal:
-    """What tells by its column whether a table is the one that was exported."""
+def table_checksums(table: "pd.DataFrame") -> TableChecksums:
+    """Compute the checksum of every column, and the number of rows."""
     columns = {
         name: hashlib.sha256(values.to_csv(index=False, header=False).encode()).hexdigest()
         for name, values in table.items()
@@ -34,30 +34,29 @@ def table_seal(table: "pd.DataFrame") -> Seal:
     return {"rows": len(table), "sha256": columns}
 
 
-def check_table_seal(table: "pd.DataFrame", told: Any, *, file: Path) -> None:
-    """Refuse a table that was changed since `told` was its seal.
+def verify_table(table: "pd.DataFrame", expected: Any, *, file: Path) -> None:
+    """Verify a table by its `expected` checksums.
 
     Raises:
         ExportError: it was changed; the column is named.
     """
-    rows = told.get("rows") if isinstance(told, Mapping) else None
-    columns = told.get("sha256") if isinstance(told, Mapping) else None
+    rows = expected.get("rows") if isinstance(expected, Mapping) else None
+    columns = expected.get("sha256") if isinstance(expected, Mapping) else None
     if not isinstance(rows, int) or not isinstance(columns, Mapping):
-        raise ExportError(f"{file}: its seal is missing or broken; {_AGAIN}")
+        raise ExportError(f"{file}: its checksums are missing or malformed; {_AGAIN}")
     if rows != len(table):
         raise ExportError(f"{file}: has {len(table)} rows, and was written with {rows}; {_AGAIN}")
-    for name, digest in table_seal(table)["sha256"].items():
-        if columns.get(name) != digest:
+    for name, checksum in table_checksums(table)["sha256"].items():
+        if columns.get(name) != checksum:
             raise ExportError(
-                f"{file}: column {name} was changed: it has not the digest that it was written "
-                f"with; {_AGAIN}"
+                f"{file}: checksum mismatch in column {name}: the file was modified; {_AGAIN}"
             )
 
 
 def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
     """Write the rows, what is missing left empty, and beside them what the columns are.
 
-    The description is that of CSV on the Web (W3C), with the rows' seal among its notes.
+    The description is that of CSV on the Web (W3C), with the checksums of the rows in its notes.
     """
     from cmt_search.analysis.frame import COLUMNS
 
@@ -71,7 +70,7 @@ def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
         "url": file.name,
         "tableSchema": {"columns": columns},
     }
-    about["notes"] = [{**table_seal(table), _DESCRIPTION: digests(about)}]
+    about["notes"] = [{**table_checksums(table), _DESCRIPTION: compute_checksums(about)}]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     file.with_name(_ABOUT.format(file.name)).write_text(text, encoding="utf-8")
 
@@ -108,15 +107,15 @@ def read_csv(file: Path) -> "pd.DataFrame":
             raise ExportError(
                 f"{file}: row {number} has {len(row)} fields, not {len(COLUMNS)}; {_AGAIN}"
             )
-    # Words first, so that what is no number is told by its column.
+    # Words first, so that an error names the column of a value that is not a number.
     words = pd.DataFrame(rows[1:], columns=rows[0], dtype="string").replace("", pd.NA)
     table = _checked(words, file=file)
-    check_table_seal(table, _told_beside(file), file=file)
+    verify_table(table, _read_notes(file), file=file)
     return table
 
 
-def _told_beside(file: Path) -> object:
-    """The seal in the description of a CSV file, once the description is whole.
+def _read_notes(file: Path) -> object:
+    """Read the notes in the description of a CSV file, and verify the description.
 
     Raises:
         ExportError: it is gone, broken or changed.
@@ -124,8 +123,8 @@ def _told_beside(file: Path) -> object:
     about = file.with_name(_ABOUT.format(file.name))
     try:
         data = parsed_json(about.read_bytes(), where=str(about))
-        told = data.pop("notes")[0]
-        described = told[_DESCRIPTION]
+        notes = data.pop("notes")[0]
+        described = notes[_DESCRIPTION]
     except (OSError, ExportError, LookupError, TypeError) as error:
         what = " ".join(str(error).split())
         raise ExportError(
@@ -133,8 +132,8 @@ def _told_beside(file: Path) -> object:
             f"{file.name} is whole; put the file that was written with it there, {_AGAIN}, or use "
             "pandas.read_csv, which checks nothing"
         ) from None
-    check_digests(data, described, where=str(about), seal="notes.description", hint=_AGAIN)
-    return told
+    verify_fields(data, described, where=str(about), key="notes.description", hint=_AGAIN)
+    return notes
 
 
 def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
@@ -146,7 +145,11 @@ def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:
     arrow, parquet = _arrow()
     rows = arrow.Table.from_pandas(table, preserve_index=False)
     named = rows.replace_schema_metadata(
-        {**(rows.schema.metadata or {}), _SCHEMA: _VERSION, _SEAL: json.dumps(table_seal(table))}
+        {
+            **(rows.schema.metadata or {}),
+            _SCHEMA: _VERSION,
+            _CHECKSUMS: json.dumps(table_checksums(table)),
+        }
     )
     parquet.write_table(named, file, write_page_checksum=True)
 
@@ -162,21 +165,23 @@ def read_parquet(file: Path) -> "pd.DataFrame":
         table = parquet.read_table(file, page_checksum_verification=True, partitioning=None)
         rows = table.to_pandas()
         names = list(rows.columns)
-        told = table.schema.metadata or {}
+        metadata = table.schema.metadata or {}
     except Exception as error:
         # A damaged file raises whatever its bytes lead to: in Arrow, in pandas, or in the
         # description of the columns that the two exchange.
         what = " ".join(str(error).split())
         raise ExportError(f"{file}: cannot be read ({what:.200}); {_AGAIN}") from error
-    if told.get(_SCHEMA) != _VERSION:
+    if metadata.get(_SCHEMA) != _VERSION:
         raise ExportError(
-            f"{file}: metadata {_SCHEMA.decode()}={told.get(_SCHEMA)!r:.60} is not {_VERSION!r}; "
-            f"{_AGAIN}"
+            f"{file}: metadata {_SCHEMA.decode()}={metadata.get(_SCHEMA)!r:.60} is not "
+            f"{_VERSION!r}; {_AGAIN}"
         )
-    sealed = parsed_json(told.get(_SEAL, b"null"), where=f"{file}: metadata {_SEAL.decode()}")
+    expected = parsed_json(
+        metadata.get(_CHECKSUMS, b"null"), where=f"{file}: metadata {_CHECKSUMS.decode()}"
+    )
     _check_columns(names, file=file)
     typed = _checked(rows, file=file)
-    check_table_seal(typed, sealed, file=file)
+    verify_table(typed, expected, file=file)
     return typed
 
 

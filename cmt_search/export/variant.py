@@ -7,12 +7,12 @@ from typing import Any
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import ArchError, ExportError
+from cmt_search.export.checksums import CHECKSUMS, verify_checksums, with_checksums
 from cmt_search.export.provenance import checked
-from cmt_search.seal import SEAL, check_seal, sealed
 
 FORMAT = "cmt_search/variant"
-VERSION = 2  # 1 had no seal
-_AGAIN = "export the variant again, or write its arch alone into a YAML file: that needs no seal"
+VERSION = 2  # 1 had no checksums
+_AGAIN = "export the variant again, or write its arch alone into a YAML file, without checksums"
 HINT = f"restore the file, {_AGAIN}"
 
 
@@ -34,9 +34,9 @@ class Variant:
         object.__setattr__(self, "provenance", checked(self.provenance))
 
     def to_dict(self, **more: Any) -> dict[str, Any]:
-        """The content of a file, sealed together with what a format has more to tell."""
+        """The content of a file with its checksums, and with further fields of a format."""
         measured = cost(self.arch)
-        return sealed(
+        return with_checksums(
             {
                 "format": FORMAT,
                 "version": VERSION,
@@ -60,10 +60,12 @@ class Variant:
         """
         fields = _fields(data, where=where)
         try:
-            arch = Arch.from_dict(fields["arch"])  # before the seal: it names what is inside
+            arch = Arch.from_dict(
+                fields["arch"]
+            )  # before the checksums: its errors are more specific
         except ArchError as error:
             raise ExportError(f"{where}: {error}") from error
-        check_seal(fields, where=where, hint=HINT)
+        verify_checksums(fields, where=where, hint=HINT)
         try:
             variant = cls(name=fields["name"], arch=arch, provenance=fields["provenance"])
         except ExportError as error:
@@ -95,7 +97,9 @@ def check_version(version: object, *, wanted: int, where: str, hint: str) -> Non
     if version == wanted and type(version) is int:
         return
     if version is None:
-        raise ExportError(f"{where}: version is missing, so it was changed or cut short; {hint}")
+        raise ExportError(
+            f"{where}: version is missing: the file was modified or truncated; {hint}"
+        )
     if type(version) is not int or version < 1:
         raise ExportError(f"{where}: version={version!r:.60} is none; {hint}")
     who = "an older version of cmt_search" if version < wanted else "a newer version of cmt_search"
@@ -113,7 +117,9 @@ def _fields(data: object, *, where: str) -> Mapping[str, Any]:
             "give a file that `cmt-search export` wrote"
         )
     check_version(data.get("version"), wanted=VERSION, where=where, hint=_AGAIN)
-    for name in ("name", "arch", "params", "macs", "activations", "provenance", "key", SEAL):
+    for name in ("name", "arch", "params", "macs", "activations", "provenance", "key", CHECKSUMS):
         if name not in data:
-            raise ExportError(f"{where}: {name} is missing, so it was changed or cut short; {HINT}")
+            raise ExportError(
+                f"{where}: {name} is missing: the file was modified or truncated; {HINT}"
+            )
     return data

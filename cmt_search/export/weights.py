@@ -26,8 +26,8 @@ def load_weights(path: Path | str) -> "dict[str, Tensor]":
         ExportError: there are no weights, they were changed, or are not those of the network; the
             file and the field are named.
     """
-    told, weights = _files(Path(path))
-    arch = load_variant(told).arch  # it knows the digest of the file that was written with it
+    description, weights = _files(Path(path))
+    arch = load_variant(description).arch  # verifies the checksum of the weights
     if not weights.is_file():
         raise ExportError(f"{weights}: does not exist, so {path} holds no weights; {_HINT}")
     return _fitting(_read(weights), arch=arch, file=weights)
@@ -44,8 +44,8 @@ def _files(path: Path) -> tuple[Path, Path]:
                 f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
             )
         config = folder / as_timm.CONFIG
-        told = config if config.exists() else folder / "train.json"
-        return told, folder / as_timm.WEIGHTS if path.is_dir() else path
+        description = config if config.exists() else folder / "train.json"
+        return description, folder / as_timm.WEIGHTS if path.is_dir() else path
     raise ExportError(
         f"{path}: holds no weights; give a timm folder, a folder of `cmt-search train`, or an "
         "exported Python module"

@@ -36,21 +36,24 @@ def test_a_family_comes_back_as_its_members(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(rule="mine"), "rule was changed"),
-        (lambda d: d["shares"].update(depth=0.5), "shares was changed"),
-        (lambda d: d.update(constants=None), "constants was changed"),
-        (lambda d: d["base"].update(macs=1), "base was changed"),
-        (lambda d: d["evidence"].update(status="better"), "evidence was changed"),
-        (lambda d: d["members"][0].update(budget="x"), "members was changed"),
-        (lambda d: d["members"][0].update(name="other"), "members was changed"),
-        (lambda d: d["members"][1].update(macs=7), "members was changed"),
-        (lambda d: d["members"].pop(), "members was changed"),
-        (lambda d: d.update(members=3), "members was changed"),
-        (lambda d: d.update(beside=3), "beside was changed"),
+        (lambda d: d.update(rule="mine"), "mismatch in field 'rule'"),
+        (lambda d: d["shares"].update(depth=0.5), "mismatch in field 'shares'"),
+        (lambda d: d.update(constants=None), "mismatch in field 'constants'"),
+        (lambda d: d["base"].update(macs=1), "mismatch in field 'base'"),
+        (lambda d: d["evidence"].update(status="better"), "mismatch in field 'evidence'"),
+        (lambda d: d["members"][0].update(budget="x"), "mismatch in field 'members'"),
+        (lambda d: d["members"][0].update(name="other"), "mismatch in field 'members'"),
+        (lambda d: d["members"][1].update(macs=7), "mismatch in field 'members'"),
+        (lambda d: d["members"].pop(), "mismatch in field 'members'"),
+        (lambda d: d.update(members=3), "mismatch in field 'members'"),
+        (lambda d: d.update(beside=3), "mismatch in field 'beside'"),
         (lambda d: d.pop("evidence"), "evidence is missing"),
-        (lambda d: d.pop("seal"), "seal is missing, so it was changed or cut short"),
+        (lambda d: d.pop("checksums"), "checksums is missing: the file was modified or truncated"),
         (lambda d: d.update(version=9), "version=9 was written by a newer version"),
-        (lambda d: (d.pop("seal"), d.update(version=1)), "version=1 was written by an older ver"),
+        (
+            lambda d: (d.pop("checksums"), d.update(version=1)),
+            "version=1 was written by an older ver",
+        ),
         (lambda d: d.update(format="x"), "holds no family"),
     ],
 )
@@ -73,11 +76,11 @@ def test_a_changed_family_is_refused_by_the_field(
         (lambda d: d.update(members=3), "is missing or of another kind"),
     ],
 )
-def test_what_another_program_wrote_and_sealed_is_checked_as_well(
+def test_what_another_program_wrote_with_checksums_is_checked_as_well(
     change: Callable[[dict[str, Any]], object], message: str, file: Path
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        read_family(edited(file, change, resealed=True))
+        read_family(edited(file, change, with_new_checksums=True))
 
 
 def test_a_damaged_family_is_refused_or_gives_the_same(file: Path) -> None:

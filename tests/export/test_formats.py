@@ -101,7 +101,9 @@ def test_a_truncated_file_is_refused(kind: str, part: float, fresh: Source, tmp_
     file = path / "config.json" if path.is_dir() else path
     text = file.read_text()
     file.write_text(text[: int(part * len(text))])
-    with pytest.raises(ExportError, match=r"is broken|is missing|was changed") as caught:
+    with pytest.raises(
+        ExportError, match=r"is broken|is missing|was changed|mismatch|modified"
+    ) as caught:
         cmt_search.load(path)
     assert str(file) in str(caught.value)
 
@@ -122,30 +124,30 @@ def file(text: str, tmp_path: Path) -> Path:
 
 
 CHANGES: list[tuple[EDIT, str]] = [
-    (lambda d: d.update(name="other"), "name was changed"),
-    (lambda d: d.update(name=3), "name was changed"),
-    (lambda d: d.update(params=1), "params was changed"),
-    (lambda d: d.update(macs=None), "macs was changed"),
-    (lambda d: d.update(activations=[]), "activations was changed"),
-    (lambda d: d.update(key="x"), "key was changed"),
-    (lambda d: d["arch"].update(neck_width=65), "arch was changed"),
-    (lambda d: d["arch"]["stages"][1].update(depth=30), "arch was changed"),
-    (lambda d: d["arch"]["stages"][1].update(mlp_ratio=3), "arch was changed"),
+    (lambda d: d.update(name="other"), "mismatch in field 'name'"),
+    (lambda d: d.update(name=3), "mismatch in field 'name'"),
+    (lambda d: d.update(params=1), "mismatch in field 'params'"),
+    (lambda d: d.update(macs=None), "mismatch in field 'macs'"),
+    (lambda d: d.update(activations=[]), "mismatch in field 'activations'"),
+    (lambda d: d.update(key="x"), "mismatch in field 'key'"),
+    (lambda d: d["arch"].update(neck_width=65), "mismatch in field 'arch'"),
+    (lambda d: d["arch"]["stages"][1].update(depth=30), "mismatch in field 'arch'"),
+    (lambda d: d["arch"]["stages"][1].update(mlp_ratio=3), "mismatch in field 'arch'"),
     (lambda d: d["arch"]["stages"][1].update(depth=0.5), r"stages\[1\]\.depth=0\.5 is not an int"),
     (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
     (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
     (lambda d: d["arch"].pop("stages"), r"arch\.stages is missing"),
     (lambda d: d.update(arch=None), "arch=None is not a mapping"),
-    (lambda d: d["provenance"].update(rule="best of all"), "provenance was changed"),
-    (lambda d: d.update(provenance=3), "provenance was changed"),
-    (lambda d: d.update(extra=1), "extra is not among the fields of seal"),
-    (lambda d: d.pop("arch"), "arch is missing, so it was changed or cut short"),
-    (lambda d: d.pop("macs"), "macs is missing, so it was changed or cut short"),
-    (lambda d: d.pop("seal"), "seal is missing, so it was changed or cut short"),
-    (lambda d: d.pop("version"), "version is missing, so it was changed or cut short"),
-    (lambda d: d.update(seal=[1]), r"seal=\[1\] is no mapping of digests"),
-    (lambda d: d["seal"].pop("macs"), "macs is not among the fields of seal"),
-    (lambda d: d["seal"].update(arch="0" * 16), "arch was changed"),
+    (lambda d: d["provenance"].update(rule="best of all"), "mismatch in field 'provenance'"),
+    (lambda d: d.update(provenance=3), "mismatch in field 'provenance'"),
+    (lambda d: d.update(extra=1), "extra has no checksum in checksums"),
+    (lambda d: d.pop("arch"), "arch is missing: the file was modified or truncated"),
+    (lambda d: d.pop("macs"), "macs is missing: the file was modified or truncated"),
+    (lambda d: d.pop("checksums"), "checksums is missing: the file was modified or truncated"),
+    (lambda d: d.pop("version"), "version is missing: the file was modified or truncated"),
+    (lambda d: d.update(checksums=[1]), r"checksums=\[1\] must be a mapping"),
+    (lambda d: d["checksums"].pop("macs"), "macs has no checksum in checksums"),
+    (lambda d: d["checksums"].update(arch="0" * 16), "mismatch in field 'arch'"),
     (lambda d: d.update(version=3), "version=3 was written by a newer version of cmt_search"),
     (lambda d: d.update(version=True), "version=True is none"),
     (lambda d: d.update(format="other"), r"format='other' is not 'cmt_search/variant'"),
@@ -171,7 +173,7 @@ def test_whoever_changes_a_network_on_purpose_is_told_how(file: Path) -> None:
 
 def test_a_file_of_an_older_version_says_that_it_is_old(file: Path) -> None:
     def as_it_was(data: dict[str, Any]) -> None:
-        data.pop("seal")
+        data.pop("checksums")
         data["version"] = 1
 
     path = edited(file, as_it_was)
@@ -194,10 +196,10 @@ def test_a_file_of_an_older_version_says_that_it_is_old(file: Path) -> None:
         ),
     ],
 )
-def test_what_another_program_wrote_and_sealed_is_checked_as_well(
+def test_what_another_program_wrote_with_checksums_is_checked_as_well(
     change: EDIT, message: str, file: Path
 ) -> None:
-    path = edited(file, change, resealed=True)
+    path = edited(file, change, with_new_checksums=True)
     with pytest.raises(ExportError, match=message):
         cmt_search.load(path)
 
@@ -251,7 +253,7 @@ def test_damaged_or_missing_weights_are_noticed_by_load(
     whole = file.read_bytes()
     for rest in (b"", whole[:-1], whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]):
         file.write_bytes(rest)
-        with pytest.raises(ExportError, match=rf"weights\.sha256=.* digest of {file.name}"):
+        with pytest.raises(ExportError, match=rf"weights\.sha256=.* checksum of {file.name}"):
             cmt_search.load(path)
     file.unlink()
     with pytest.raises(ExportError, match=rf"{file.name}: cannot be read .* file of its weights"):
@@ -297,7 +299,7 @@ def test_loading_runs_no_code(fresh: Source, tmp_path: Path) -> None:
     module = export(fresh, format="python", folder=tmp_path)
     text, call = module.read_text(), f"__import__('os').mkdir({str(tmp_path / 'made')!r})"
     module.write_text(f"{call}\n{text}")
-    with pytest.raises(ExportError, match=r"CODE='\w+' is not the digest of the code in it"):
+    with pytest.raises(ExportError, match=r"CODE='\w+' is not the checksum of the code"):
         cmt_search.load(module)
     module.write_text(text.replace('NAME = "', 'NAME = "').replace("KEY = ", f"KEY = {call} or "))
     with pytest.raises(ExportError, match="KEY is no plain value"):
@@ -306,7 +308,9 @@ def test_loading_runs_no_code(fresh: Source, tmp_path: Path) -> None:
         Source(variant=variant(), weights=weights()), format="python", folder=tmp_path, force=True
     ).with_suffix(".pt")
     torch.save(Evil(tmp_path / "made"), pickled)
-    with pytest.raises(ExportError, match=r"weights\.sha256=.* is not the digest of best_1_5G\.pt"):
+    with pytest.raises(
+        ExportError, match=r"weights\.sha256=.* is not the checksum of best_1_5G\.pt"
+    ):
         cmt_search.load_weights(module)
     assert not (tmp_path / "made").exists()
 

@@ -73,13 +73,13 @@ def set_metadata(name: str, old: str, new: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename, r"graph, or what stands beside it, has not the digest .*\.model_sha256"),
-        (other_opset, r"graph, or what stands beside it, has not the digest .*\.model_sha256"),
-        (set_metadata("variant", '"stage"', '"none"'), "arch was changed"),
-        (set_metadata("variant", '"demo"', '"other"'), "provenance was changed"),
+        (rename, r"checksum mismatch of the graph .*\.model_sha256"),
+        (other_opset, r"checksum mismatch of the graph .*\.model_sha256"),
+        (set_metadata("variant", '"stage"', '"none"'), "mismatch in field 'arch'"),
+        (set_metadata("variant", '"demo"', '"other"'), "mismatch in field 'provenance'"),
         (set_metadata("variant", "{", "[" * 100_000), r"cmt_search\.variant: is broken"),
-        (set_metadata("images", "0.28", "0.29"), r"cmt_search\.images was changed"),
-        (set_metadata("weights", "test", "best"), r"cmt_search\.weights was changed"),
+        (set_metadata("images", "0.28", "0.29"), r"mismatch in field 'cmt_search\.images'"),
+        (set_metadata("weights", "test", "best"), r"mismatch in field 'cmt_search\.weights'"),
         (no_metadata, r"metadata cmt_search\.variant is missing"),
     ],
 )

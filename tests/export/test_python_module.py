@@ -113,10 +113,10 @@ def test_the_module_can_be_imported_by_its_name(name: str, module: str) -> None:
         ("KEY = ", "KEY = f'{1}' or ", "KEY is no plain value"),
         ("KEY = ", "KEY = " + "-" * 50_000, "is broken|KEY is no plain value"),
         ("KEY = ", "KEY = (", "is broken"),
-        ("'rule': 'dwr'", "'rule': 'mine'", "provenance was changed"),
+        ("'rule': 'dwr'", "'rule': 'mine'", "mismatch in field 'provenance'"),
         ("VERSION = 2", "VERSION = 1", "version=1 was written by an older version"),
-        ("# Facts: end.", "", "the block Facts is missing, so it was changed or cut short"),
-        ("math.ceil", "math.floor", r"CODE='\w+' is not the digest of the code in it"),
+        ("# Facts: end.", "", "the block Facts is missing: the file was modified or truncated"),
+        ("math.ceil", "math.floor", r"CODE='\w+' is not the checksum of the code"),
     ],
 )
 def test_a_changed_module_is_refused_by_the_constant(

@@ -103,8 +103,8 @@ def set_cell(column: str, value: str) -> Edit:
         (lambda rows: [row.pop(3) for row in rows], r"column replicate is missing"),
         (lambda rows: rows[0].insert(0, "more"), r"column more is unknown or out of order"),
         (lambda rows: rows[2].pop(), r"row 3 has 37 fields, not 38"),
-        (set_cell("top1", "0.123"), r"column top1 was changed"),
-        (set_cell("seconds", "1.0"), r"column seconds was changed"),
+        (set_cell("top1", "0.123"), r"mismatch in column top1"),
+        (set_cell("seconds", "1.0"), r"mismatch in column seconds"),
         (lambda rows: rows.pop(), r"has \d+ rows, and was written with \d+"),
     ],
 )
@@ -138,10 +138,12 @@ def test_a_table_whose_description_is_gone_or_broken_is_refused(copied: Path) ->
     )
     assert told["url"] == "study.csv"
     about.write_text(json.dumps({**told, "notes": [{**told["notes"][0], "rows": "many"}]}))
-    with pytest.raises(ExportError, match=r"study\.csv: its seal is missing or broken"):
+    with pytest.raises(ExportError, match=r"study\.csv: its checksums are missing or malformed"):
         cmt_search.load_study(path)
     about.write_text(json.dumps({**told, "tableSchema": {"columns": []}}))
-    with pytest.raises(ExportError, match=r"metadata\.json: tableSchema was changed"):
+    with pytest.raises(
+        ExportError, match=r"metadata\.json: checksum mismatch in field 'tableSchema'"
+    ):
         cmt_search.load_study(path)
     for text in ("{", "[]", "{}", '{"notes": 3}', '{"notes": [{}]}'):
         about.write_text(text)
@@ -182,7 +184,7 @@ def test_a_changed_parquet_file_is_refused(copied: Path) -> None:
     better = [[0.99, *table["top1"].to_pylist()[1:]]]
     place = table.column_names.index("top1")
     parquet.write_table(table.set_column(place, table.schema.field("top1"), better), path)
-    with pytest.raises(ExportError, match=r"study\.parquet: column top1 was changed"):
+    with pytest.raises(ExportError, match=r"study\.parquet: checksum mismatch in column top1"):
         cmt_search.load_study(path)
     pd.DataFrame({"trial": [1]}).to_parquet(path)
     with pytest.raises(ExportError, match=r"metadata cmt_search\.study=None is not"):
@@ -192,7 +194,7 @@ def test_a_changed_parquet_file_is_refused(copied: Path) -> None:
 def told(file: Path, statement: str) -> str:
     """What is said of a database after a statement."""
     with sqlite3.connect(file) as connection:
-        assert connection.execute(statement).rowcount, "something was changed"
+        assert connection.execute(statement).rowcount, "mismatch in field 'something'"
     connection.close()
     with pytest.raises(ExportError) as caught:
         cmt_search.load_study(file)
@@ -202,11 +204,17 @@ def told(file: Path, statement: str) -> str:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("UPDATE trial_values SET value = 0.99", "study.db: trial values was changed"),
-        ("UPDATE trial_params SET param_value = 0", "study.db: trial params was changed"),
+        (
+            "UPDATE trial_values SET value = 0.99",
+            "study.db: checksum mismatch in field 'trial values'",
+        ),
+        (
+            "UPDATE trial_params SET param_value = 0",
+            "study.db: checksum mismatch in field 'trial params'",
+        ),
         (
             "UPDATE trial_user_attributes SET value_json = '9' WHERE key = 'macs'",
-            "study.db: trial attributes was changed",
+            "study.db: checksum mismatch in field 'trial attributes'",
         ),
         (
             "UPDATE trial_user_attributes SET value_json = '\"[{}]\"' WHERE key = 'candidate'",
@@ -214,12 +222,21 @@ def told(file: Path, statement: str) -> str:
         ),
         ("UPDATE trial_user_attributes SET value_json = '{'", "study.db: is damaged (JSONDecode"),
         ("UPDATE trials SET state = 'GONE'", "study.db: is damaged (LookupError"),
-        ("UPDATE trials SET datetime_start = NULL", "study.db: trial times was changed"),
-        ("UPDATE studies SET study_name = 'other'", "study.db: study was changed"),
-        ("DELETE FROM trials WHERE number = 1", "study.db: trial numbers was changed"),
-        ("DELETE FROM trial_intermediate_values", "study.db: trial intermediate values was chan"),
-        ("DELETE FROM study_user_attributes", "study.db: attribute cmt_search.study_seal is miss"),
-        ("UPDATE study_user_attributes SET value_json = '{}'", "study is not among the fields of"),
+        (
+            "UPDATE trials SET datetime_start = NULL",
+            "study.db: checksum mismatch in field 'trial times'",
+        ),
+        ("UPDATE studies SET study_name = 'other'", "study.db: checksum mismatch in field 'study'"),
+        (
+            "DELETE FROM trials WHERE number = 1",
+            "study.db: checksum mismatch in field 'trial numbers'",
+        ),
+        ("DELETE FROM trial_intermediate_values", "study.db: checksum mismatch"),
+        (
+            "DELETE FROM study_user_attributes",
+            "study.db: attribute cmt_search.study_checksums is miss",
+        ),
+        ("UPDATE study_user_attributes SET value_json = '{}'", "study has no checksum in"),
         ("DELETE FROM studies", "study.db: holds 0 studies, not one"),
     ],
 )
