@@ -158,7 +158,7 @@ def _is_acceptable(row: FidelityRow, *, tolerance: float) -> bool:
     """Whether the regret is within the tolerance, and the rank agreement significant."""
     if row.top1 is None or row.regret > tolerance:
         return False
-    return (row.top1.within or row.top1.kendall).positive
+    return (row.top1.within or row.top1.overall).positive
 
 
 def _more_reliable_metric(row: FidelityRow) -> str:

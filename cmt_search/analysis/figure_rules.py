@@ -118,4 +118,6 @@ def _title(data: RulesData) -> str:
     if not better and not worse:
         return f"No named rule differs measurably from the paper's at {at}"
     rest = len(largest) - better - worse
-    return f"At {at}: {better} better than the paper's rule, {worse} worse, {rest} not told apart"
+    return (
+        f"At {at}: {better} better than the paper's rule, {worse} worse, {rest} not distinguishable"
+    )

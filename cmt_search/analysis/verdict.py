@@ -16,7 +16,6 @@ from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.stats import (
-    Assessment,
     Conclusion,
     Contrast,
     Coverage,
@@ -60,7 +59,6 @@ class Triangle:
     se: Floats  # (G,) of that
     feasible: Bools  # (G,) within the data's native resolution
     equivalent: Bools  # (G,) feasible, and statistically tied with the best
-    probability: Floats  # (G,) P(regret <= 0.3 points) among the feasible; NaN elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +70,7 @@ class RuleVerdict:
     nearest: str  # the named rule nearest to it
     nearest_distance: float  # between their shares
     difference: Contrast  # best less the paper's rule, top1; simultaneous interval
+    better_named: tuple[str, ...]  # named rules whose interval is above the paper's rule
     error: float  # standard error of contrasts: over the triangle, or the best's where larger
     detectable: float  # difference that a study of this error finds with power 80%
     tied_fraction: float  # of the feasible triangle, in the equivalence set
@@ -86,7 +85,7 @@ class RuleVerdict:
 
     @property
     def beats_paper(self) -> bool:
-        """Whether the interval of the difference lies above zero."""
+        """Whether the interval of the difference is above zero."""
         return self.difference.low > 0
 
     @property
@@ -172,14 +171,20 @@ def compute_verdict(
     margin = simulated.margin if simulated else None
     assessment = assess(effect, reference=at_paper, margin=margin)
     with_paper = equivalence_set(np.hstack([effect, at_paper]), margin=assessment.margin)
-    best = _shares(grid[feasible][assessment.best])
+    best_index = int(np.flatnonzero(feasible)[assessment.best])
+    best = _shares(grid[best_index])
+    to_paper = _differences_to_paper(surface, paper=paper, named=named)
+    *contrasts, difference = simultaneous_contrasts(
+        to_paper, indices=[*range(len(named)), len(named) + best_index]
+    )
     nearest, distance = _nearest(best, named=named)
     verdict = RuleVerdict(
         status=assessment.status,
         best=best,
         nearest=nearest,
         nearest_distance=distance,
-        difference=simultaneous_contrasts(effect - at_paper, indices=[assessment.best])[0],
+        difference=difference,
+        better_named=tuple(n for n, c in zip(named, contrasts, strict=True) if c.low > 0),
         error=assessment.error,
         detectable=assessment.detectable,
         tied_fraction=assessment.area,
@@ -192,7 +197,16 @@ def compute_verdict(
         trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
         networks=surface.networks,
     )
-    return verdict, _map(surface, grid=grid, feasible=feasible, paper=paper, assessment=assessment)
+    equivalent = np.zeros(len(grid), dtype=bool)
+    equivalent[feasible] = assessment.equivalent
+    triangle = Triangle(
+        shares=grid,
+        difference=to_paper[:, len(named) :].mean(axis=0),
+        se=to_paper[:, len(named) :].std(axis=0),
+        feasible=feasible,
+        equivalent=equivalent,
+    )
+    return verdict, triangle
 
 
 def subgrid_mask(grid: Floats, *, every: int) -> Bools:
@@ -207,46 +221,39 @@ def _gradient_test(surface: GaussianProcess) -> GradientTest | None:
     return GradientTest.from_draws(surface.first, growth=float(surface.growths[-1]))
 
 
-def _map(
+def _differences_to_paper(
     surface: GaussianProcess,
     *,
-    grid: Floats,
-    feasible: Bools,
     paper: Shares,
-    assessment: Assessment,
-) -> Triangle:
-    to_paper = surface.effect(grid) - surface.effect(paper.values)
-    equivalent = np.zeros(len(grid), dtype=bool)
-    equivalent[feasible] = assessment.equivalent
-    probability = np.full(len(grid), np.nan)
-    probability[feasible] = assessment.probability
-    return Triangle(
-        shares=grid,
-        difference=to_paper.mean(axis=0),
-        se=to_paper.std(axis=0),
-        feasible=feasible,
-        equivalent=equivalent,
-        probability=probability,
+    named: Mapping[str, Shares],
+    growth: float | None = None,
+) -> Floats:
+    """Draw differences to the paper's rule: of the named rules, then of the grid.
+
+    All intervals of one budget come from these columns, so that a rule has one interval.
+    """
+    shares = np.vstack([*(rule.values for rule in named.values()), simplex_grid(GRID)])
+    difference: Floats = surface.effect(shares, growth=growth) - surface.effect(
+        paper.values, growth=growth
     )
+    return difference
 
 
 def compare_named_rules(
     surface: GaussianProcess, *, frame: pd.DataFrame, paper: Shares, named: Mapping[str, Shares]
 ) -> tuple[RuleComparison, ...]:
-    """Every named rule at every budget: what the surface predicts and what was measured.
+    """Compare every named rule at every budget: predictions and measurements.
 
-    Intervals are simultaneous over the whole triangle, as the winner's is: a reader compares all.
+    Intervals are simultaneous over the triangle and the named rules, as the best rule's is.
     """
     rows = frame[frame["full_fidelity"].fillna(False) & frame["top1"].notna()]
     rows = rows.drop_duplicates(["name", "key", "seed"])
     means = rows.groupby(["name", "budget"])["top1"].agg(["mean", "size"])
     measured = {key: (float(row["mean"]), int(row["size"])) for key, row in means.iterrows()}
     paper_name = next((name for name, shares in named.items() if shares == paper), "cmt-paper")
-    shares = np.vstack([*(rule.values for rule in named.values()), simplex_grid(GRID)])
     against = []
     for budget, growth in zip(surface.budgets.tolist(), surface.growths.tolist(), strict=True):
-        effect = surface.effect(shares, growth=growth)
-        to_paper = effect - surface.effect(paper.values, growth=growth)
+        to_paper = _differences_to_paper(surface, paper=paper, named=named, growth=growth)
         predicted = simultaneous_contrasts(to_paper, indices=range(len(named)))
         papers = measured.get((paper_name, budget))
         for name, difference in zip(named, predicted, strict=True):

@@ -122,6 +122,12 @@ def _paper(verdict: RuleVerdict) -> str:
         return "The paper's rule is not tied with the best; by how much it is worse is uncertain."
     if verdict.status == "resolved":
         return "The paper's rule is statistically tied with the best."
+    if verdict.better_named:
+        rules = " and ".join(verdict.better_named)
+        return (
+            "The interval does not show that this rule outperforms the paper's; the smaller but "
+            f"more certain difference of {rules} does."
+        )
     return "There is no evidence that it outperforms the paper's rule."
 
 

@@ -108,7 +108,6 @@ def _row(row: "FidelityRow", *, level: "FidelityLevel") -> dict[str, str]:
         "tau": _tau(row.top1),
         "tau in budget": _within(row.top1),
         "by loss": _within(row.loss),
-        "rho": _NONE if row.top1 is None else f"{row.top1.spearman.value:.2f}",
         "regret@1, @3": f"{100 * row.regret:.2f}, {100 * row.regret_of_three:.2f}",
         "seed SD": f"{100 * row.top1_noise.seed_sd:.2f}",
         "network SD": f"{100 * row.top1_noise.network_sd:.2f}",
@@ -123,13 +122,12 @@ def _score(row: "ScoreRow") -> dict[str, str]:
         "score": row.name,
         "tau": _tau(row.agreement),
         "tau in budget": _within(row.agreement),
-        "rho": f"{row.agreement.spearman.value:.2f}",
         "usable as filter": "yes" if row.usable_as_filter else "no",
     }
 
 
 def _tau(found: "RankAgreement | None") -> str:
-    return _NONE if found is None else _ranked(found.kendall)
+    return _NONE if found is None else _ranked(found.overall)
 
 
 def _within(found: "RankAgreement | None") -> str:

@@ -93,13 +93,6 @@ def equivalence_set(draws: Floats, *, margin: float = SMALLEST_EFFECT) -> Bools:
     return members
 
 
-def probability_within(draws: Floats, *, margin: float = SMALLEST_EFFECT) -> Floats:
-    """Return P(max f - f(s) <= margin) of each rule. Shape: (S, G) to (G,)."""
-    regret = draws.max(axis=1, keepdims=True) - draws
-    probability: Floats = (regret <= margin).mean(axis=0)
-    return probability
-
-
 def flatness_p_value(draws: Floats) -> float:
     """Return the posterior tail probability of "no rule differs". Small values reject it.
 
@@ -138,7 +131,6 @@ class Assessment:
     error: float  # standard error of contrasts to the reference; the best's where larger
     p_flat: float  # see `flatness_p_value`
     required_margin: Floats  # (G,) see `required_margin`
-    probability: Floats  # (G,) P(regret <= smallest effect)
     smallest_effect: float
     margin: float  # of the equivalence set: at least the smallest effect
 
@@ -187,7 +179,6 @@ def assess(
         error=max(rms_standard_error(contrasts), float(contrasts[:, best].std())),
         p_flat=flatness_p_value(effect),
         required_margin=required_margin(effect),
-        probability=probability_within(effect, margin=smallest_effect),
         smallest_effect=smallest_effect,
         margin=smallest_effect if margin is None else margin,
     )

@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 
 from cmt_search.stats.equivalence import ALPHA, SMALLEST_EFFECT
 from cmt_search.stats.noise import (
-    Bools,
     Floats,
     Triple,
     p_value_of_zero,
@@ -84,11 +83,8 @@ class QuadraticModel:
 class BaseCorrection:
     """A move at the base's own MACs towards a base that gains equally from all dimensions."""
 
-    leader: int  # index of the dimension that gains most
-    excess: float  # its gain per unit of ln MACs above the mean of the three, top1
     order: int  # 2: to the stationary point; 1: a step of `STEP`, without a known curvature
     contributions: Triple  # ln MACs per dimension; they sum to zero
-    interval: tuple[Triple, Triple] | None  # 95%, before shortening; None at first order
     shortened: bool  # the stationary point is farther away than `MAX_MOVE`
     x: Triple  # logs of the factors on depth, width and resolution
     gain: float  # expected, top1
@@ -100,7 +96,6 @@ def correct_base(model: QuadraticModel, *, exponents: ArrayLike) -> BaseCorrecti
     Shape: exponents (3,), local ones of MACs at the base.
     """
     gradient, curvature = model.gradient.mean(axis=0), model.curvature.mean(axis=0)
-    excess = PLANE @ gradient
     concave = np.linalg.eigvalsh(model.curvature)[:, 1] < 0
     second_order = bool(concave.mean() >= _CONCAVE and np.linalg.eigvalsh(curvature)[1] < 0)
     target = _stationary_point(gradient, curvature) if second_order else gradient
@@ -110,21 +105,12 @@ def correct_base(model: QuadraticModel, *, exponents: ArrayLike) -> BaseCorrecti
     move: Floats = PLANE @ target * scale
     gain = scale * gradient @ target + second_order * scale**2 * (target @ curvature @ target)
     return BaseCorrection(
-        leader=int(np.argmax(excess)),
-        excess=float(excess.max()),
         order=2 if second_order else 1,
         contributions=to_triple(move),
-        interval=_target_interval(model, concave) if second_order else None,
         shortened=second_order and length > MAX_MOVE,
         x=to_triple(move / np.asarray(exponents, dtype=float)),
         gain=float(gain),
     )
-
-
-def _target_interval(model: QuadraticModel, concave: Bools) -> tuple[Triple, Triple]:
-    targets = _stationary_point(model.gradient[concave], model.curvature[concave])
-    low, high = percentile_interval(targets @ PLANE.T)
-    return to_triple(low), to_triple(high)
 
 
 def _stationary_point(gradient: Floats, curvature: Floats) -> Floats:

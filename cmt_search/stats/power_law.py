@@ -157,9 +157,7 @@ class PowerLaws:
     by_law: RuleEstimate
     p_value: float  # of equal local shares by both estimators
     optima: tuple[Optimum, ...]  # by growing budget
-    law: AdditiveLaw  # fitted to the data
-    failed: int  # resamples, of `draws`
-    draws: int
+    failed: int  # resamples
     images: bool  # whether validation images were resampled
 
 
@@ -258,9 +256,7 @@ def _summarize(fits: BootstrapFit, *, budgets: Floats, growth: Floats) -> PowerL
         by_law=by_law,
         p_value=p_value,
         optima=optima,
-        law=AdditiveLaw.from_theta(theta[0]),
         failed=fits.failed,
-        draws=len(fits.draws),
         images=fits.images,
     )
 

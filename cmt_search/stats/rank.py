@@ -42,9 +42,8 @@ class RankCorrelation:
 class RankAgreement:
     """How well one measurement of networks ranks them as another does."""
 
-    kendall: RankCorrelation
-    spearman: RankCorrelation
-    within: RankCorrelation | None  # Kendall's, over pairs of equal budget; None: no such pair
+    overall: RankCorrelation
+    within: RankCorrelation | None  # over pairs of equal budget; None: no such pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,9 @@ def compare_rankings(
     seed: int = 0,
     draws: int = _DRAWS,
 ) -> RankAgreement:
-    """Correlate the ranks of two measurements of the same networks; larger values are better.
+    """Correlate the ranks of two measurements of the same networks, by Kendall's tau-b.
+
+    Larger values are better in both.
 
     Shape: values and reference (N,); group (N,), the budgets.
 
@@ -93,12 +94,8 @@ def compare_rankings(
         null = _kendall(x[orders], y, pairs=pairs, weights=weights[:1])
         return _correlation_from(rows, null=null)
 
-    ranks, others = stats.rankdata(x), stats.rankdata(y)
-    rho = _pearson(ranks[None], others, weights=weights)
-    null = _pearson(ranks[shuffled], others, weights=weights[:1])
     return RankAgreement(
-        kendall=kendall((i, j), shuffled),
-        spearman=_correlation_from(rho, null=null),
+        overall=kendall((i, j), shuffled),
         within=kendall((i[same], j[same]), within) if same.any() else None,
     )
 
@@ -174,17 +171,6 @@ def _kendall(x: Floats, y: Floats, *, pairs: tuple[Indices, Indices], weights: F
     concordance = (pair * over * under).sum(axis=1)
     tau: Floats = np.divide(concordance, untied, out=np.zeros_like(untied), where=untied > 0)
     return tau
-
-
-def _pearson(x: Floats, y: Floats, *, weights: Floats) -> Floats:
-    """Return Pearson's correlation, weighted. Shape: x, weights (S or 1, N) to (S,)."""
-    share = weights / weights.sum(axis=1, keepdims=True)
-    dx = x - (share * x).sum(axis=1, keepdims=True)
-    dy = y - (share @ y)[:, None]
-    both = (share * dx * dy).sum(axis=1)
-    size = np.sqrt((share * dx**2).sum(axis=1) * (share * dy**2).sum(axis=1))
-    rho: Floats = np.divide(both, size, out=np.zeros_like(size), where=size > 0)
-    return rho
 
 
 def _correlation_from(rows: Floats, *, null: Floats) -> RankCorrelation:

@@ -1,45 +1,28 @@
 import pytest
 
-from cmt_search.analysis import Analysis, BaseContext, analyse
+from cmt_search.analysis import Analysis
 from cmt_search.analysis.figure_estimators import draw_shares, shares_data
 from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
 from cmt_search.analysis.report_laws import law_figures
-from tests.analysis.studies import BASE_MACS, NAMED, PAPER, additive, flat, rule_study
-
-FOUR = (3.0, 8.0, 20.0, 50.0)
-
-
-def analysed(truth=additive, *, noise: float = 0.001, budgets=FOUR) -> Analysis:
-    return analyse(
-        rule_study(truth, noise=noise, budgets=budgets, order=4),
-        base_macs=BASE_MACS,
-        paper=PAPER,
-        named=NAMED,
-        base=BaseContext(exponents=(0.9, 1.9, 2.1), solve_at=lambda x: None),
-    )
-
-
-@pytest.fixture(scope="module")
-def analysis() -> Analysis:
-    return analysed()
+from tests.analysis.studies import BASE_MACS, NAMED
 
 
 def test_curves_reach_to_twice_what_was_measured_and_points_are_of_every_rule(
-    analysis: Analysis,
+    four: Analysis,
 ) -> None:
-    data = accuracy_data(analysis)
+    data = accuracy_data(four)
     assert data is not None
     assert set(data.points) == set(NAMED)
-    assert analysis.verdict is not None
-    assert set(data.curves) == {"cmt-paper", analysis.verdict.nearest}
+    assert four.verdict is not None
+    assert set(data.curves) == {"cmt-paper", four.verdict.nearest}
     assert data.largest == 50 * BASE_MACS
     for curve in data.curves.values():
         assert curve[0].macs == pytest.approx(3 * BASE_MACS)
         assert curve[-1].macs == pytest.approx(100 * BASE_MACS)
 
 
-def test_the_bands_enclose_the_curve_and_the_wider_one_the_narrower(analysis: Analysis) -> None:
-    data = accuracy_data(analysis)
+def test_the_bands_enclose_the_curve_and_the_wider_one_the_narrower(four: Analysis) -> None:
+    data = accuracy_data(four)
     assert data is not None
     figure = draw_accuracy(data)
     wide, narrow, curve = figure.data[:3]
@@ -54,8 +37,8 @@ def test_the_bands_enclose_the_curve_and_the_wider_one_the_narrower(analysis: An
     assert figure.layout.title.text.startswith("Expected at 50 MMACs: cmt-paper ")
 
 
-def test_shares_are_drawn_by_estimator_with_the_paper_s_rule(analysis: Analysis) -> None:
-    data = shares_data(analysis)
+def test_shares_are_drawn_by_estimator_with_the_paper_s_rule(four: Analysis) -> None:
+    data = shares_data(four)
     assert data is not None
     figure = draw_shares(data)
     assert [trace.name for trace in figure.data] == [
@@ -72,15 +55,15 @@ def test_shares_are_drawn_by_estimator_with_the_paper_s_rule(analysis: Analysis)
     assert figure.layout.title.text == "Both estimators agree on the rule of 4 budgets"
 
 
-def test_the_title_says_when_no_rule_is_identified() -> None:
-    data = shares_data(analysed(flat, noise=0.01))
+def test_the_title_says_when_no_rule_is_identified(noise: Analysis) -> None:
+    data = shares_data(noise)
     assert data is not None
     assert draw_shares(data).layout.title.text == "4 budgets do not identify a rule"
 
 
-def test_a_study_of_two_budgets_has_no_figure_of_laws() -> None:
-    assert law_figures(analysed(budgets=(3, 12))) == {}
+def test_a_study_of_two_budgets_has_no_figure_of_laws(unbalanced: Analysis) -> None:
+    assert law_figures(unbalanced) == {}
 
 
-def test_a_study_of_four_budgets_has_both(analysis: Analysis) -> None:
-    assert set(law_figures(analysis)) == {"accuracy", "shares"}
+def test_a_study_of_four_budgets_has_both(four: Analysis) -> None:
+    assert set(law_figures(four)) == {"accuracy", "shares"}

@@ -106,7 +106,7 @@ def test_rules_are_ranked_and_the_papers_own_is_the_zero_line(analysis: Analysis
     assert "cmt-paper" not in data.names
     assert data.names[0] == "uniform"
     assert draw_rules(data).layout.title.text == (
-        "At 6 MMACs: 3 better than the paper's rule, 3 worse, 0 not told apart"
+        "At 6 MMACs: 3 better than the paper's rule, 3 worse, 0 not distinguishable"
     )
 
 

@@ -1,6 +1,5 @@
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from html import unescape
 
@@ -10,7 +9,6 @@ import yaml
 
 from cmt_search.analysis import (
     Analysis,
-    BaseContext,
     BaseLaw,
     FamilyLaw,
     Refused,
@@ -24,16 +22,15 @@ from cmt_search.analysis.report_laws import laws_section
 from cmt_search.arch import Arch
 from cmt_search.cli.wiring import base_context
 from cmt_search.cost import cost
-from cmt_search.search.types import TrialRecord
 from cmt_search.space.load import parse_space
 from cmt_search.stats import AccuracyLaw, PowerLaws
+from tests.analysis.conftest import FOUR, REST, SPACE, analyse_laws
 from tests.analysis.studies import (
     BASE_MACS,
     LAW,
     NAMED,
     PAPER,
     additive,
-    flat,
     record,
     rule_study,
     rung,
@@ -41,49 +38,9 @@ from tests.analysis.studies import (
     with_images,
 )
 
-FOUR = (3.0, 8.0, 20.0, 50.0)  # times the base
-EXPONENTS = (0.9, 1.9, 2.1)
-REST = "kind: rule\nbudgets: {times_base: [3, 12]}\n"
-SPACE = parse_space(f"{REST}base: {{preset: cmt_nano}}\n", source="nano.yaml")
-
-
-def nowhere(x: tuple[float, float, float]) -> Arch | None:
-    return None
-
-
-def analysed(
-    records: Sequence[TrialRecord], *, base: BaseContext | None = None, base_macs: float = BASE_MACS
-) -> Analysis:
-    return analyse(
-        records,
-        base_macs=base_macs,
-        paper=PAPER,
-        named=NAMED,
-        base=base or BaseContext(exponents=EXPONENTS, solve_at=nowhere),
-    )
-
 
 def said(analysis: Analysis, topic: str) -> str:
     return " ".join(text for text in law_sentences(analysis) if text.startswith(topic))
-
-
-@pytest.fixture(scope="module")
-def four() -> Analysis:
-    """Four budgets that span 16 times, of a truth that is a sum of power laws."""
-    return analysed(rule_study(additive, noise=0.001, budgets=FOUR, order=4))
-
-
-@pytest.fixture(scope="module")
-def unbalanced() -> Analysis:
-    return analysed(
-        rule_study(slope, noise=0.001, budgets=(3, 12), order=4),
-        base=base_context(SPACE),
-    )
-
-
-@pytest.fixture(scope="module")
-def noise() -> Analysis:
-    return analysed(rule_study(flat, noise=0.01, budgets=FOUR, order=4))
 
 
 def test_four_budgets_that_span_8x_identify_the_rule_by_both_estimators(four: Analysis) -> None:
@@ -178,7 +135,7 @@ def test_the_report_gives_the_proposed_base_as_a_space_file_takes_it(
 
 def test_a_grid_without_another_network_is_said_to_have_none() -> None:
     study = rule_study(slope, noise=0.001, budgets=(3, 12))
-    text = said(analysed(study), "Proposed base")
+    text = said(analyse_laws(study), "Proposed base")
     assert text.startswith("Proposed base: no network on the space's grid")
     assert base_context(SPACE).solve_at((0.0, 0.0, 0.0)) is None  # the base itself
 
@@ -214,7 +171,7 @@ def test_accuracy_is_predicted_at_every_budget_and_at_twice_the_largest(four: An
 
 
 def test_a_curve_of_one_seed_at_four_sizes_is_said_to_claim_too_much() -> None:
-    found = analysed(rule_study(additive, noise=0.001, budgets=FOUR, seeds=1))
+    found = analyse_laws(rule_study(additive, noise=0.001, budgets=FOUR, seeds=1))
     text = said(found, "Accuracy against MACs of cmt-paper")
     assert "It rests on 4 trainings" in text
     assert "too few to know their own noise" in text
@@ -222,8 +179,8 @@ def test_a_curve_of_one_seed_at_four_sizes_is_said_to_claim_too_much() -> None:
 
 def test_validation_images_are_redrawn_where_they_are_known() -> None:
     study = rule_study(slope, noise=0.002, budgets=(3, 12))
-    known = analysed(with_images(study, images=1000))
-    unknown = analysed(study)
+    known = analyse_laws(with_images(study, images=1000))
+    unknown = analyse_laws(study)
     assert known.laws is not None
     assert unknown.laws is not None
     assert (known.laws.images, unknown.laws.images) == (True, False)
@@ -236,14 +193,14 @@ def test_accuracies_that_are_not_those_of_their_images_do_not_redraw_images() ->
     first = study[0].rungs[0]
     wrong = replace(first.measurements[0], top1=0.123)
     odd = replace(first, measurements=(wrong, *first.measurements[1:]))
-    found = analysed((replace(study[0], rungs=(odd, *study[0].rungs[1:])), *study[1:]))
+    found = analyse_laws((replace(study[0], rungs=(odd, *study[0].rungs[1:])), *study[1:]))
     assert found.laws is not None
     assert not found.laws.images
 
 
 def test_a_study_too_small_for_any_law_says_so_of_each() -> None:
     for records in ((), (record(0, (rung(macs=1_500_000, budget=1.5e6), [])),)):
-        found = analysed(records)
+        found = analyse_laws(records)
         assert found.laws is not None
         assert isinstance(found.laws.base, Refused)
         assert isinstance(found.laws.power, Refused)

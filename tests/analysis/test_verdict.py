@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,27 @@ def test_equal_rules_measured_well_are_a_tie() -> None:
     assert headline(verdict).startswith("Tie: ")
     assert verdict.tied_fraction >= 0.8
     assert verdict.paper_equivalent
+
+
+def test_a_rule_has_one_interval_in_verdict_and_comparison() -> None:
+    analysis = analysed(rule_study(slope, noise=0.001))
+    assert analysis.verdict is not None
+    assert analysis.verdict.best == NAMED["width-only"]
+    last = {rule.name: rule.predicted for rule in analysis.rules}["width-only"]
+    assert (last.low, last.high) == pytest.approx(
+        (analysis.verdict.difference.low, analysis.verdict.difference.high), abs=1e-12
+    )
+    better = {r.name for r in analysis.rules[-len(NAMED) :] if r.predicted.low > 0}
+    assert set(analysis.verdict.better_named) == better
+
+
+def test_the_text_names_better_rules_where_the_best_guess_is_uncertain() -> None:
+    verdict = analysed(rule_study(flat, noise=0.004)).verdict
+    assert verdict is not None
+    assert "no evidence" in " ".join(explanation(verdict))
+    text = " ".join(explanation(replace(verdict, better_named=("dwr",))))
+    assert "no evidence" not in text
+    assert "difference of dwr does" in text
 
 
 def test_a_linear_truth_is_an_unbalanced_base_and_its_best_rule_a_corner() -> None:

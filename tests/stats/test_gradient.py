@@ -113,13 +113,7 @@ def test_the_better_base_lies_where_gains_balance_to_second_order() -> None:
     found = correction(gains, noise=0.0005, seed=1)
     best = PLANE @ (PLANE.T @ gains) / (2 * CURVATURE)
     assert found.order == 2
-    assert found.leader == 1
-    assert found.excess == pytest.approx(0.01 * 2 / 3, abs=0.002)
     np.testing.assert_allclose(found.contributions, best, atol=0.08)
-    assert found.interval is not None
-    low, high = found.interval
-    assert (np.array(low) <= best).all()
-    assert (best <= np.array(high)).all()
     assert not found.shortened
     assert found.gain == pytest.approx(CURVATURE * float(best @ best), rel=0.3)
 
@@ -134,7 +128,6 @@ def test_a_correction_keeps_the_macs() -> None:
 def test_without_known_curvature_the_correction_is_a_stated_step_uphill() -> None:
     found = correction([0.0, 0.03, 0.0], curvature=-0.01)
     assert found.order == 1
-    assert found.interval is None
     assert max(np.abs(found.contributions)) == pytest.approx(STEP)
     assert found.contributions[1] == pytest.approx(STEP)
     np.testing.assert_allclose(found.contributions, [-STEP / 2, STEP, -STEP / 2], atol=0.05)
