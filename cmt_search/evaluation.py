@@ -105,18 +105,7 @@ class TrainingFailed(Exception):
 
 
 class OutOfMemory(TrainingFailed):
-    """Memory ran out. It says nothing of the network, only that it did not fit.
-
-    `micro_batch` is the one to repeat the training with, for all that it is compared to: BatchNorm
-    must see equally many images in each. None where the micro-batch cannot be smaller.
-    """
-
-    def __init__(self, message: str, micro_batch: int | None = None) -> None:
-        super().__init__(message, micro_batch)
-        self.micro_batch = micro_batch
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+    """The training ran out of memory; the message says how to reduce it."""
 
 
 class Evaluator(Protocol):
@@ -129,13 +118,11 @@ class Evaluator(Protocol):
         fidelity: Fidelity,
         seed: int,
         folder: Path | None = None,
-        micro_batch: int | None = None,
     ) -> Measurement:
         """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung.
 
         The folder is the same for all lengths of training: what a longer one may begin with can
-        be left in it. `micro_batch` comes from an earlier `OutOfMemory`, and only then: who never
-        raises one need not take it.
+        be left in it.
         """
         ...
 

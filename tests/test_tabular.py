@@ -11,7 +11,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.search import RunDir, TrialRecord, design_points, read_trials, run_search
-from cmt_search.search.scheduler import training_seed
+from cmt_search.search.search_state import training_seed
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -67,8 +67,8 @@ def test_a_measurement_has_the_shorter_trainings_as_its_curve(table: Path) -> No
 def test_the_nth_training_of_a_search_returns_the_nth_replayed_seed(table: Path) -> None:
     single = TabularEvaluator.read(table, seeds=(9, 4), first_seed=7)
     double = TabularEvaluator.read(table, seeds=(9, 4), first_seed=7, seeds_per_rung=2)
-    replicate = training_seed(7, replicate=1, place=0)
-    second = training_seed(7, replicate=0, place=1)
+    replicate = training_seed(7, replicate=1, seed_index=0)
+    second = training_seed(7, replicate=0, seed_index=1)
     calls = [(single, 7), (single, replicate), (double, 7), (double, second)]
     found = [evaluate(ARCH, fidelity=Fidelity(epochs=1), seed=seed) for evaluate, seed in calls]
     assert [m.top1 for m in found] == [0.91, 0.41, 0.91, 0.41]

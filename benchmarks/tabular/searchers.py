@@ -1,22 +1,20 @@
 """Searches replayed on a table: ours through the scheduler, Syne Tune's by its own scheduler."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from optuna.storages import InMemoryStorage
 from tabular.benchmark_data import BenchmarkData
-from tabular.spaces import TabularRuleSpace, TabularShapeSpace, TabularSpace
+from tabular.spaces import TabularRuleSpace, TabularShapeSpace
 from tabular.table import TabularEvaluator
 
 from cmt_search.evaluation import SEEDS_PER_REPLICATE
 from cmt_search.search import Event, JobFinished
 from cmt_search.search.executors.inline import InlineExecutor
 from cmt_search.search.scheduler import Scheduler
-from cmt_search.search.storage import StudyStore, directions
+from cmt_search.search.storage import StudyStore
 from cmt_search.space.schema import Sampler
 
 MAX_REPEATED = 100  # consecutive suggestions without a new training that end a search
@@ -120,21 +118,6 @@ def factor(data: BenchmarkData) -> int:
 # Ours.
 
 
-class MemoryStore(StudyStore):
-    """A study without a file, for searches of milliseconds."""
-
-    @classmethod
-    def of(cls, space: TabularSpace) -> "MemoryStore":
-        """An empty study."""
-        storage = InMemoryStorage()
-        study = storage.create_new_study(directions(space.objectives), "replayed")
-        return cls(storage, study)  # type: ignore[arg-type]  # the same calls
-
-    def _refusing(self, doing: str) -> AbstractContextManager[None]:
-        del doing  # memory refuses nothing
-        return nullcontext()
-
-
 def replay(
     space: TabularRuleSpace | TabularShapeSpace, trace: Trace, *, seeds: tuple[int, ...]
 ) -> None:
@@ -152,7 +135,7 @@ def replay(
             event.job.arch.key, epochs=event.job.fidelity.epochs, place=place, top1=found.top1
         )
 
-    scheduler = Scheduler(space, MemoryStore.of(space), on_event=note)
+    scheduler = Scheduler(space, StudyStore.in_memory(space.objectives), on_event=note)
     evaluator = TabularEvaluator.read(
         trace.data.path, seeds=seeds, first_seed=space.seed, seeds_per_rung=space.seeds
     )

@@ -129,7 +129,6 @@ class TabularEvaluator:
         fidelity: Fidelity,
         seed: int,
         folder: Path | None = None,
-        micro_batch: int | None = None,
     ) -> Measurement:
         """Return the recorded measurement for the search's `seed`.
 
@@ -137,7 +136,7 @@ class TabularEvaluator:
             DataError: the table lacks the network, or its training of this length.
             TrainingFailed: the search asks for more seeds than are replayed.
         """
-        del folder, micro_batch  # nothing is trained
+        del folder  # nothing is trained
         replicate, index = divmod(seed - self.first_seed, SEEDS_PER_REPLICATE)
         if replicate < 0 or index >= self.seeds_per_rung:
             raise DataError(

@@ -116,8 +116,8 @@ class Calibrating:
         )
         if outcome.stopped != "finished":
             raise RunError(
-                f"{folder}: {outcome.stopped} with {outcome.left.trials} networks left; part of a "
-                "sample would mislead, so give the same command again to go on"
+                f"{folder}: {outcome.stopped} with {outcome.remaining.trials} networks left; part "
+                "of a sample would mislead, so give the same command again to go on"
             )
         return read_trials(folder, storage=self.launch.storage)
 

@@ -99,12 +99,12 @@ def _check(outcome: "Outcome", *, folder: "RunDir", again: str) -> None:
     """Refuse to call a search a success in which nothing completed, though nothing is left."""
     from cmt_search.cli.console import command
 
-    if outcome.gave_up is not None:
+    if outcome.abort_reason is not None:
         raise RunError(
-            f"{folder.path}: no trial completed, and the search gave up: {outcome.gave_up}; mend "
-            f"it, and go on with {again}"
+            f"{folder.path}: no trial completed, and the search gave up: {outcome.abort_reason}; "
+            f"mend it, and go on with {again}"
         )
-    if not (outcome.complete or outcome.pruned or outcome.left.trials):
+    if not (outcome.complete or outcome.pruned or outcome.remaining.trials):
         raise RunError(
             f"{folder.path}: no trial completed ({outcome.failed} failed, {outcome.infeasible} "
             f"infeasible); `{command('status', folder.path)}` names the reasons: mend them, and "
@@ -154,7 +154,7 @@ def as_json(outcome: "Outcome", *, folder: "RunDir") -> dict[str, Any]:
         "trials": {state: getattr(outcome, state) for state in states},
         "trainings": outcome.jobs,
         "reused": outcome.reused,
-        "left": outcome.left.trials,
+        "left": outcome.remaining.trials,
         "notes": list(outcome.notes),
     }
 
@@ -169,6 +169,8 @@ def as_lines(outcome: "Outcome", *, folder: "RunDir") -> list[str]:
         f"{outcome.jobs} trainings now, {outcome.reused} measurements reused",
         *(f"note: {note}" for note in outcome.notes),
     ]
-    if outcome.left.trials:
-        lines.append(f"{outcome.left.trials} trials are left: {command('resume', folder.path)}")
+    if outcome.remaining.trials:
+        lines.append(
+            f"{outcome.remaining.trials} trials are left: {command('resume', folder.path)}"
+        )
     return lines

@@ -46,7 +46,6 @@ class Overview:
     gpu_hours: float
     failures: dict[str, int]  # by reason
     best: dict[str, Any] | None
-    micro_batches: dict[int, int | None]  # by rung from 1, where memory ran out
     started: str  # ISO 8601, UTC
     changed: float | None  # seconds since 1970
 
@@ -69,7 +68,6 @@ class Overview:
             "trials": self.trials,
             "failures": self.failures,
             "best": self.best,
-            "micro_batches": self.micro_batches,
             "planned": self.planned,
             "left": self.left.trials,
             "trainings_left": self.left.trainings,
@@ -122,7 +120,7 @@ def overview(path: Path, *, storage: str | None = None, trials: int | None = Non
 
 
 def summary(records: "Sequence[TrialRecord]") -> dict[str, Any]:
-    """Trials by state, failures by reason, the best, and where memory ran out."""
+    """Trials by state, failures by reason, and the best."""
     states: dict[str, int] = {}
     failures: dict[str, int] = {}
     best: dict[str, Any] | None = None
@@ -137,20 +135,14 @@ def summary(records: "Sequence[TrialRecord]") -> dict[str, Any]:
             mean = fmean(m.top1 for m in record.rungs[-1].measurements)
             if best is None or mean > best["top1"]:
                 best = {"trial": record.number, "name": record.name, "top1": mean}
-    sizes = {
-        i + 1: rung.micro_batch
-        for record in records
-        for i, rung in enumerate(record.rungs)
-        if rung.micro_batch is not None
-    }
-    return {"trials": states, "failures": failures, "best": best, "micro_batches": sizes}
+    return {"trials": states, "failures": failures, "best": best}
 
 
 def _wanted(
     run: "RunRecord", states: dict[str, int], *, space: "SearchSpace | None"
 ) -> tuple[int | None, int]:
     """Trials in all, and those not yet asked for; counted as the scheduler counts them."""
-    asked = len(run.trials)
+    asked = sum(trial.retry_of is None for trial in run.trials)
     if space is None:
         return run.wanted, max(0, (run.wanted or 0) - asked)
     size = most_trials(space)

@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from cmt_search.search import Event, JobFinished, JobStarted, RungRepeated, Stopping, TrialFinished
+from cmt_search.search import Event, JobFinished, JobStarted, Stopping, TrialFinished
 
 _STOPPING = {
     "interrupted": "interrupted: the running trainings are finished; Ctrl-C again stops at once",
@@ -76,7 +76,7 @@ class Progress:
                     self._best = max(self._best, event.measurement.top1)
         if line := _line(event):
             self.say(line)
-        total = self._done + event.plan.jobs
+        total = self._done + event.remaining.jobs
         self._bar.update(self._task, completed=self._done, total=total, state=self._state())
         if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
             self._said = time.monotonic()
@@ -99,13 +99,8 @@ class Progress:
 
 def _line(event: Event) -> str | None:
     """What is worth a line of its own: whatever went wrong."""
-    if isinstance(event, JobFinished) and event.again:
+    if isinstance(event, JobFinished) and event.is_retried:
         return f"trial {event.job.trial} ({event.name}) is tried again: {_first(event.reason)}"
-    if isinstance(event, RungRepeated):
-        return (
-            f"memory ran out: every network is trained again on rung {event.rung + 1}, in "
-            f"micro-batches of {event.micro_batch} images"
-        )
     if isinstance(event, TrialFinished) and event.state == "failed":
         reason = _first(event.reason)
         word = "left out" if reason.startswith("infeasible") else "failed"

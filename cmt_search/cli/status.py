@@ -99,8 +99,6 @@ def lines(found: "Overview") -> Iterator[str]:
             f"time of those measured, {found.at_a_time} at a time; fewer if trials stop early"
         )
     yield f"trainings so far took {hours(found)}"
-    for rung, size in found.micro_batches.items():
-        yield f"rung {rung}: memory ran out; all were trained in micro-batches of {size} images"
     if best := found.best:
         yield f"best top1 so far {best['top1']:.1%}: trial {best['trial']} ({best['name']})"
     for reason, count in found.failures.items():

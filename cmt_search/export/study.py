@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cmt_search.errors import CmtSearchError, ExportError
-from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.staging import publish
 from cmt_search.export.study_table import (
     read_csv,
@@ -19,7 +18,6 @@ from cmt_search.export.study_table import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_CHECKSUMS = "cmt_search.study_checksums"  # a user attribute of the study in Optuna's file
 _AGAIN = "export the study again"
 
 
@@ -83,10 +81,9 @@ def _table(run: Path) -> "pd.DataFrame":
 
 
 def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
-    from cmt_search.search.storage import copy_study, note_in_copy, read_copy
+    from cmt_search.search.storage import copy_study
 
     copy_study(run, to=file)
-    note_in_copy(file, key=_CHECKSUMS, value=compute_checksums(read_copy(file).content))
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
@@ -96,14 +93,9 @@ def _read_optuna(file: Path) -> "pd.DataFrame":
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")
     try:
-        copy = read_copy(file)
+        return trials_frame(read_copy(file))
     except CmtSearchError as error:
         raise ExportError(str(error)) from error
-    attributes = dict(copy.attributes)
-    expected = attributes.pop(_CHECKSUMS, None)
-    content = {**copy.content, "study": {**copy.content["study"], "attributes": attributes}}
-    verify_fields(content, expected, where=str(file), key=f"attribute {_CHECKSUMS}", hint=_AGAIN)
-    return trials_frame(copy.records)
 
 
 STUDY_FORMATS: Mapping[str, StudyFormat] = MappingProxyType(

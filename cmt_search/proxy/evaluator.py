@@ -81,8 +81,7 @@ def _out_of_memory(recipe: Recipe, *, device: torch.device) -> OutOfMemory:
         )
     return OutOfMemory(
         f"out of memory on {device} with batches of {batch}; use a smaller budget, or "
-        f"proxy.recipe.micro_batch: {half} for every network that this one is compared to",
-        half,
+        f"proxy.recipe.micro_batch: {half} for every network that this one is compared to"
     )
 
 
@@ -221,22 +220,18 @@ class ProxyEvaluator:
         fidelity: Fidelity,
         seed: int,
         folder: Path | None = None,
-        micro_batch: int | None = None,
     ) -> Measurement:
         """Train `arch` and measure it; `folder` is for checkpoints.
-
-        `micro_batch` replaces the recipe's, where memory ran out before.
 
         Raises:
             DataError: the network does not fit the images.
             OutOfMemory: memory ran out.
             TrainingFailed: the loss is not finite.
         """
-        recipe = self.recipe
         return train(
             arch,
             data=self._data,
-            recipe=recipe if micro_batch is None else replace(recipe, micro_batch=micro_batch),
+            recipe=self.recipe,
             fidelity=fidelity,
             seed=seed,
             device=self.device,

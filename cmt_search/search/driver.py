@@ -222,17 +222,19 @@ def _executor(
 def _outcome(scheduler: "Scheduler", stop: StopCondition) -> Outcome:
     counts = scheduler.counts
     ending: Ending = stop.reason or "interrupted"
-    if scheduler.gave_up is not None:
+    if scheduler.abort_reason is not None:
         ending = "everything fails"
+    elif scheduler.finished:
+        ending = "exhausted" if scheduler.n_missing else "finished"
     return Outcome(
-        stopped="finished" if scheduler.finished else ending,
+        stopped=ending,
         complete=counts["complete"],
         pruned=counts["pruned"],
         failed=counts["failed"],
         infeasible=counts["infeasible"],
-        reused=scheduler.reused,
-        jobs=scheduler.jobs_done,
-        left=scheduler.plan(),
+        reused=scheduler.n_reused,
+        jobs=scheduler.n_jobs_done,
+        remaining=scheduler.remaining(),
         notes=scheduler.notes(),
-        gave_up=scheduler.gave_up,
+        abort_reason=scheduler.abort_reason,
     )

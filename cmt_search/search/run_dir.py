@@ -403,11 +403,11 @@ class Checkpoints:
         except OSError:
             return None
         writable = usable and os.access(self.folder, os.W_OK)
-        return self.folder / job.slug if writable else None
+        return self.folder / job.checkpoint_name if writable else None
 
     def delete(self, job: Job) -> None:
         """Delete a job's checkpoints; for the driver."""
-        shutil.rmtree(self.folder / job.slug, ignore_errors=True)
+        shutil.rmtree(self.folder / job.checkpoint_name, ignore_errors=True)
 
     def retain(self, keys: Container[str]) -> None:
         """Delete the checkpoints of all networks but these; for the driver."""

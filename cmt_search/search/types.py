@@ -11,7 +11,7 @@ from cmt_search.scaling.shares import Shares
 from cmt_search.space.candidates import Candidate, Parameter, Rung
 
 State = Literal["running", "interrupted", "complete", "pruned", "failed"]
-"""interrupted: the study says running, and no process drives it; a resume goes on with it."""
+"""interrupted: running in the study, but without an active driver; `resume` continues it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,6 @@ class RungRecord:
     rung: Rung
     measurements: tuple[Measurement, ...]  # fewer than the space's seeds while it runs
     reused: tuple[bool, ...]  # per measurement: answered from an earlier trial of this study
-    micro_batch: int | None = None  # images per pass, where memory asked for fewer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class TrialRecord:
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement of a candidate
     values: tuple[float, ...] = ()  # as told to Optuna, one per objective
     reason: str | None = None  # why it failed or was pruned
-    repeats: int | None = None  # number of the trial that this one takes the place of
+    retry_of: int | None = None  # number of the failed trial that this one retries
     seconds: float = 0.0  # training time of what was not reused
     started: float | None = None  # seconds since 1970: when the study got it
     ended: float | None = None  # likewise; None: it has not
@@ -52,44 +51,44 @@ class Job:
     seed: int
     arch: Arch
     fidelity: Fidelity
-    micro_batch: int | None = None  # images per pass, where memory asks for fewer than the recipe
 
     @property
-    def identity(self) -> "MeasurementKey":
-        """What decides the measurement: jobs of equal identity are measured once."""
-        return (self.arch.key, self.fidelity, self.seed, self.micro_batch)
+    def key(self) -> "MeasurementKey":
+        """What determines the measurement: jobs with equal keys are run once."""
+        return (self.arch.key, self.fidelity, self.seed)
 
     @property
-    def slug(self) -> str:
-        """The identity as the name of a folder, but for the length: a longer training of the same
-        network may go on from a shorter one. Begins with the network's key."""
+    def checkpoint_name(self) -> str:
+        """Name of the checkpoint folder; begins with the network's key.
+
+        Independent of the epochs, so that a longer training can start from a shorter one.
+        """
         any_length = replace(self.fidelity, epochs=1)
-        digest = hashlib.sha256(repr((any_length, self.seed, self.micro_batch)).encode())
+        digest = hashlib.sha256(repr((any_length, self.seed)).encode())
         return f"{self.arch.key}-{digest.hexdigest()[:16]}"
 
 
-MeasurementKey = tuple[str, Fidelity, int, int | None]  # see Job.identity
+MeasurementKey = tuple[str, Fidelity, int]  # see Job.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A job that gave no measurement, and what that says of trying it again.
+    """A job without a measurement.
 
-    error: something was raised. died: its worker did. hung: its time was up. memory: too little of
-    it. verdict: the training came to its end, and would come to the same one again.
+    error: an exception. died: the worker process ended. hung: timeout. memory: out of memory.
+    verdict: diverged; deterministic, so not retried.
     """
 
     reason: str
     kind: Literal["error", "died", "hung", "memory", "verdict"] = "error"
-    micro_batch: int | None = None  # of memory: the one to repeat the rung with, if there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
-    """What is left to do; upper bounds, because networks coincide and trials stop early."""
+    """Remaining work: upper bounds, since networks coincide and trials are pruned."""
 
-    trials: int  # not yet finished, asked for or not
-    jobs: int  # not yet measured; those running count
+    trials: int  # not finished, suggested or not
+    jobs: int  # not measured, including running ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class JobStarted:
 
     job: Job
     name: str  # of the candidate
-    plan: Remaining
+    remaining: Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +108,8 @@ class JobFinished:
     name: str
     measurement: Measurement | None
     reason: str | None
-    plan: Remaining
-    again: bool = False  # it failed, and will be handed out again
+    remaining: Remaining
+    is_retried: bool = False  # it failed and will be run again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +121,7 @@ class TrialFinished:
     state: State
     values: tuple[float, ...]  # one per objective when complete, else empty
     reason: str | None
-    plan: Remaining
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RungRepeated:
-    """Memory ran out: a rung is trained again, by all its members, with fewer images per pass."""
-
-    rung: int  # index in the ladder
-    micro_batch: int
-    reason: str
-    plan: Remaining
+    remaining: Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +131,12 @@ class Stopping:
     reason: Literal["interrupted", "time limit", "aborted"]
 
 
-Event = JobStarted | JobFinished | TrialFinished | RungRepeated | Stopping
+Event = JobStarted | JobFinished | TrialFinished | Stopping
 Listener = Callable[[Event], None]
 
 
-Ending = Literal["finished", "interrupted", "time limit", "everything fails"]
+Ending = Literal["finished", "exhausted", "interrupted", "time limit", "everything fails"]
+"""exhausted: there were fewer candidates than trials requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +150,9 @@ class Outcome:
     infeasible: int
     reused: int  # measurements answered from the study instead of being trained again
     jobs: int  # trainings handed out and brought back in this call
-    left: Remaining
+    remaining: Remaining
     notes: tuple[str, ...] = ()  # what a user should know, in sentences
-    gave_up: str | None = None  # why it stopped, where everything fails
+    abort_reason: str | None = None  # why it stopped, if everything fails
 
 
 class Sampler(Protocol):

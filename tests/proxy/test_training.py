@@ -259,13 +259,11 @@ def test_running_out_of_memory_names_the_micro_batch_to_repeat_with(
     with pytest.raises(TrainingFailed) as caught:
         _train(tiny, few, recipe=replace(RECIPE, micro_batch=micro))
     assert isinstance(caught.value, OutOfMemory)
-    assert caught.value.micro_batch == smaller
     assert str(caught.value) == (
         f"out of memory on cpu with batches of {2 * smaller}; use a smaller budget, or "
         f"proxy.recipe.micro_batch: {smaller} for every network that this one is compared to"
     )
-    again = pickle.loads(pickle.dumps(caught.value))
-    assert (str(again), again.micro_batch) == (str(caught.value), smaller)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_a_micro_batch_of_two_that_does_not_fit_cannot_be_halved(
@@ -274,7 +272,6 @@ def test_a_micro_batch_of_two_that_does_not_fit_cannot_be_halved(
     monkeypatch.setattr(Augmenter, "__call__", _raiser(MemoryError()))
     with pytest.raises(OutOfMemory) as caught:
         _train(tiny, few, recipe=replace(RECIPE, micro_batch=2))
-    assert caught.value.micro_batch is None
     expected = "out of memory on cpu with batches of 2; use a smaller batch or budget"
     assert str(caught.value) == expected
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from cmt_search.search.executors.inline import InlineExecutor
 from cmt_search.search.scheduler import Scheduler
-from cmt_search.search.serialization import read_micro_batches, superseded, trial_record
+from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
 from cmt_search.search.types import TrialRecord
 from tests.search.lookup import FakeSpace
@@ -22,12 +22,8 @@ def open_store(folder: Path, space: FakeSpace) -> StudyStore:
     )
 
 
-def records(store: StudyStore, *, every: bool = False) -> list[TrialRecord]:
-    """The trials that count; `every`: with those that others take the place of."""
-    trials = store.trials()
-    gone = frozenset() if every else superseded(trials)
-    sizes = read_micro_batches(store.attributes())
-    return [trial_record(t, micro_batches=sizes) for t in trials if t.number not in gone]
+def records(store: StudyStore) -> list[TrialRecord]:
+    return [trial_record(trial) for trial in store.trials()]
 
 
 def drive(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.asha import should_promote
-from cmt_search.search.scheduler import RunningTrial
+from cmt_search.search.search_state import RunningTrial
 from cmt_search.space import parse_space
 
 UP_DOWN = (1, -1)  # top1 and MACs
@@ -93,6 +93,6 @@ def test_a_rule_search_halves_where_a_training_length_ends_never_between_budgets
     ends = []
     for done in (1, 2, 3):
         trial.rungs_done = done
-        ends.append(trial.ends_length)
+        ends.append(trial.is_end_of_length)
     assert ends == [False, True, False]
     assert space.reduction_factor == 3

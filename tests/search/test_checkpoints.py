@@ -91,9 +91,9 @@ def test_what_raised_begins_anew_and_what_was_given_up_is_swept_away(tmp_path: P
 def test_every_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
     checkpoints = Checkpoints.open(tmp_path)
     less = Fidelity(epochs=1, data_fraction=0.5)
-    others = (job(seed=2), job(fidelity=less), job(micro_batch=8))
+    others = (job(seed=2), job(fidelity=less))
     folders = {checkpoints.path_for(one) for one in (job(), *others)}
-    assert len(folders) == 4
+    assert len(folders) == 3
     assert checkpoints.path_for(job(trial=5, rung=3)) == checkpoints.path_for(
         job()
     )  # the same training
@@ -133,7 +133,7 @@ def test_what_a_stopped_trial_has_left_is_swept_away(tmp_path: Path) -> None:
 def test_a_worker_uses_the_folder_only_where_it_is_the_drivers(tmp_path: Path) -> None:
     driver = Checkpoints.open(tmp_path / "here")
     elsewhere = Checkpoints(folder=tmp_path / "there", mark=driver.mark)
-    assert driver.path_for(job()) == tmp_path / "here" / job().slug
+    assert driver.path_for(job()) == tmp_path / "here" / job().checkpoint_name
     assert elsewhere.path_for(job()) is None  # no such folder
     elsewhere.folder.mkdir()
     assert elsewhere.path_for(job()) is None  # a folder of that name on another disk

@@ -139,7 +139,7 @@ def test_a_lattice_point_beyond_is_pulled_in_until_it_is_feasible(
 ) -> None:
     named({"cmt-paper": lookup.NAMED["cmt-paper"]}, monkeypatch)
     found = make_design(augmented(2, infeasible_above=0.7))
-    assert [shares.values for shares in found.beyond] == [(1, 0, 0)]
+    assert [shares.values for shares in found.infeasible] == [(1, 0, 0)]
     pulled = next(p for p in found.points if p.name == "lattice 2-0-0, pulled in")
     step = pytest.approx(1 - pulled.shares.depth, abs=1e-6)
     assert pulled.shares.depth <= 0.7 < pulled.shares.depth + 2 / 3 / 8

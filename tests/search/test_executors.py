@@ -52,7 +52,7 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
         assert outcome.stopped == "finished"
         assert (outcome.complete, outcome.failed) == (13, 1)
         assert outcome.jobs == sum(line[0] == "begin" for line in read_log(log))
-        assert (outcome.left.trials, outcome.left.jobs) == (0, 0)
+        assert (outcome.remaining.trials, outcome.remaining.jobs) == (0, 0)
         found[executor] = what(read_trials(run.path))
     assert found["ray"] == found["inline"]
     for executor in found:
@@ -260,9 +260,9 @@ def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None
 def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     idle = run_search(run, TPE, LookupFactory(), executor="inline", time_limit=0.0)
-    assert (idle.stopped, idle.jobs, idle.left.trials) == ("time limit", 0, 14)
+    assert (idle.stopped, idle.jobs, idle.remaining.trials) == ("time limit", 0, 14)
     one = run_search(run, TPE, LookupFactory(wait=1), executor="inline", time_limit=0.9)
-    assert (one.stopped, one.jobs, one.left.trials) == ("time limit", 1, 14)
+    assert (one.stopped, one.jobs, one.remaining.trials) == ("time limit", 1, 14)
     assert [m.seed for m in read_trials(run.path)[0].rungs[0].measurements] == [7]
 
 

@@ -1,4 +1,4 @@
-"""What fails is tried again as often as asked; where everything fails, a search gives up."""
+"""Failed jobs are retried; a search in which everything fails aborts."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,10 +8,11 @@ import pytest
 
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError, RunError, SpaceError
-from cmt_search.evaluation import TrainingFailed
+from cmt_search.evaluation import OutOfMemory, TrainingFailed
 from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
 from cmt_search.search.executors.worker import run_job
 from cmt_search.search.scheduler import Scheduler
+from cmt_search.search.storage import StudyStore
 from cmt_search.search.types import Failure, Job
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure
 from tests.search.searching import drive, open_store, records
@@ -36,9 +37,9 @@ class Flaky:
 
 
 @pytest.mark.parametrize(("retries", "state"), [(0, "failed"), (1, "failed"), (2, "complete")])
-def test_a_failing_job_is_tried_as_often_as_asked(tmp_path: Path, retries: int, state: str) -> None:
+def test_a_failing_job_is_tried_as_often_as_asked(retries: int, state: str) -> None:
     flaky = Flaky(OSError("the disk went away"), times=2, blocks=DEPTH_ONLY)
-    store = open_store(tmp_path, SPACE)
+    store = StudyStore.in_memory(SPACE.objectives)
     drive(store, SPACE, flaky, retries=retries)
     trial = next(t for t in records(store) if t.name == "depth-only")
     assert trial.state == state
@@ -49,35 +50,50 @@ def test_a_failing_job_is_tried_as_often_as_asked(tmp_path: Path, retries: int, 
     assert sum(t.state == "complete" for t in records(store)) >= len(records(store)) - 1
 
 
-def test_a_training_that_came_to_its_end_is_not_repeated(tmp_path: Path) -> None:
+def test_a_training_that_came_to_its_end_is_not_repeated() -> None:
     flaky = Flaky(TrainingFailed("the loss became nan after epoch 1"), blocks=DEPTH_ONLY)
-    store = open_store(tmp_path, SPACE)
+    store = StudyStore.in_memory(SPACE.objectives)
     drive(store, SPACE, flaky, retries=5)
     assert max(flaky.calls.values()) == 1
     failed = [t for t in records(store) if t.state == "failed"]
     assert [t.reason for t in failed] == ["the loss became nan after epoch 1"]
 
 
-@pytest.mark.parametrize("error", [DataError("no images"), SpaceError("no such rung")])
-def test_what_no_network_could_change_ends_the_search_and_spoils_no_trial(
-    tmp_path: Path, error: Exception
+@pytest.mark.parametrize(("times", "state"), [(1, "complete"), (9, "failed")])
+def test_out_of_memory_is_retried_once_and_repeats_no_other_training(
+    times: int, state: str
 ) -> None:
-    store = open_store(tmp_path, SPACE)
+    error = OutOfMemory("out of memory on cuda:0; use proxy.recipe.micro_batch: 32")
+    evaluator = Flaky(error, times=times, blocks=DEPTH_ONLY)
+    store = StudyStore.in_memory(SPACE.objectives)
+    drive(store, SPACE, evaluator, retries=5)
+    trials = records(store)
+    trial = next(t for t in trials if t.name == "depth-only")
+    assert trial.state == state
+    assert {t.state for t in trials if t is not trial} == {"complete"}
+    if state == "failed":
+        assert "micro_batch: 32 (tried 2 times)" in str(trial.reason)
+    assert evaluator.calls.total() == len(evaluator.calls) + 1
+
+
+@pytest.mark.parametrize("error", [DataError("no images"), SpaceError("no such rung")])
+def test_what_no_network_could_change_ends_the_search_and_spoils_no_trial(error: Exception) -> None:
+    store = StudyStore.in_memory(SPACE.objectives)
     with pytest.raises(type(error)):
         drive(store, SPACE, Flaky(error), retries=2)
     assert [t.state for t in records(store)] == ["running"]
 
 
-def test_events_tell_which_jobs_come_again(tmp_path: Path) -> None:
+def test_events_tell_which_jobs_come_again() -> None:
     events: list[Event] = []
     flaky = Flaky(ValueError("no"), times=1, blocks=DEPTH_ONLY)
-    drive(open_store(tmp_path, SPACE), SPACE, flaky, retries=1, on_event=events.append)
+    drive(StudyStore.in_memory(SPACE.objectives), SPACE, flaky, retries=1, on_event=events.append)
     ended = [e for e in events if isinstance(e, JobFinished) and e.reason]
-    assert [(e.name, e.again) for e in ended] == [("depth-only", True)]
+    assert [(e.name, e.is_retried) for e in ended] == [("depth-only", True)]
 
 
-def test_a_dying_worker_is_forgiven_twice_whatever_the_retries(tmp_path: Path) -> None:
-    scheduler = Scheduler(SPACE, open_store(tmp_path, SPACE), retries=0)
+def test_a_dying_worker_is_forgiven_twice_whatever_the_retries() -> None:
+    scheduler = Scheduler(SPACE, StudyStore.in_memory(SPACE.objectives), retries=0)
     told = []
     for _ in range(3):
         job = scheduler.next_job()
@@ -87,39 +103,39 @@ def test_a_dying_worker_is_forgiven_twice_whatever_the_retries(tmp_path: Path) -
     assert told == [True, True, False]
 
 
-def test_a_search_in_which_everything_fails_gives_up_and_says_why(tmp_path: Path) -> None:
+def test_a_search_in_which_everything_fails_gives_up_and_says_why() -> None:
     space = FakeSpace(trials=40, sampler=FakeSampler(name="random"))
     flaky = Flaky(ImportError("No module named 'kernels'"))
-    store = open_store(tmp_path, space)
+    store = StudyStore.in_memory(space.objectives)
     scheduler = drive(store, space, flaky, retries=0)
     assert not scheduler.finished
-    assert str(scheduler.gave_up).startswith(
+    assert str(scheduler.abort_reason).startswith(
         "the first 5 trials all failed: ImportError: No module named 'kernels'"
     )
     assert [t.state for t in records(store)] == ["failed"] * 5
     again = drive(store, space, flaky)  # a resume gets as many chances
-    assert again.gave_up
+    assert again.abort_reason
     assert len(records(store)) == 10
 
 
-def test_failures_for_different_reasons_get_more_chances(tmp_path: Path) -> None:
+def test_failures_for_different_reasons_get_more_chances() -> None:
     def fails(arch: Arch, **known: Any) -> None:
         raise RuntimeError("abcdefghijklmnopqrstuvwxyz"[arch.stages[0].width // 8])
 
     space = FakeSpace(trials=40, grid=20, sampler=FakeSampler(name="random"))
-    store = open_store(tmp_path, space)
+    store = StudyStore.in_memory(space.objectives)
     scheduler = drive(store, space, fails)
-    assert str(scheduler.gave_up).startswith(
+    assert str(scheduler.abort_reason).startswith(
         "the first 10 trials all failed, the last of them with:"
     )
     assert len(records(store)) == 10
 
 
-def test_one_measurement_and_a_search_does_not_give_up(tmp_path: Path) -> None:
+def test_one_measurement_and_a_search_does_not_give_up() -> None:
     space = FakeSpace(
         trials=20, epochs=(1,), grid=1000, kind="pareto", sampler=FakeSampler(name="random")
     )
-    store = open_store(tmp_path, space)
+    store = StudyStore.in_memory(space.objectives)
     scheduler = Scheduler(space, store)
     first = scheduler.next_job()
     assert first is not None
@@ -127,7 +143,7 @@ def test_one_measurement_and_a_search_does_not_give_up(tmp_path: Path) -> None:
     while (job := scheduler.next_job()) is not None:
         scheduler.fail(job, Failure(reason="no"))
     assert scheduler.finished
-    assert scheduler.gave_up is None
+    assert scheduler.abort_reason is None
     assert scheduler.counts == {"complete": 1, "failed": 19}
 
 
@@ -140,15 +156,14 @@ def test_failed_trials_are_tried_again_when_asked_and_only_then(tmp_path: Path) 
     assert 0 < first.failed == len(failed)
     again = run_search(run, space, LookupFactory(), executor="inline")
     assert (again.jobs, again.failed) == (0, first.failed)
-    outcome = run_search(run, space, LookupFactory(), executor="inline", retry_failed=True)
-    assert (outcome.stopped, outcome.complete, outcome.failed) == ("finished", 12, 0)
+    for _ in range(2):  # those that were retried are not retried again
+        outcome = run_search(run, space, LookupFactory(), executor="inline", retry_failed=True)
+        assert (outcome.stopped, outcome.complete, outcome.failed) == ("finished", 12, len(failed))
     after = read_trials(run.path)
-    assert {t.state for t in after} == {"complete"}
-    repeated = {t.repeats: t for t in after if t.repeats is not None}
-    assert {n: t.params for n, t in repeated.items()} == {t.number: t.params for t in failed}
-    assert [t for t in after if t.repeats is None] == [t for t in before if t.state != "failed"]
-    everything = read_trials(run.path, superseded=True)
-    assert [t for t in everything if t.number in repeated] == failed  # nothing is thrown away
+    retries = {t.retry_of: t for t in after if t.retry_of is not None}
+    assert {n: t.params for n, t in retries.items()} == {t.number: t.params for t in failed}
+    assert [t for t in after if t.retry_of is None] == list(before)
+    assert {t.state for t in retries.values()} == {"complete"}
 
 
 def test_trials_that_were_retried_change_nothing_for_the_sampler(tmp_path: Path) -> None:
@@ -166,8 +181,7 @@ def test_trials_that_were_retried_change_nothing_for_the_sampler(tmp_path: Path)
             else:
                 scheduler.record(job, measure(job.arch, fidelity=job.fidelity, seed=job.seed))
         drive(store, space, measure_at, trials=16, retry_failed=True)
-        found = records(store)
-        assert {t.state for t in found} == {"complete"}
+        found = [t for t in records(store) if t.state == "complete"]
         assert len(found) == 16
         return sorted(str(t.params) for t in found)
 

@@ -8,7 +8,7 @@ import pytest
 from cmt_search.analysis import analyse
 from cmt_search.search import RunDir, read_trials, run_search
 from cmt_search.search.driver import MEASURED_ON
-from cmt_search.search.scheduler import RunningTrial
+from cmt_search.search.search_state import RunningTrial
 from cmt_search.search.serialization import candidate_attributes, read_candidate
 from cmt_search.search.storage import StudyStore
 from cmt_search.space.candidates import Rung
@@ -39,7 +39,7 @@ def test_measured_costs_and_seconds_are_values_of_a_rung() -> None:
         number=0, candidate=SPACE.candidate({"depth": 0.5, "width": 0.5}), seeds=(1, 2)
     )
     for place, seconds in enumerate((3.0, 5.0)):
-        job = trial.job(0, place=place)
+        job = trial.job(0, seed_index=place)
         found = measure(job.arch, fidelity=job.fidelity, seed=job.seed, seconds=seconds)
         trial.add(job, found)
     assert trial.values(0, objectives=SPACE.objectives[1:]) == (7.5, 10.0, 4.0)
@@ -72,7 +72,7 @@ def test_a_study_minimises_them_and_holds_setting_and_machine(tmp_path: Path) ->
         fingerprint=SPACE.fingerprint,
         objectives=SPACE.objectives,
     )
-    assert store.get_attribute(MEASURED_ON) == on
+    assert store.attributes()[MEASURED_ON] == on
     directions = [d.name for d in store.storage.get_study_directions(store.study)]
     assert directions == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE"]
     store.close()

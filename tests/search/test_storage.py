@@ -37,10 +37,8 @@ def test_opposite_directions_are_refused(tmp_path: Path) -> None:
     open_store(run).close()
     with pytest.raises(RunError) as error:
         open_store(run, objectives=("loss",))
-    assert str(error.value) == (
-        "study 'r' was begun with objectives to ['maximize'], this search has ['loss'] to "
-        "['minimize']; restore the space file, or use another --name"
-    )
+    assert "['maximize']" in str(error.value)
+    assert "restore the space file, or use another --name" in str(error.value)
 
 
 def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path) -> None:
@@ -48,10 +46,8 @@ def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path
     open_store(run, name="of another run").close()
     with pytest.raises(RunError) as error:
         open_store(run, begun=True)
-    assert str(error.value) == (
-        f"the study 'r' is gone from {run.storage_url()}, and the run's trials with it; restore "
-        "the database from a copy, or start a new run with another --name"
-    )
+    assert f"study 'r' of this run is missing in {run.storage_url()}" in str(error.value)
+    assert "restore the database from a backup" in str(error.value)
     open_store(run).close()
     open_store(run, begun=True).close()
 
@@ -59,8 +55,8 @@ def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("fingerprint", "beef", "another search space (fingerprint f00d, here beef)"),
-        ("run_id", "2", "another run (run_id "),
+        ("fingerprint", "beef", "(fingerprint f00d, here beef)"),
+        ("run_id", "2", "(run_id "),
     ],
 )
 def test_a_study_of_another_search_is_refused(
@@ -71,7 +67,7 @@ def test_a_study_of_another_search_is_refused(
     with pytest.raises(RunError) as error:
         open_store(run, **{key: value})
     assert message in str(error.value)
-    assert str(error.value).endswith("two would be merged into one; use another --name")
+    assert str(error.value).endswith("use another --name")
 
 
 def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_path: Path) -> None:
@@ -87,7 +83,7 @@ def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_pa
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     run = new(tmp_path / "r")
     run.study.write_bytes(b"precious notes" * 100)
-    with pytest.raises(RunError, match=r"study.db cannot be read \(.*not a database\): it is"):
+    with pytest.raises(RunError, match=r"study.db is damaged \(.*not a database\).*restore it"):
         open_store(run)
     assert run.study.read_bytes() == b"precious notes" * 100
 

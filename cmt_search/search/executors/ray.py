@@ -200,7 +200,7 @@ class JobSearcher(Searcher):
     @property
     def closed(self) -> bool:
         """Whether the search hands out no more jobs."""
-        over = self._scheduler.finished or self._scheduler.gave_up is not None
+        over = self._scheduler.finished or self._scheduler.abort_reason is not None
         return self.error is not None or self._stop() or over
 
     def suggest(self, trial_id: str) -> Any:

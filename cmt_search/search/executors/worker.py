@@ -98,14 +98,10 @@ def run_job(
         SpaceError: the space file is wrong for all networks.
         RunError: the disk is full.
     """
-    # An evaluator that never runs out of memory need not know of micro-batches.
-    more = {} if job.micro_batch is None else {"micro_batch": job.micro_batch}
     began = time.time()
     try:
         with time_limit(limit):
-            measurement = evaluator(
-                job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder, **more
-            )
+            measurement = evaluator(job.arch, fidelity=job.fidelity, seed=job.seed, folder=folder)
         return replace(
             measurement,
             worker=f"{socket.gethostname()}:{os.getpid()}",
@@ -113,7 +109,7 @@ def run_job(
             ended=time.time(),
         )
     except OutOfMemory as failure:
-        return Failure(reason=str(failure), kind="memory", micro_batch=failure.micro_batch)
+        return Failure(reason=str(failure), kind="memory")
     except TrainingFailed as failure:
         return Failure(reason=str(failure), kind="verdict")
     except (DataError, SpaceError):

@@ -1,9 +1,11 @@
-"""The make_design experiment: which candidates are measured whatever comes out, in which order."""
+"""Experimental designs: the points that are measured whatever the results, and their order."""
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, product
+from typing import Self
 
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import Shares
@@ -13,8 +15,8 @@ PAPER = "cmt-paper"
 CENTROID = "centroid"
 CENTROID_SHARES = Shares(depth=1 / 3, width=1 / 3, resolution=1 / 3)
 _SAME = 1e-6  # shares nearer than this are one point
-_NEAR = 0.05  # a point pulled in as near as this to a named rule would measure that rule again
-_PULLS = 8  # steps from beyond to the centroid
+_NEAR = 0.05  # a moved point as near as this to a named rule would measure that rule again
+_STEPS = 8  # from an infeasible point to the centroid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,64 +25,79 @@ class DesignPoint:
 
     name: str
     params: dict[str, float | int]
-    shares: Shares | None = None  # rule searches
+    shares: Shares | None = None  # of a rule search
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """The trials of a search's design, in the order in which they are asked for."""
+    """The trials of a design in their order."""
 
     points: tuple[DesignPoint, ...] = ()
-    beyond: tuple[Shares, ...] = ()  # lattice points that were pulled in, as no rule is there
+    infeasible: tuple[Shares, ...] = ()  # lattice points that were moved or dropped
+
+    def to_json(self) -> str:
+        """Return it as JSON: a resumed search need not solve it again."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` returned."""
+        data = json.loads(text)
+        points = tuple(
+            DesignPoint(**{**point, "shares": point["shares"] and Shares(**point["shares"])})
+            for point in data["points"]
+        )
+        return cls(points=points, infeasible=tuple(Shares(**s) for s in data["infeasible"]))
 
 
 def design_points(space: Space) -> tuple[DesignPoint, ...]:
-    """The points of `make_design`."""
+    """Return the points of `make_design`."""
     return make_design(space).points
 
 
 def make_design(space: Space) -> Design:
-    """The design of a rule search, or of a list; a free or shape search has none.
+    """Return the design of a rule search, or of a list; Pareto and shape searches have none.
 
-    A list is measured whole. Of a rule search any prefix is useful: first the centroid, the paper's
-    rule and the corners, then a second measurement of the first two (the noise), the other named
-    rules, the rest of the lattice (always the point that is farthest from all before it), and the
-    remaining replicates. Without a lattice the named rules are the design. An augmented lattice has
-    the midpoints between centroid and corners too, and a point of it that some budget refuses is
-    pulled towards the centroid until none does.
+    A list is measured completely. In a rule search every prefix is useful: centroid, the paper's
+    rule and the corners; replicates of the first two (the noise); the other named rules; the rest
+    of the lattice, always the point farthest from all before it; the remaining replicates. Without
+    a lattice the named rules are the design. An augmented lattice includes the midpoints between
+    centroid and corners, and its infeasible points are moved towards the centroid.
     """
     if space.kind == "list":
-        return Design(points=_all(space))
+        return Design(points=_all_combinations(space))
     if space.kind != "rule":
         return Design()
-    names = dict(space.named_shares())
+    named_rules = dict(space.named_shares())
     lattice = _lattice(space.sampler.lattice)
-    beyond: tuple[Shares, ...] = ()
+    infeasible: tuple[Shares, ...] = ()
     corners = [name for name, s in lattice.items() if max(s.values) > 1 - _SAME]
     if lattice and space.sampler.augmented:
-        lattice, beyond = _pulled_in({**lattice, **_blends()}, space=space, names=names)
-    third = {CENTROID: CENTROID_SHARES} if lattice else {}
-    paper = {PAPER: names.pop(PAPER)}
-    known = {**paper, **names}
-    ends = {name: lattice[name] for name in corners if name in lattice}
-    first = _distinct({**third, **paper, **ends}, names=known)
-    named = _distinct({**first, **names}, names=known)
-    every = _distinct({**named, **lattice}, names=known)
+        augmented = {**lattice, **_axial_points()}
+        lattice, infeasible = _shrink_to_feasible(augmented, space=space, named_rules=named_rules)
+    centroid = {CENTROID: CENTROID_SHARES} if lattice else {}
+    paper = {PAPER: named_rules.pop(PAPER)}
+    aliases = {**paper, **named_rules}
+    feasible_corners = {name: lattice[name] for name in corners if name in lattice}
+    first = _distinct({**centroid, **paper, **feasible_corners}, aliases=aliases)
+    named = _distinct({**first, **named_rules}, aliases=aliases)
+    every = _distinct({**named, **lattice}, aliases=aliases)
     rest = _farthest_first({n: s for n, s in every.items() if n not in named}, after=named)
-    head = [_point(space, name, shares) for name, shares in first.items()]
-    central = {name for name, shares in first.items() if _distance(shares, CENTROID_SHARES) < _SAME}
-    again = [p for p in head if p.name in {PAPER, *central}]
-    rounds = [[replace(p, replicate=r) for p in again] for r in range(1, space.sampler.replicates)]
-    body = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
-    return Design(
-        points=(*head, *chain(*rounds[:1]), *body, *chain(*rounds[1:])),
-        beyond=beyond,
-    )
+    first_points = [_point(space, name, shares) for name, shares in first.items()]
+    central = {name for name, s in first.items() if _distance(s, CENTROID_SHARES) < _SAME}
+    replicated = [point for point in first_points if point.name in {PAPER, *central}]
+    replicates = [
+        [replace(point, replicate=number) for point in replicated]
+        for number in range(1, space.sampler.replicates)
+    ]
+    other_points = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
+    points = (*first_points, *chain(*replicates[:1]), *other_points, *chain(*replicates[1:]))
+    return Design(points=points, infeasible=infeasible)
 
 
-def _blends() -> dict[str, Shares]:
-    """The midpoints between the centroid and the corners: what a coarse lattice lacks inside."""
+def _axial_points() -> dict[str, Shares]:
+    """Return the midpoints between centroid and corners, which a coarse lattice lacks."""
     most, least = 2 / 3, 1 / 6
     return {
         "blend depth": Shares(depth=most, width=least, resolution=least),
@@ -89,37 +106,37 @@ def _blends() -> dict[str, Shares]:
     }
 
 
-def _pulled_in(
-    lattice: dict[str, Shares], *, space: Space, names: Mapping[str, Shares]
+def _shrink_to_feasible(
+    lattice: dict[str, Shares], *, space: Space, named_rules: Mapping[str, Shares]
 ) -> tuple[dict[str, Shares], tuple[Shares, ...]]:
-    """The lattice over the feasible part, and those of its points that lie beyond.
+    """Move infeasible points towards the centroid; return the points, and the infeasible ones.
 
-    A point beyond that is a named rule stays away: that rule is in the design, and says why.
+    An infeasible named rule is not moved: it is in the design, with its reason.
     """
-    counted, found, beyond = space.analytic_only(), dict[str, Shares](), []
+    counted, feasible, infeasible = space.analytic_only(), dict[str, Shares](), []
     for name, shares in lattice.items():
         if _feasible(counted, shares):
-            found[name] = shares
+            feasible[name] = shares
             continue
-        beyond.append(shares)
-        steps = (_towards_middle(shares, part=k / _PULLS) for k in range(1, _PULLS))
+        infeasible.append(shares)
+        steps = (_towards_centroid(shares, part=k / _STEPS) for k in range(1, _STEPS))
         inside = next((s for s in steps if _feasible(counted, s)), None)
         if inside is not None:
-            near = min((_distance(inside, s) for s in names.values()), default=1.0)
+            near = min((_distance(inside, s) for s in named_rules.values()), default=1.0)
             if near > _NEAR:
-                found[f"{name}, pulled in"] = inside
-    return found, tuple(beyond)
+                feasible[f"{name}, pulled in"] = inside
+    return feasible, tuple(infeasible)
 
 
 def _feasible(space: Space, shares: Shares) -> bool:
     try:
-        space.candidate(params_within(space, shares))
+        space.candidate(params_of(space, shares))
     except BudgetError:
         return False
     return True
 
 
-def _towards_middle(shares: Shares, *, part: float) -> Shares:
+def _towards_centroid(shares: Shares, *, part: float) -> Shares:
     depth, width, side = (
         round(s + part * (m - s), 9)
         for s, m in zip(shares.values, CENTROID_SHARES.values, strict=True)
@@ -127,8 +144,8 @@ def _towards_middle(shares: Shares, *, part: float) -> Shares:
     return Shares(depth=depth, width=width, resolution=side)
 
 
-def _all(space: Space) -> tuple[DesignPoint, ...]:
-    """Every combination of whole-numbered parameters."""
+def _all_combinations(space: Space) -> tuple[DesignPoint, ...]:
+    """Return every combination of integer parameters."""
     parameters = space.parameters()
     steps = [range(int(p.low), int(p.high) + 1, int(p.step or 1)) for p in parameters]
     names = [p.name for p in parameters]
@@ -142,7 +159,7 @@ def _all(space: Space) -> tuple[DesignPoint, ...]:
 
 
 def _lattice(order: int) -> dict[str, Shares]:
-    """The simplex lattice {3, order}: all triples of multiples of 1/order that sum to one."""
+    """Return the simplex lattice {3, order}: triples of multiples of 1/order that sum to one."""
     if order < 1:
         return {}
     triples = [
@@ -154,22 +171,22 @@ def _lattice(order: int) -> dict[str, Shares]:
     }
 
 
-def _distinct(points: dict[str, Shares], *, names: dict[str, Shares]) -> dict[str, Shares]:
-    """Points without repetitions; one that coincides with a named rule bears its name."""
+def _distinct(points: dict[str, Shares], *, aliases: dict[str, Shares]) -> dict[str, Shares]:
+    """Drop repeated points; one that coincides with a named rule takes its name."""
     kept: dict[str, Shares] = {}
     for name, shares in points.items():
         if any(_distance(shares, other) < _SAME for other in kept.values()):
             continue
-        alias = next((n for n, s in names.items() if _distance(shares, s) < _SAME), name)
+        alias = next((n for n, s in aliases.items() if _distance(shares, s) < _SAME), name)
         kept[alias] = shares
     return kept
 
 
 def _farthest_first(points: dict[str, Shares], *, after: dict[str, Shares]) -> dict[str, Shares]:
-    """The points in an order of which every prefix fills the triangle, given those before."""
+    """Order points such that every prefix is space-filling, given those before."""
     left, chosen, seen = dict(points), {}, list(after.values())
     while left:
-        # rounded, so that symmetric points tie and the order does not hang on the last bit
+        # rounded, so that the order of symmetric points is independent of floating-point errors
         gaps = {n: round(min(_distance(s, o) for o in seen), 9) for n, s in left.items()}
         best = max(left, key=lambda name: gaps[name])
         chosen[best] = left.pop(best)
@@ -177,8 +194,8 @@ def _farthest_first(points: dict[str, Shares], *, after: dict[str, Shares]) -> d
     return chosen
 
 
-def params_within(space: Space, shares: Shares) -> dict[str, float]:
-    """The parameters of shares; what rounding pushed over a bound is put back on it."""
+def params_of(space: Space, shares: Shares) -> dict[str, float]:
+    """Return the parameters of shares, clipped to their bounds."""
     bounds = {p.name: (p.low, p.high) for p in space.parameters()}
     return {
         key: min(max(value, bounds[key][0]), bounds[key][1])
@@ -187,15 +204,15 @@ def params_within(space: Space, shares: Shares) -> dict[str, float]:
 
 
 def _point(space: Space, name: str, shares: Shares) -> DesignPoint:
-    return DesignPoint(name=name, shares=shares, params=dict(params_within(space, shares)))
+    return DesignPoint(name=name, shares=shares, params=dict(params_of(space, shares)))
 
 
 def _distance(one: Shares, other: Shares) -> float:
     return math.dist(one.values, other.values)
 
 
-def identity(
+def point_key(
     params: Mapping[str, float | int], *, replicate: int
 ) -> tuple[int, tuple[tuple[str, float], ...]]:
-    """What makes two trials of a design the same one."""
+    """Return a key that is equal for equal points of a design."""
     return replicate, tuple(sorted((name, round(value, 9)) for name, value in params.items()))

@@ -3,14 +3,15 @@
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from cmt_search.errors import BudgetError
-from cmt_search.search.sampling.design import DesignPoint, identity, make_design
-from cmt_search.search.sampling.optuna_samplers import SamplerStudy, sampler_of
+from cmt_search.errors import BudgetError, SpaceError
+from cmt_search.search.sampling.design import Design, DesignPoint, make_design, point_key
+from cmt_search.search.sampling.optuna_samplers import SamplerStudy, make_sampler
 from cmt_search.search.sampling.rule_acquisition import RuleAcquisition
 from cmt_search.search.sampling.sobol import (
     grid_params,
@@ -20,93 +21,114 @@ from cmt_search.search.sampling.sobol import (
     n_initial_points,
     sobol_params,
 )
-from cmt_search.search.serialization import INFEASIBLE, REPLICATE, SAMPLER_MEMORY
+from cmt_search.search.serialization import (
+    INFEASIBLE,
+    REPLICATE,
+    RETRY_OF,
+    SAMPLER_STATE,
+    join_text,
+    split_text,
+)
 from cmt_search.search.storage import directions
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter
 
-_MAX_INFEASIBLE = 100  # in a row, before the sampler is asked no more
-_INFEASIBLE = TrialState.PRUNED  # in the sampler study: samplers avoid it, but overlook failures
-_SOBOL = "sobol"  # what is kept of a trial: its place in the sequence
-_OWN = ("design", "sobol", "grid")  # not Optuna's
+_MAX_INFEASIBLE = 100  # suggestions of a group in a row, before it gets no more
+# For samplers: unlike failed trials, those that were pruned without a value count as bad.
+_INFEASIBLE_STATE = TrialState.PRUNED
+_SOBOL_INDEX = "sobol_index"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A trial to be."""
+    """A candidate of the next trial."""
 
     number: int
     params: dict[str, float | int]
     name: str
     replicate: int
     candidate: Candidate | None  # None: infeasible
-    reason: str | None = None  # why it is infeasible
-    remembered: str | None = None  # what the sampler keeps of it
+    reason: str | None = None  # of infeasibility
+    attributes: dict[str, Any] = field(default_factory=dict)  # the sampler's, of the trial
 
-    @property
-    def memory(self) -> dict[str, str]:
-        """What the sampler keeps, as attributes of the trial."""
-        return {} if self.remembered is None else {SAMPLER_MEMORY: self.remembered}
+
+def fixed_design(space: Space) -> Design:
+    """Return the points that do not depend on results: design and initial points."""
+    design = make_design(space)
+    return Design(points=(*design.points, *initial_points(space)), infeasible=design.infeasible)
 
 
 class CandidateGenerator:
-    """Asks for candidates, in a sampler_study of the study that is held in memory.
+    """Suggests candidates: those of the design first, then those of the sampler.
 
-    Optuna's `ask` writes a trial piece by piece, and a driver killed in between leaves half of one.
-    So the sampler sees a sampler study only, and the study gets every trial whole. A space with
-    groups has a sampler study for each, which take turns: values are compared within one only.
+    The seed of a suggestion depends on the run and on the number of suggestions alone, so that a
+    resumed search continues as if it had not been interrupted. Groups (the budgets of a shape
+    search) have separate histories and take turns, since values compare within a group only.
     """
 
-    def __init__(self, space: Space, *, trials: Sequence[FrozenTrial]) -> None:
-        self._space = space
+    def __init__(self, space: Space, *, design: Design | None = None) -> None:
+        self._space, self._sampler = space, space.sampler.name
         self._parameters = space.parameters()
         self.distributions = distributions(self._parameters)
-        self._group = next((p for p in self._parameters if p.group), None)
-        self._sampler_studies: dict[int, SamplerStudy] = {}
-        self._places: list[tuple[int, int]] = []  # group and place there, by number
-        self._feasible: Counter[int] = Counter()  # trials that have networks, by group
-        plan = make_design(space)
-        self.design_size = len(plan.points)
-        self._guide = RuleAcquisition(space, design=plan) if self._guided else None
-        self._n_initial = n_initial_points(space)
-        held = set()
-        for trial in trials:
-            self._take_over(trial)
-            held.add(identity(trial.params, replicate=trial.user_attrs.get(REPLICATE, 0)))
-        points = (*plan.points, *initial_points(space))
+        self._grouping = next((p for p in self._parameters if p.group), None)
+        self.design = fixed_design(space) if design is None else design
+        self.design_size = len(self.design.points) if space.kind in ("rule", "list") else 0
+        self._queue = deque(self.design.points)
+        is_guided = space.kind == "rule" and self._sampler == "gp"
+        self._acquisition = RuleAcquisition(space, design=self.design) if is_guided else None
+        self._uses_optuna = not is_guided and self._sampler not in ("design", "sobol", "grid")
+        self._studies: dict[int, SamplerStudy] = {}  # by group
+        self._places: list[tuple[int, int]] = []  # group and index there, by trial number
+        self._n_retries = 0
+        self._n_feasible: Counter[int] = Counter()  # by group
+        self._n_infeasible_in_a_row: Counter[int] = Counter()  # by group
+        self._sobol_index: Counter[int] = Counter()  # next, by group
+        if self._sampler == "grid":
+            grid_size(self._parameters)  # raises on an endless grid
+        elif self._uses_optuna:
+            make_sampler(self._sampler, seed=0, n_initial=0)  # raises on a missing package
+
+    def restore(self, trials: Iterable[tuple[FrozenTrial, Candidate | None]]) -> None:
+        """Take the trials of the study, with their candidates, in the order of their numbers."""
+        seen = set()
+        for trial, candidate in trials:
+            self._restore(trial, candidate)
+            seen.add(point_key(trial.params, replicate=trial.user_attrs.get(REPLICATE, 0)))
+        points = self._queue
         self._queue = deque(
-            p for p in points if identity(p.params, replicate=p.replicate) not in held
+            p for p in points if point_key(p.params, replicate=p.replicate) not in seen
         )
-        self._infeasible_in_a_row = 0
-        if self._is("grid"):
-            grid_size(self._parameters)  # refuses an endless one here, not at an ask
-        elif not self._is(*_OWN) and self._guide is None:
-            sampler_of(space.sampler.name, seed=0, initial_points=0)  # likewise a missing package
 
     @property
-    def left(self) -> int | None:
-        """How many more candidates there are; None: no end of them."""
-        if self._is("grid"):
-            return max(0, grid_size(self._parameters) - len(self._places))
-        if not self._is("design") and self._infeasible_in_a_row < _MAX_INFEASIBLE:
-            return None
-        return len(self._queue)
+    def n_left(self) -> int | None:
+        """Number of candidates left; None: unlimited."""
+        if self._sampler == "grid":
+            return max(0, grid_size(self._parameters) - self._n_suggested)
+        if self._sampler == "design" or not self._open_groups():
+            return len(self._queue)
+        return None
 
     @property
-    def designing(self) -> bool:
-        """Whether the next candidate is known beforehand, whatever the results so far."""
-        return bool(self._queue) or self._is("sobol", "grid")
+    def is_predetermined(self) -> bool:
+        """Whether the next candidate does not depend on results."""
+        return bool(self._queue) or self._sampler in ("sobol", "grid")
 
     def ask(self) -> Suggestion:
-        """The next trial, already in the sampler_study."""
+        """Suggest the candidate of the next trial."""
         number = len(self._places)
-        point, remembered = self._next(number)
+        point, group, attributes = self._next_point(number)
         candidate, reason = None, None
         try:
             candidate = self._space.candidate(point.params, point.name)
         except BudgetError as error:
             reason = f"infeasible: {error}"
-        self._note(number, point, candidate)
+        self._count(group, is_feasible=candidate is not None)
+        if candidate is None:
+            self.tell(number, state=_INFEASIBLE_STATE, values=None)
+        if self._acquisition is not None:
+            self._acquisition.add(
+                number, params=point.params, replicate=point.replicate, candidate=candidate
+            )
         return Suggestion(
             number=number,
             params=dict(point.params),
@@ -114,175 +136,169 @@ class CandidateGenerator:
             replicate=point.replicate,
             candidate=candidate,
             reason=reason,
-            remembered=remembered,
+            attributes=attributes,
         )
 
     def report(self, number: int, *, rung: int, value: float) -> None:
-        """What the one objective of a trial was at a rung."""
-        group, place = self._places[number]
-        self._sampler_studies[group].report(place, rung=rung, value=value)
-        if self._guide is not None:
-            self._guide.report(number, rung=rung, value=value)
+        """Take the value of a single objective at a rung."""
+        group, index = self._places[number]
+        if self._uses_optuna:
+            self._studies[group].report(index, rung=rung, value=value)
+        if self._acquisition is not None:
+            self._acquisition.report(number, rung=rung, value=value)
 
     def tell(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
-        """The end of a trial."""
-        group, place = self._places[number]
-        self._sampler_studies[group].tell(place, state=state, values=values)
-        if self._guide is not None:
-            self._guide.end(number)
+        """Take the end of a trial."""
+        group, index = self._places[number]
+        if self._uses_optuna:
+            self._studies[group].tell(index, state=state, values=values)
+        if self._acquisition is not None:
+            self._acquisition.end(number)
 
     def why_no_more(self) -> str:
-        """In a sentence, why fewer candidates were asked for than wanted."""
-        if self._is("design"):
+        """Explain why there are fewer candidates than trials."""
+        if self._sampler == "design":
             return (
-                f"the design holds {self.design_size} trials; for more, raise sampler.lattice or "
+                f"the design has {self.design_size} trials; for more, raise sampler.lattice or "
                 "sampler.replicates, or set sampler.name to gp"
             )
-        if self._is("grid"):
-            return (
-                f"the grid holds {grid_size(self._parameters)} points; use finer steps, or another "
-                "sampler"
-            )
+        if self._sampler == "grid":
+            size = grid_size(self._parameters)
+            return f"the grid has {size} points; use finer steps, or another sampler"
         return (
-            f"{_MAX_INFEASIBLE} candidates in a row were infeasible; widen the ranges or the "
+            f"{_MAX_INFEASIBLE} suggestions in a row were infeasible; widen the ranges or the "
             "budgets of the space"
         )
 
     # Choosing.
 
     @property
-    def _guided(self) -> bool:
-        return self._space.kind == "rule" and self._is("gp")
+    def _n_suggested(self) -> int:
+        return len(self._places) - self._n_retries
 
-    def _is(self, *names: str) -> bool:
-        return self._space.sampler.name in names
+    def _seed(self) -> int:
+        return suggestion_seed(self._space.seed, number=self._n_suggested)
 
-    def _next(self, number: int) -> tuple[DesignPoint, str | None]:
-        """The next point, and what its sampler keeps of it."""
+    def _next_point(self, number: int) -> tuple[DesignPoint, int, dict[str, Any]]:
+        """Return the next point, its group and the attributes that the sampler needs."""
         if self._queue:
             point = self._queue.popleft()
-            if point.shares is None and self._n_initial:  # as if the sampler had chosen it
-                return point, self._ask(number, self._group_of(point.params), point=point)[1]
-            self._enter(point.params)
-            return point, None
-        if self._guide is not None:
-            point = self._guide.ask(number, seed=ask_seed(self._space.seed, number=number))
-            self._enter(point.params)
-            return point, None
-        name = f"{self._space.sampler.name} {number}"
-        if self._is("grid"):
-            params = self._grid_point(number)
-            self._enter(params)
-            return DesignPoint(name=name, params=params), None
-        if self._is("sobol"):
-            return self._sobol_point()
-        params, remembered = self._ask(number, self._turn())
-        return DesignPoint(name=name, params=params), remembered
+            group, attributes = self._group_of(point.params), {}
+            if self._uses_optuna and point.shares is None:  # an initial point: the sampler's own
+                attributes = self._ask_sampler(group, params=point.params)[1]
+            else:
+                self._place(group, params=point.params)
+            return point, group, attributes
+        group, name = self._next_group(), f"{self._sampler} {number}"
+        if self._acquisition is not None:
+            point = self._acquisition.ask(number, seed=self._seed())
+        elif self._sampler == "sobol":
+            return self._sobol_point(group)
+        elif self._sampler == "grid":
+            params = grid_params(self._parameters, index=self._n_suggested, seed=self._space.seed)
+            if params is None:
+                raise SpaceError(self.why_no_more())
+            point, group = DesignPoint(name=name, params=params), self._group_of(params)
+        else:
+            params, attributes = self._ask_sampler(group)
+            return DesignPoint(name=name, params=params), group, attributes
+        self._place(group, params=point.params)
+        return point, group, {}
 
-    def _ask(
-        self, number: int, group: int, *, point: DesignPoint | None = None
-    ) -> tuple[dict[str, float | int], str | None]:
-        """What Optuna's sampler chooses, or a point in its name."""
-        sampler = sampler_of(
-            self._space.sampler.name,
-            seed=ask_seed(self._space.seed, number=number),
-            initial_points=-(-self._n_initial // max(1, self._groups)),
+    def _ask_sampler(
+        self, group: int, *, params: Mapping[str, float | int] | None = None
+    ) -> tuple[dict[str, float | int], dict[str, Any]]:
+        """Ask Optuna's sampler, or enqueue `params`; return parameters and attributes."""
+        sampler = make_sampler(
+            self._sampler,
+            seed=self._seed(),
+            n_initial=-(-n_initial_points(self._space) // len(self._groups())),
         )
-        given = None if point is None else point.params
-        place, params, remembered = self._sampler_study(group).ask(sampler, params=given)
-        self._places.append((group, place))
-        if self._group is not None:
-            params = {self._group.name: group, **params}
-        return params, remembered
+        index, chosen, state = self._study(group).ask(sampler, params=params)
+        self._places.append((group, index))
+        attributes = {} if state is None else split_text(SAMPLER_STATE, state)
+        return {**self._group_params(group), **chosen}, dict(attributes)
 
-    def _sobol_point(self) -> tuple[DesignPoint, str | None]:
-        """The next point of the sequence that has its networks, if there is one soon."""
-        turn = self._turn()
-        own = [p for p in self._parameters if not p.group]
-        first = {} if self._group is None else {self._group.name: turn}
-        index = self._sampler_study(turn).last(_SOBOL) + 1
-        for tries in range(_MAX_INFEASIBLE):
-            params = {**first, **sobol_params(own, index=index + tries, seed=self._space.seed)}
+    def _sobol_point(self, group: int) -> tuple[DesignPoint, int, dict[str, Any]]:
+        """Return the next point of the sequence that has its networks, if there is one soon."""
+        others = [p for p in self._parameters if not p.group]
+        for _ in range(_MAX_INFEASIBLE):
+            index = self._sobol_index[group]
+            self._sobol_index[group] += 1
+            values = sobol_params(others, index=index, seed=self._space.seed)
+            params = {**self._group_params(group), **values}
             if has_networks(self._space, params):
                 break
-        kept = {_SOBOL: index + tries}
-        remembered = self._enter(params, kept=kept)
-        return DesignPoint(name=f"sobol {index + tries}", params=params), remembered
+        self._place(group, params=params)
+        return DesignPoint(name=f"sobol {index}", params=params), group, {_SOBOL_INDEX: index}
 
-    def _grid_point(self, number: int) -> dict[str, float | int]:
-        params = grid_params(self._parameters, index=number, seed=self._space.seed)
-        assert params is not None, "`left` ends with the grid"
-        return params
+    def _place(self, group: int, *, params: Mapping[str, float | int]) -> None:
+        index = self._study(group).add(params) if self._uses_optuna else 0
+        self._places.append((group, index))
 
-    # Strata.
+    # Groups.
 
-    @property
-    def _groups(self) -> int:
-        return 1 if self._group is None else self._group.steps or 1
+    def _groups(self) -> range:
+        if self._grouping is None:
+            return range(1)
+        first = int(self._grouping.low)
+        return range(first, first + (self._grouping.steps or 1))
 
-    def _turn(self) -> int:
-        """The group with the fewest trials that have networks, the first of equals."""
-        first = 0 if self._group is None else int(self._group.low)
-        return min(range(first, first + self._groups), key=lambda value: self._feasible[value])
+    def _open_groups(self) -> list[int]:
+        return [g for g in self._groups() if self._n_infeasible_in_a_row[g] < _MAX_INFEASIBLE]
+
+    def _next_group(self) -> int:
+        """Return the open group with the fewest feasible trials, the first of equals."""
+        return min(self._open_groups() or self._groups(), key=lambda group: self._n_feasible[group])
 
     def _group_of(self, params: Mapping[str, float | int]) -> int:
-        return 0 if self._group is None else int(params[self._group.name])
+        """Return the group of a trial; one without parameters is another program's."""
+        if self._grouping is None:
+            return 0
+        return int(params.get(self._grouping.name, self._grouping.low))
 
-    def _sampler_study(self, group: int) -> SamplerStudy:
-        if group not in self._sampler_studies:
-            own = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
-            self._sampler_studies[group] = SamplerStudy(
-                directions=directions(self._space.objectives), distributions=own
+    def _group_params(self, group: int) -> dict[str, float | int]:
+        return {} if self._grouping is None else {self._grouping.name: group}
+
+    def _study(self, group: int) -> SamplerStudy:
+        if group not in self._studies:
+            others = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
+            self._studies[group] = SamplerStudy(
+                directions=directions(self._space.objectives), distributions=others
             )
-        return self._sampler_studies[group]
+        return self._studies[group]
 
-    # Keeping.
+    def _count(self, group: int, *, is_feasible: bool) -> None:
+        self._n_feasible[group] += is_feasible
+        in_a_row = self._n_infeasible_in_a_row[group]
+        self._n_infeasible_in_a_row[group] = 0 if is_feasible else in_a_row + 1
 
-    def _enter(
-        self, params: Mapping[str, float | int], *, kept: Mapping[str, int] | None = None
-    ) -> str | None:
-        """Enter a point that no sampler of Optuna's chose; what to remember of it."""
-        group = self._group_of(params)
-        place, remembered = self._sampler_study(group).place(params, kept=kept)
-        self._places.append((group, place))
-        return remembered
-
-    def _note(self, number: int, point: DesignPoint, candidate: Candidate | None) -> None:
-        """Keep what became of an ask."""
-        if self._guide is not None:
-            self._guide.enter(
-                number, params=point.params, replicate=point.replicate, candidate=candidate
+    def _restore(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
+        attributes, group, index = trial.user_attrs, self._group_of(trial.params), 0
+        is_infeasible = INFEASIBLE in attributes
+        if self._uses_optuna:
+            state = join_text(SAMPLER_STATE, attributes) if SAMPLER_STATE in attributes else None
+            index = self._study(group).restore(
+                trial,
+                state=_INFEASIBLE_STATE if is_infeasible else trial.state,
+                sampler_state=state,
             )
-        if candidate is None:
-            self._infeasible_in_a_row += 1
-            self.tell(number, state=_INFEASIBLE, values=None)
-            return
-        self._infeasible_in_a_row = 0
-        self._feasible[self._places[number][0]] += 1
-
-    def _take_over(self, trial: FrozenTrial) -> None:
-        """Take in a trial that the study holds."""
-        known = trial.user_attrs
-        infeasible = INFEASIBLE in known
-        group = self._group_of(trial.params) if trial.params else 0
-        place = self._sampler_study(group).add(
-            trial,
-            state=_INFEASIBLE if infeasible else trial.state,
-            remembered=known.get(SAMPLER_MEMORY),
-        )
-        self._places.append((group, place))
-        self._feasible[group] += not infeasible
-        if self._guide is not None:
-            self._guide.take_over(trial)
+        self._places.append((group, index))
+        self._n_retries += RETRY_OF in attributes
+        self._count(group, is_feasible=not is_infeasible)
+        if _SOBOL_INDEX in attributes:
+            self._sobol_index[group] = attributes[_SOBOL_INDEX] + 1
+        if self._acquisition is not None:
+            self._acquisition.restore(trial, candidate)
 
 
 def distributions(parameters: Iterable[Parameter]) -> dict[str, BaseDistribution]:
-    """The parameters in Optuna's words."""
+    """Return Optuna's distributions of the parameters."""
     return {parameter.name: _distribution(parameter) for parameter in parameters}
 
 
-def ask_seed(seed: int, *, number: int) -> int:
-    """The seed of one ask, so that it hangs on the run and the trial, not on what went before."""
+def suggestion_seed(seed: int, *, number: int) -> int:
+    """Return the seed of a suggestion."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
 
 
@@ -296,17 +312,20 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 def preview_candidates(
     space: Space, *, most: int | None = None
 ) -> Iterator[tuple[DesignPoint, Candidate | None, str | None]]:
-    """The first candidates as far as they are known beforehand, in the order of their trials.
+    """Yield the first candidates, in the order of their trials, as long as results do not matter.
 
-    Those of a design, the initial points, or the points of a sequence or a grid. A candidate
-    without a network is None, with the reason; it counts as a trial of a design alone.
+    An infeasible candidate is None, with the reason; it counts as a trial in a design only.
     """
     from optuna.logging import WARNING, set_verbosity
 
     set_verbosity(WARNING)
-    generator, feasible = CandidateGenerator(space, trials=()), 0
-    while generator.designing and generator.left != 0 and (most is None or feasible < most):
-        asked = generator.ask()
-        feasible += asked.candidate is not None or space.sampler.name == "design"
-        point = DesignPoint(name=asked.name, params=asked.params, replicate=asked.replicate)
-        yield point, asked.candidate, asked.reason
+    generator, n_trials = CandidateGenerator(space), 0
+    while (
+        generator.is_predetermined and generator.n_left != 0 and (most is None or n_trials < most)
+    ):
+        suggestion = generator.ask()
+        n_trials += suggestion.candidate is not None or space.sampler.name == "design"
+        point = DesignPoint(
+            name=suggestion.name, params=suggestion.params, replicate=suggestion.replicate
+        )
+        yield point, suggestion.candidate, suggestion.reason

@@ -1,38 +1,35 @@
-"""Optuna's samplers by name, on an in-memory study."""
+"""Optuna's samplers by name, and the in-memory study that they choose from."""
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import (
-    BaseGASampler,
-    BaseSampler,
-    NSGAIIISampler,
-    NSGAIISampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.samplers import BaseGASampler, BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.errors import SpaceError
 
-_NAME = "sampler_study"
-_NOT_KEPT = "fixed_params"  # of an enqueued trial; its parameters say the same
+_NAME = "sampler"
+_FIXED_PARAMS = "fixed_params"  # system attribute of an enqueued trial, repeated by its params
+_STARTUP_TRIALS = 10  # random ones of a model without initial points
+_SMALLEST_GENERATION = 4  # from which parents can be drawn
+_PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}
 
 
 class SamplerStudy:
-    """The trials of a study, or of one group of it, by the order in which they were asked for.
+    """The trials of one group, in memory, by the order in which they were suggested.
 
-    A sampler that keeps something of a trial or of the study (generations, parents, the state of
-    CMA-ES) keeps it in attributes. `ask` returns what is new in them, and `add` takes it back, so
-    that a driver that begins anew asks what the one before would have asked.
+    The run's study may hold several groups whose values do not compare, and each of its trials is
+    added with its candidate in one transaction; `ask` would write it piece by piece. Samplers keep
+    state (generations, CMA-ES) in system attributes: `ask` returns what it added to them, and
+    `restore` takes it, so that a resumed search suggests what an uninterrupted one would.
     """
 
     def __init__(
@@ -45,13 +42,11 @@ class SamplerStudy:
         self._storage = InMemoryStorage()
         self._id = self._storage.create_new_study(directions, _NAME)
         self._study = optuna.Study(_NAME, self._storage)
+        self._size = 0
 
-    def __len__(self) -> int:
-        return len(self._study.get_trials(deepcopy=False))
-
-    def add(self, trial: FrozenTrial, *, state: TrialState, remembered: str | None) -> int:
-        """Take in a trial of the study, and what its sampler kept; its place here."""
-        kept = json.loads(remembered) if remembered else {"trial": {}, "study": {}}
+    def restore(self, trial: FrozenTrial, *, state: TrialState, sampler_state: str | None) -> int:
+        """Add a trial of the run's study with the sampler's state; return its index."""
+        stored = json.loads(sampler_state) if sampler_state else {"trial": {}, "study": {}}
         params = {name: v for name, v in trial.params.items() if name in self._distributions}
         self._study.add_trial(
             create_trial(
@@ -60,130 +55,83 @@ class SamplerStudy:
                 distributions={name: self._distributions[name] for name in params},
                 values=trial.values if state is TrialState.COMPLETE else None,
                 intermediate_values=trial.intermediate_values,
-                system_attrs=kept["trial"],
+                system_attrs=stored["trial"],
             )
         )
-        for key, value in kept["study"].items():
+        for key, value in stored["study"].items():
             self._storage.set_study_system_attr(self._id, key, value)
-        return len(self) - 1
+        return self._next_index()
 
-    def place(
-        self, params: Mapping[str, float | int], *, kept: Mapping[str, int] | None = None
-    ) -> tuple[int, str | None]:
-        """Enter a running trial that no sampler of Optuna's chose: place, what to remember."""
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params={name: params[name] for name in self._distributions},
-                distributions=self._distributions,
-                system_attrs=dict(kept or {}),
-            )
+    def add(self, params: Mapping[str, float | int]) -> int:
+        """Add a running trial that the sampler did not suggest; return its index."""
+        params = {name: params[name] for name in self._distributions}
+        trial = create_trial(
+            state=TrialState.RUNNING, params=params, distributions=self._distributions
         )
-        return len(self) - 1, _text(kept or {}, {})
-
-    def last(self, key: str) -> int:
-        """The largest of what was kept by this name; -1: nothing was."""
-        trials = self._study.get_trials(deepcopy=False)
-        return max((trial.system_attrs.get(key, -1) for trial in trials), default=-1)
+        self._study.add_trial(trial)
+        return self._next_index()
 
     def ask(
         self, sampler: BaseSampler, *, params: Mapping[str, float | int] | None = None
     ) -> tuple[int, dict[str, float | int], str | None]:
-        """The sampler's choice, or `params` as if it were: place, parameters, what to remember."""
+        """Ask the sampler, or enqueue `params`; return index, parameters and sampler state."""
         before = dict(self._storage.get_study_system_attrs(self._id))
         self._study.sampler = sampler
         if params is not None:
             self._study.enqueue_trial({name: params[name] for name in self._distributions})
         trial = self._study.ask(self._distributions)
-        if params is not None and isinstance(sampler, BaseGASampler):  # Optuna skips these
+        if params is not None and isinstance(sampler, BaseGASampler):  # Optuna skips enqueued ones
             sampler.get_trial_generation(self._study, self._storage.get_trial(trial._trial_id))
-        own = dict(self._storage.get_trial(trial._trial_id).system_attrs)
-        own.pop(_NOT_KEPT, None)
+        of_trial = dict(self._storage.get_trial(trial._trial_id).system_attrs)
+        of_trial.pop(_FIXED_PARAMS, None)
         after = self._storage.get_study_system_attrs(self._id)
-        new = {key: value for key, value in after.items() if before.get(key) != value}
-        return trial.number, dict(trial.params), _text(own, new)
+        of_study = {key: value for key, value in after.items() if before.get(key) != value}
+        state = json.dumps({"trial": of_trial, "study": of_study}) if of_trial or of_study else None
+        return self._next_index(), dict(trial.params), state
 
-    def report(self, place: int, *, rung: int, value: float) -> None:
-        """What the one objective of a trial was at a rung."""
-        row = self._storage.get_trial_id_from_study_id_trial_number(self._id, place)
-        self._storage.set_trial_intermediate_value(row, rung, value)
+    def report(self, index: int, *, rung: int, value: float) -> None:
+        """Store the value of a single objective at a rung."""
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, index)
+        self._storage.set_trial_intermediate_value(trial_id, rung, value)
 
-    def tell(self, place: int, *, state: TrialState, values: Sequence[float] | None) -> None:
-        """The end of a trial."""
-        self._study.tell(place, values, state=state)
+    def tell(self, index: int, *, state: TrialState, values: Sequence[float] | None) -> None:
+        """End a trial."""
+        self._study.tell(index, values, state=state)
 
-
-def _text(trial: Mapping[str, Any], study: Mapping[str, Any]) -> str | None:
-    """What a sampler kept, as JSON."""
-    return json.dumps({"trial": trial, "study": study}) if trial or study else None
-
-
-_STARTUP = 10  # random asks of a model without initial points
-_SMALLEST = 4  # generation of which parents can be drawn
+    def _next_index(self) -> int:
+        self._size += 1
+        return self._size - 1
 
 
-def sampler_of(name: str, *, seed: int, initial_points: int) -> BaseSampler:
-    """A sampler for one ask; `initial_points` is how many trials came before it learns.
+def make_sampler(name: str, *, seed: int, n_initial: int) -> BaseSampler:
+    """Make the sampler for one suggestion, after `n_initial` initial points.
 
     Raises:
-        SpaceError: there is none of this name, or its package is missing.
+        SpaceError: the name is unknown, or a package is missing.
     """
-    if name not in _SAMPLERS:
-        known = ", ".join(("design", "sobol", "grid", *_SAMPLERS))
-        raise SpaceError(f"sampler.name={name!r} is unknown; use {known}")
+    for package in _PACKAGES.get(name, ()):
+        if find_spec(package) is None:
+            raise SpaceError(
+                f"sampler.name: {name} needs the package {package}; install it with "
+                f"`uv pip install {package}`, or use tpe"
+            )
+    samplers = optuna.samplers
+    population = max(_SMALLEST_GENERATION, n_initial)
+    startup = n_initial or _STARTUP_TRIALS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _SAMPLERS[name](seed, initial_points)
-
-
-def _random(seed: int, initial_points: int) -> BaseSampler:
-    del initial_points  # it learns nothing
-    return RandomSampler(seed=seed)
-
-
-def _tpe(seed: int, initial_points: int) -> BaseSampler:
-    # with the constant liar, those that run in parallel keep away from each other
-    return TPESampler(seed=seed, n_startup_trials=initial_points or _STARTUP, constant_liar=True)
-
-
-def _gp(seed: int, initial_points: int) -> BaseSampler:
-    _needs("torch", "scipy", name="gp")
-    from optuna.samplers import GPSampler
-
-    return GPSampler(seed=seed, n_startup_trials=initial_points or _STARTUP)
-
-
-def _nsga2(seed: int, initial_points: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed, population_size=max(_SMALLEST, initial_points))
-
-
-def _nsga3(seed: int, initial_points: int) -> BaseSampler:
-    return NSGAIIISampler(seed=seed, population_size=max(_SMALLEST, initial_points))
-
-
-def _cmaes(seed: int, initial_points: int) -> BaseSampler:
-    _needs("cmaes", name="cmaes")
-    from optuna.samplers import CmaEsSampler
-
-    return CmaEsSampler(
-        seed=seed, n_startup_trials=initial_points or _STARTUP, warn_independent_sampling=False
-    )
-
-
-_SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "random": _random,
-    "tpe": _tpe,
-    "gp": _gp,
-    "nsga2": _nsga2,
-    "nsga3": _nsga3,
-    "cmaes": _cmaes,
-}
-
-
-def _needs(*packages: str, name: str) -> None:
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise SpaceError(
-            f"sampler.name: {name} needs the package {missing[0]}; install it with "
-            f"`uv pip install {missing[0]}`, or use tpe"
-        )
+        match name:
+            case "random":
+                return samplers.RandomSampler(seed=seed)
+            case "tpe":  # the constant liar keeps parallel trials apart
+                return samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+            case "gp":
+                return samplers.GPSampler(seed=seed, n_startup_trials=startup)
+            case "nsga2":
+                return samplers.NSGAIISampler(seed=seed, population_size=population)
+            case "nsga3":
+                return samplers.NSGAIIISampler(seed=seed, population_size=population)
+            case "cmaes":
+                options: dict[str, Any] = {"warn_independent_sampling": False}
+                return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, **options)
+    raise SpaceError(f"sampler.name={name!r} is unknown; see docs/search.md for the names")

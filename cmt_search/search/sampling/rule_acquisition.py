@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 
 from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.sampling.design import Design, DesignPoint, identity, params_within
-from cmt_search.search.serialization import CANDIDATE, REPLICATE, read_candidate
+from cmt_search.search.sampling.design import Design, DesignPoint, params_of, point_key
+from cmt_search.search.serialization import REPLICATE
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Rung
 from cmt_search.stats import (
@@ -24,17 +24,17 @@ from cmt_search.stats import (
 
 Floats = NDArray[np.float64]
 
-_RESULTS = 48  # imagined of each choice
+_RESULTS = 48  # simulated of each choice
 
 
 def expected_set_size(
     effect: Floats, *, at: Floats, variances: Floats, rng: np.random.Generator
 ) -> Floats:
-    """The expected part of the rules that stay candidates for the best, after each choice.
+    """Return the expected part of the rules that stay in the equivalence set, for each choice.
 
-    Rules are held equal within 0.3 points or, where that is more, the error of contrasts so far: a
-    vague posterior has its best rule in another corner in each draw, so that within less hardly any
-    rule would ever be near the best, and the set would be small for want of data.
+    The margin is the smallest effect of interest (0.3 pp) or, if larger, the standard error of the
+    contrasts: under a vague posterior each draw has its best rule in another corner, and a smaller
+    margin would give a small set for lack of data.
     Shape: effect (S, G) of the rules; at (S, C), the accuracy that each choice measures; variances
     (S, C) of a measurement around it; result (C,).
     """
@@ -54,11 +54,11 @@ def expected_set_size(
 
 
 def repeat_variance(noise: Floats, *, nugget: Floats, measured: int) -> Floats:
-    """The variance with which a rule's response is seen by one more seed of a known network.
+    """Return the variance of the measurement of a response that one more seed amounts to.
 
     The network deviates from the response by a nugget that seeds do not average out. The
-    mean of n seeds sees the response with variance tau^2 + sigma^2 / n; what the next seed adds to
-    its inverse is as much as an independent measurement of this variance would.
+    mean of n seeds has the variance tau^2 + sigma^2 / n; the next seed adds as much to its inverse
+    as an independent measurement of the returned variance.
     Shape: noise sigma and nugget tau (S,) to (S,).
     """
     before, after = (nugget**2 + noise**2 / n for n in (measured, measured + 1))
@@ -68,15 +68,15 @@ def repeat_variance(noise: Floats, *, nugget: Floats, measured: int) -> Floats:
 
 _GRID = 12  # steps along a side of the triangle
 _DRAWS = 1000  # of the posterior
-_TRIES = 24  # rules solved for one ask at most; most are feasible
+_TRIES = 24  # rules solved for one suggestion at most; most are feasible
 _NEAR = 1e-6  # shares nearer than this are one rule
 
-Row = tuple[Rung, float]  # what was measured: where, and the top1
+Row = tuple[Rung, float]  # a training and its top1
 
 
 @dataclass(slots=True, kw_only=True)
 class _Entry:
-    """A trial of the search that has its networks."""
+    """A feasible trial of the search."""
 
     params: Mapping[str, float | int]
     shares: Shares  # asked for
@@ -91,33 +91,33 @@ class _Entry:
         return tuple(rung.arch.key for rung in self.rungs)
 
     def full(self) -> Iterable[tuple[int, Rung]]:
-        """The rungs that are trained for longest, which the others only lead to."""
+        """Yield the rungs with the most epochs; the others only lead to them."""
         longest = self.rungs[-1].fidelity.epochs
         return ((i, r) for i, r in enumerate(self.rungs) if r.fidelity.epochs == longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
-    """What could be asked for."""
+    """A possible suggestion."""
 
     point: DesignPoint
     shares: tuple[float, float, float]  # realised at the largest budget; asked for where untried
-    measured: int  # times; 0: a rule that was not tried
+    measured: int  # number of measurements; 0: a new rule
 
 
 class RuleAcquisition:
-    """Chooses rules and further seeds of them, from all that a search has entered and reported."""
+    """Suggests rules, and further seeds of rules, from the trials of a rule search."""
 
     def __init__(self, space: Space, *, design: Design) -> None:
         self._space = space
         self._grid = simplex_grid(_GRID)
         self._entries: dict[int, _Entry] = {}
-        self._refused = [shares.values for shares in design.beyond]
+        self._infeasible = [shares.values for shares in design.infeasible]
         self._known_shares = {_key(p.params): p.shares for p in design.points if p.shares}
         for row in self._grid:
             self._known_shares.setdefault(_key(self._params(_shares(row))), _shares(row))
 
-    def enter(
+    def add(
         self,
         number: int,
         *,
@@ -125,10 +125,10 @@ class RuleAcquisition:
         replicate: int,
         candidate: Candidate | None,
     ) -> None:
-        """Take in what was asked for; None: no network met the budgets."""
+        """Add a running trial; without a candidate, the rule is infeasible."""
         if candidate is None:
             shares = self._known_shares.get(_key(params))
-            self._refused += [shares.values] if shares else []
+            self._infeasible += [shares.values] if shares else []
             return
         assert candidate.shares is not None, "a rule has shares"
         self._entries[number] = _Entry(
@@ -139,38 +139,36 @@ class RuleAcquisition:
             rungs=candidate.rungs,
         )
 
-    def take_over(self, trial: FrozenTrial) -> None:
-        """Take in a trial that the study holds."""
-        known = trial.user_attrs
-        candidate = read_candidate(known) if CANDIDATE in known else None
-        replicate = known.get(REPLICATE, 0)
-        self.enter(trial.number, params=trial.params, replicate=replicate, candidate=candidate)
+    def restore(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
+        """Add a trial of the study."""
+        replicate = trial.user_attrs.get(REPLICATE, 0)
+        self.add(trial.number, params=trial.params, replicate=replicate, candidate=candidate)
         if trial.number in self._entries:
             self._entries[trial.number].values.update(trial.intermediate_values)
             self._entries[trial.number].running = not trial.state.is_finished()
 
     def report(self, number: int, *, rung: int, value: float) -> None:
-        """What a trial measured at a rung."""
+        """Take the top-1 accuracy of a trial at a rung."""
         self._entries[number].values[rung] = value
 
     def end(self, number: int) -> None:
-        """A trial measures no more."""
+        """Take the end of a trial."""
         if number in self._entries:
             self._entries[number].running = False
 
     def ask(self, number: int, *, seed: int) -> DesignPoint:
-        """The next rule, or the next seed of one; the same from the same study.
+        """Choose the next rule, or a further seed of one; deterministic given the trials.
 
         Raises:
-            BudgetError: nothing was entered, and no rule of the grid has its networks.
+            BudgetError: nothing was tried, and no rule of the grid is feasible.
         """
         rules = self._open_rules()
         choices = [*self._untried(rules), *self._tried()]
         try:
             scores = self._scores(choices, rules=rules, seed=seed)
-        except AnalysisError:  # too few networks for a model
+        except AnalysisError:  # too few networks to fit the process
             scores = np.zeros(len(choices))
-        # of equals the rule farthest from all that were tried, then the one measured least
+        # ties: the fewest measurements, then the largest distance to the rules tried
         gaps = _nearest([one.shares for one in choices], self._tried_shares())
         order = sorted(
             range(len(choices)),
@@ -183,14 +181,14 @@ class RuleAcquisition:
         )
         return self._first_new([choices[i] for i in order], name=f"gp {number}")
 
-    # What could be asked for.
+    # Choices.
 
     def _open_rules(self) -> Floats:
-        """The rules of the grid that are nearer to one with networks than to one without."""
-        if not self._refused or not self._entries:
+        """Return the rules of the grid that are nearer to a feasible than to an infeasible rule."""
+        if not self._infeasible or not self._entries:
             return self._grid
         to_tried = _nearest(self._grid, self._tried_shares())
-        return self._grid[to_tried <= _nearest(self._grid, self._refused)]
+        return self._grid[to_tried <= _nearest(self._grid, self._infeasible)]
 
     def _untried(self, rules: Floats) -> list[_Choice]:
         new = rules[_nearest(rules, self._tried_shares()) > _NEAR]
@@ -202,7 +200,7 @@ class RuleAcquisition:
         ]
 
     def _tried(self) -> list[_Choice]:
-        """The next seed of every rule; rules of the same networks are one."""
+        """Return the next seed of every rule; rules with the same networks are one."""
         groups: dict[tuple[str, ...], list[_Entry]] = {}
         for entry in self._entries.values():
             groups.setdefault(entry.networks, []).append(entry)
@@ -221,7 +219,7 @@ class RuleAcquisition:
         return found
 
     def _first_new(self, choices: list[_Choice], *, name: str) -> DesignPoint:
-        """The first that has its networks and would be trained, not answered from the study."""
+        """Return the first choice that is feasible and needs a training."""
         known, counted = (
             {entry.networks for entry in self._entries.values()},
             self._space.analytic_only(),
@@ -241,18 +239,18 @@ class RuleAcquisition:
                 continue
             if tuple(rung.arch.key for rung in rungs) not in known:
                 return DesignPoint(name=name, shares=shares, params=params)
-        raise BudgetError("no rule of the grid has its networks; widen the knobs or the budgets")
+        raise BudgetError("no rule of the grid is feasible; widen the knobs or the budgets")
 
     def _params(self, shares: Shares) -> dict[str, float | int]:
-        return dict(params_within(self._space, shares))
+        return dict(params_of(self._space, shares))
 
     def _tried_shares(self) -> list[tuple[float, float, float]]:
         return [entry.shares.values for entry in self._entries.values()]
 
-    # What would be gained.
+    # Acquisition.
 
     def _scores(self, choices: list[_Choice], *, rules: Floats, seed: int) -> Floats:
-        """The expected part of the rules in the equivalence set, after each choice."""
+        """Return the expected size of the equivalence set after each choice."""
         process = self._process(seed=seed)
         noise, nugget = process.noise * process.relative_noise[-1], process.nugget
         variances = [
@@ -270,7 +268,7 @@ class RuleAcquisition:
         )
 
     def _process(self, *, seed: int) -> GaussianProcess:
-        """The process of all that was measured, and of what it predicts of what runs."""
+        """Fit the process to all measurements, and to its own predictions of running trials."""
         rows = _measured(self._entries.values())
         fitted = _fit(rows, seed=seed)
         lies = [
@@ -284,7 +282,7 @@ class RuleAcquisition:
 
 
 def _measured(entries: Iterable[_Entry]) -> list[Row]:
-    """The trainings of a study, each once however many trials it answered."""
+    """Return the distinct trainings; one may be shared by several trials."""
     found: dict[tuple[str, int], Row] = {}
     for entry in entries:
         for i, rung in entry.full():
@@ -314,7 +312,7 @@ def _predicted(process: GaussianProcess, rung: Rung) -> float:
 
 
 def _nearest(rules: ArrayLike, others: ArrayLike) -> Floats:
-    """The distance of each rule to the nearest of the others; infinite where there are none."""
+    """Return the distance of each rule to the nearest of the others; infinite without any."""
     these, those = (np.asarray(one, float).reshape(-1, 3) for one in (rules, others))
     if not len(those):
         return np.full(len(these), np.inf)
@@ -328,4 +326,4 @@ def _shares(row: Floats) -> Shares:
 
 
 def _key(params: Mapping[str, float | int]) -> Hashable:
-    return identity(params, replicate=0)
+    return point_key(params, replicate=0)

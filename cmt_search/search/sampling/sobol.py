@@ -13,7 +13,7 @@ from cmt_search.search.sampling.design import DesignPoint
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter
 
-MODELS = ("gp", "tpe", "nsga2", "nsga3", "cmaes")  # samplers that learn, and so begin with Sobol's
+_NOT_LEARNING = ("design", "sobol", "grid", "random")  # samplers without initial points
 _DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
 _MOST_POINTS = 1_000_000  # of a grid
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def n_initial_points(space: Space) -> int:
     """How many Sobol points a free or shape search measures before its model asks."""
-    if space.kind not in ("shape", "pareto") or space.sampler.name not in MODELS:
+    if space.kind not in ("shape", "pareto") or space.sampler.name in _NOT_LEARNING:
         return 0
     if space.sampler.initial_points is not None:
         return space.sampler.initial_points

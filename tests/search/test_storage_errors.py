@@ -1,4 +1,4 @@
-"""A disk, a folder or a database that refuses ends a search in words, and nothing is damaged."""
+"""A full disk, a locked or a damaged database end a search with a remedy, and lose nothing."""
 
 import errno
 import sqlite3
@@ -74,10 +74,8 @@ def test_a_full_disk_is_named_and_nothing_is_lost(
         pytest.raises(RunError) as error,
     ):
         search(run)
-    assert str(error.value) == (
-        f"sqlite:///{run.study} cannot be written (database or disk is full): its disk is full; "
-        "make room there, and resume the run"
-    )
+    assert f"sqlite:///{run.study} cannot be written (database or disk is full)" in str(error.value)
+    assert "check that the disk has room" in str(error.value)
     kept = read_trials(run.path)
     measured = [sum(len(r.measurements) for t in some for r in t.rungs) for some in (before, kept)]
     assert measured[0] <= measured[1]
@@ -90,7 +88,7 @@ def test_a_study_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     before = read_trials(run.path)
     with (
         each_connection(lambda c: c.execute("PRAGMA query_only=1")),
-        pytest.raises(RunError, match=r"\(attempt to write a readonly database\): it may not be"),
+        pytest.raises(RunError, match=r"\(attempt to write a readonly database\): check that"),
     ):
         search(run)
     goes_on(run, before)
@@ -106,9 +104,8 @@ def test_a_locked_database_is_named(tmp_path: Path) -> None:
         pytest.raises(RunError) as error,
     ):
         search(run)
-    assert "database is locked): another program holds it locked; end that program" in str(
-        error.value
-    )
+    assert "database is locked)" in str(error.value)
+    assert "no other program locks it" in str(error.value)
     other.execute("ROLLBACK")
     other.close()
     goes_on(run, before)
@@ -124,7 +121,8 @@ def test_a_truncated_database_is_named_and_left_as_it_is(tmp_path: Path, left: f
     for use in (search, lambda run: read_trials(run.path)):
         with pytest.raises(RunError) as error:
             use(run)
-        assert "it is damaged, and was left as it is; restore it from a copy" in str(error.value)
+        assert "is damaged" in str(error.value)
+        assert "it was not changed; restore it from a backup" in str(error.value)
         assert run.study.read_bytes() == cut
     run.study.write_bytes(whole)
     assert search(run).jobs == 0
@@ -164,7 +162,7 @@ def test_a_cut_database_beside_its_log_is_named(tmp_path: Path) -> None:
     keep.close()
     cut = whole[: len(whole) // 2]
     (copy / "study.db").write_bytes(cut)
-    with pytest.raises(RunError, match="it is damaged, and was left as it is"):
+    with pytest.raises(RunError, match=r"is damaged .*restore it from a backup"):
         search(RunDir.open(copy))
     assert (copy / "study.db").read_bytes() == cut
 
