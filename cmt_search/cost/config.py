@@ -26,16 +26,14 @@ class BenchmarkConfig:
     """
 
     device: str = "cpu"  # or cuda, or cuda:1
-    threads: Annotated[int, Interval(ge=1, le=4096)] | None = 1  # of the CPU; null: as many as the
-    # process has
+    threads: Annotated[int, Interval(ge=1, le=4096)] | None = 1  # of the CPU; null: all
     batch: Annotated[int, Interval(ge=1, le=65_536)] = 1  # images in a pass
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     compiled: bool = False  # by torch.compile
     folded: bool = True  # batch norms are folded into convolutions for inference, as when deployed
     channels_last: bool = True  # memory format for inference
-    threshold: Annotated[float, Interval(gt=0, le=10)] = 0.05  # of IQR / median, at which timing
-    # ends
-    seconds: Annotated[float, Interval(gt=0, le=1e7)] = 2.0  # limit of the timing
+    threshold: Annotated[float, Interval(gt=0, le=10)] = 0.05  # timing ends at this IQR / median
+    seconds: Annotated[float, Interval(gt=0, le=1e7)] = 2.0  # time limit
 
     def __post_init__(self) -> None:
         check_fields(self, where="latency.")

@@ -103,15 +103,19 @@ def test_one_row_stands_for_all_networks_and_no_column_for_the_base() -> None:
 
 
 def test_counts_are_exact_up_to_64_bits_and_refused_beyond() -> None:
-    def wide(width: int) -> Arch:
-        stage = Stage(depth=1, width=width, heads=1)
-        return Arch(resolution=1, stem_width=1, stages=(stage,), neck_width=1, num_classes=0)
+    stages = (Stage(depth=1, width=1, heads=1),)
+    base = Arch(resolution=1, stem_width=1, stages=stages, neck_width=1, num_classes=0)
+
+    def params(width: int) -> int:
+        sizes = sizes_of(base)
+        stage = replace(sizes.stages[0], width=width, hidden=4 * width, qk=width)
+        return total(network_rows(replace(sizes, stages=(stage,)))).params
 
     fits, beyond = 876_000_000, 1_000_000_000  # a block has about 12 width^2 parameters
-    assert 2**62 < costs(wide(1), width=[fits]).params[0] == cost(wide(fits)).params < 2**63
-    assert cost(wide(beyond)).params > 2**63
+    assert 2**62 < costs(base, width=[fits]).params[0] == params(fits) < 2**63
+    assert params(beyond) > 2**63
     with pytest.raises(ArchError, match=r"1\.2e\+19 may not fit into 64 bits .* one by one"):
-        costs(wide(1), width=[[1], [beyond]])
+        costs(base, width=[[1], [beyond]])
 
 
 @pytest.mark.parametrize(

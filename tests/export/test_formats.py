@@ -133,7 +133,7 @@ CHANGES: list[tuple[EDIT, str]] = [
     (lambda d: d["arch"].update(neck_width=65), "mismatch in field 'arch'"),
     (lambda d: d["arch"]["stages"][1].update(depth=30), "mismatch in field 'arch'"),
     (lambda d: d["arch"]["stages"][1].update(mlp_ratio=3), "mismatch in field 'arch'"),
-    (lambda d: d["arch"]["stages"][1].update(depth=0.5), r"stages\[1\]\.depth=0\.5 is not an int"),
+    (lambda d: d["arch"]["stages"][1].update(depth=0.5), r"stages\[1\]\.depth=0\.5 is not"),
     (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
     (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
     (lambda d: d["arch"].pop("stages"), r"arch\.stages is missing"),
