@@ -1,8 +1,8 @@
-"""Cheap trainings that rank networks: data sets in memory, an engine, an evaluator."""
+"""Proxy trainings: data sets, trainer, evaluator."""
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.proxy.data import Dataset, ImageSet
-from cmt_search.proxy.evaluator import ProxyEvaluator, evaluator_factory, train
+from cmt_search.proxy.evaluator import ProxyEvaluator, train
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.recipe import Recipe
 
@@ -12,7 +12,6 @@ __all__ = [
     "ImageSet",
     "ProxyEvaluator",
     "Recipe",
-    "evaluator_factory",
     "load_dataset",
     "train",
 ]

@@ -5,8 +5,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,14 +16,13 @@ from cmt_search.arch import Arch
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import (
-    EvaluatorFactory,
     Fidelity,
     Measurement,
     OutOfMemory,
     evaluator_threads,
 )
+from cmt_search.proxy.checkpoint import Checkpoints
 from cmt_search.proxy.data import Dataset
-from cmt_search.proxy.run_dir import SHARED_PREFIX, Checkpoint
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Training
 from cmt_search.recipe import Recipe
@@ -124,42 +122,43 @@ def train(
     """
     _check_compatible(arch, data)
     device = torch.device(device)
-    spec = {**asdict(data.spec), "root": None}  # a copy elsewhere is the same training
-    checkpoint = Checkpoint(
-        folder=folder, identity=repr((arch, spec, recipe, fidelity, seed, device.type))
-    )
-    any_length = replace(fidelity, epochs=1)
-    shared_prefix = Checkpoint(
-        folder=folder,
-        identity=repr((arch, spec, recipe, any_length, seed, device.type)),
-        name=SHARED_PREFIX,
-    )
-    in_epochs = fidelity.steps is None and fidelity.seconds is None
-    shared = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
+    checkpoints = None
+    if folder is not None:
+        checkpoints = Checkpoints.of(
+            folder,
+            arch=arch,
+            dataset=data.spec,
+            recipe=recipe,
+            fidelity=fidelity,
+            seed=seed,
+            device=device,
+        )
 
     def run() -> Measurement:
         part = data.to(device).subset(fidelity.data_fraction)
         # `Training.start` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
-            if state := checkpoint.load():
-                training.restore(state)
-            elif (state := shared_prefix.load()) and len(state["curve"]) <= shared:
-                training.restore(state)
-                training.shared_seconds = training.seconds
-            while not training.done:
-                training.advance()
-                checkpoint.save(training.state())
-                if len(training.curve) == shared:
-                    shared_prefix.save(training.state())
-                if on_epoch is not None:
-                    on_epoch(training)
+            _run_epochs(training, checkpoints, on_epoch=on_epoch)
             if on_end is not None:
                 on_end(training)
         return _measurement(training, seed=seed)
 
     with device_mode(device, deterministic=deterministic):
         return run_within_memory(run, recipe=recipe, device=device)
+
+
+def _run_epochs(
+    training: Training, checkpoints: Checkpoints | None, *, on_epoch: Callback | None
+) -> None:
+    if checkpoints is not None:
+        checkpoints.restore(training)
+    while not training.done:
+        training.advance()
+        if checkpoints is not None:
+            checkpoints.save(training)
+        if on_epoch is not None:
+            on_epoch(training)
 
 
 def _measurement(training: Training, *, seed: int) -> Measurement:
@@ -257,16 +256,3 @@ def resolve_device(name: str | None) -> torch.device:
     if device.type == "cuda" and device.index is None:  # tensors name theirs, so compare alike
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def evaluator_factory(
-    dataset: DatasetSpec,
-    *,
-    recipe: Recipe,
-    device: str | None = None,
-    deterministic: bool = False,
-) -> EvaluatorFactory:
-    """Return a picklable factory of evaluators; `device=None` uses a GPU if there is one."""
-    return partial(
-        ProxyEvaluator, dataset, recipe=recipe, device=device, deterministic=deterministic
-    )

@@ -1,4 +1,4 @@
-"""Output directory of a training: config, progress, checkpoints, weights."""
+"""Output directory of `cmt-search train`: config, progress, curve, weights."""
 
 import csv
 import hashlib
@@ -8,45 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Measurement
 from cmt_search.io import atomic_path, atomic_write
+from cmt_search.proxy.checkpoint import delete_checkpoints
 from cmt_search.proxy.trainer import Training
 
-CHECKPOINT, SHARED_PREFIX = "checkpoint", "shared_prefix"  # file names of states
 FORMAT = "cmt_search.training/2"
-
-
-def delete_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints in a folder, once the measurement is stored elsewhere."""
-    for name in (CHECKPOINT, SHARED_PREFIX):
-        (folder / f"{name}.pt").unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A file for the state of one training; without a folder, nothing is saved."""
-
-    folder: Path | None
-    identity: str  # all that determines the training; the state of another one is not loaded
-    name: str = CHECKPOINT  # of the file
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the file atomically."""
-        if self.folder is None:
-            return
-        with atomic_path(self.folder / f"{self.name}.pt") as partial:
-            torch.save({"identity": self.identity, **state}, partial)
-
-    def load(self) -> dict[str, Any] | None:
-        """Return the last state of this training, or None."""
-        if self.folder is None or not (path := self.folder / f"{self.name}.pt").exists():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state if state["identity"] == self.identity else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from cmt_search.cost import cost
 from cmt_search.errors import ExportError
 from cmt_search.evaluation import Fidelity
 from cmt_search.export import Variant, export, kept_weights, retrain
-from cmt_search.proxy import evaluator_factory
+from cmt_search.proxy import ProxyEvaluator
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import SearchSpace
 from cmt_search.space.candidates import Rung
@@ -54,7 +54,7 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="module")
 def measured(space: SearchSpace) -> TrialRecord:
     """A trial as the search measures it."""
-    evaluate = evaluator_factory(space.proxy.dataset, recipe=space.proxy.recipe, device="cpu")()
+    evaluate = ProxyEvaluator(space.proxy.dataset, recipe=space.proxy.recipe, device="cpu")
     fidelity = Fidelity(epochs=2, data_fraction=0.02)
     whole = cost(ARCH)
     rung = Rung(

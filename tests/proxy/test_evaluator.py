@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import THREADS_VARIABLE, Fidelity
-from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, evaluator_factory, train
+from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, train
 from cmt_search.proxy import evaluator as evaluator_module
 
 BRIEF = Fidelity(epochs=1, data_fraction=0.01, image_size=8)
@@ -18,7 +19,7 @@ RECIPE = Recipe(batch=16)
 
 
 def test_a_pickled_factory_makes_an_evaluator_that_measures(tiny: Arch) -> None:
-    factory = evaluator_factory(DatasetSpec(), recipe=RECIPE, device="cpu")
+    factory = partial(ProxyEvaluator, DatasetSpec(), recipe=RECIPE, device="cpu")
     measure = pickle.loads(pickle.dumps(factory))()
     direct = factory()(tiny, fidelity=BRIEF, seed=2)
     assert replace(measure(tiny, fidelity=BRIEF, seed=2), seconds=0.0) == replace(
@@ -62,12 +63,9 @@ def test_an_evaluator_on_a_cpu_uses_the_threads_of_a_trial(
     assert torch.get_num_threads() == threads
 
 
-def test_missing_images_are_an_error_of_the_factory(tmp_path: Path) -> None:
-    factory = evaluator_factory(
-        DatasetSpec(name="cifar10", root=str(tmp_path)), recipe=RECIPE, device="cpu"
-    )
+def test_missing_images_are_an_error_of_the_creation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not hold cifar10"):
-        factory()
+        ProxyEvaluator(DatasetSpec(name="cifar10", root=str(tmp_path)), recipe=RECIPE, device="cpu")
 
 
 def test_what_is_asked_for_again_from_its_folder_is_not_trained_again(
