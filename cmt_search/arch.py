@@ -49,10 +49,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arch:
-    """A network, fully decided.
+    """A fully specified network.
 
     Raises:
-        ArchError: a size is no positive integer, or a width is not divisible by its heads.
+        ArchError: a size is out of range, or a width is not divisible by its heads.
     Source: CMT, arXiv:2107.06263, section 3; stem stride, key strides and neck are knobs here.
     """
 
@@ -97,12 +97,12 @@ class Arch:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON and YAML; `from_dict` reads them back."""
+        """Return plain values for JSON and YAML; `from_dict` reads them back."""
         return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
+        """Read the values that `to_dict` wrote.
 
         Raises:
             ArchError: a key is missing or unknown, or a value is impossible; the message names it.

@@ -168,7 +168,7 @@ class Recipe:
         return min(self.drop_path * depth / self.drop_path_depth, _DEEPEST_RATE)
 
     def notes(self, *, epochs: int) -> tuple[str, ...]:
-        """Return warnings about a training of so many epochs."""
+        """Return warnings about a training of `epochs` epochs."""
         strong = {
             "drop_path": self.drop_path > 0,
             "augment.mixup": self.augment.mixup > 0,

@@ -10,7 +10,7 @@ from yaml.constructor import ConstructorError
 from cmt_search.errors import CmtSearchError, SpaceError
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 50_000  # aliases count with all that they stand for
+MAX_NODES = 50_000  # an alias counts as its whole value
 MAX_DEPTH = 40
 MAX_DIGITS = 40
 
@@ -22,12 +22,12 @@ def read_text(path: Path | str, *, what: str, error: type[CmtSearchError] = Spac
     """Read a regular file of UTF-8 text; `what` says in messages which kind of file is expected.
 
     Raises:
-        CmtSearchError: of type `error`: it is missing, too large, or no text.
+        CmtSearchError: of type `error`: it is missing, too large, or not text.
     """
     file = Path(path)
     try:
         if file.exists() and not file.is_file():
-            raise error(f"{file}: is no file; give the path of {what}")
+            raise error(f"{file}: is not a regular file; give the path of {what}")
         if (size := file.stat().st_size) > MAX_BYTES:
             raise error(
                 f"{file}: has {size:,} bytes, and {MAX_BYTES:,} are read; give the path of {what}"
@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[str, int] = {}  # nodes by anchor
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, counting it and all that an alias stands for."""
+        """Compose a node, and count it; an alias counts as its whole value."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.anchors and event.anchor not in self._sizes:
@@ -108,7 +108,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, LookupError, TypeError, AttributeError):
-            _fail(f"a value is no {kind[:80]}; remove its tag", node.start_mark)
+            _fail(f"a value is not of type {kind[:80]}; remove its tag", node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Construct a mapping; refuse a repeated key, which YAML would silently replace."""

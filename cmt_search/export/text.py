@@ -1,13 +1,15 @@
 """Plain values in YAML and JSON: nothing in them is run, and nothing stands in them twice."""
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cmt_search import yaml_reader
 from cmt_search.errors import ExportError
+from cmt_search.yaml_reader import parse_mapping
 
 
 def read_text(file: Path) -> str:
@@ -30,8 +32,11 @@ def read_mapping(file: Path) -> dict[str, Any]:
     Raises:
         ExportError: it cannot be read, is broken, or holds no mapping.
     """
-    text = read_text(file)
-    return parsed_json(text, where=str(file)) if file.suffix == ".json" else _yaml(text, file=file)
+    if file.suffix == ".json":
+        return parsed_json(read_text(file), where=str(file))
+    text = yaml_reader.read_text(file, what="an exported file or folder", error=ExportError)
+    begin = "the description of a network, a family or a study"
+    return parse_mapping(text, source=str(file), begin=begin, error=ExportError)
 
 
 def parsed_json(text: str | bytes, *, where: str) -> dict[str, Any]:
@@ -52,10 +57,6 @@ def yaml_text(data: Mapping[str, Any]) -> str:
     return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
 
 
-# PyYAML has no error of its own for a tag on a value of another kind: `!!bool 3`.
-_NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-
-
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         """Write a value that comes twice out twice."""
@@ -69,39 +70,6 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads plain values; a key that comes twice, and an alias, is broken YAML to it."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Refuse aliases: a few of them could stand for more than memory holds, or for a circle."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(
-                None, None, f"has the alias *{event.anchor}: write its value out", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a key that comes twice."""
-        found = set()
-        for key, _ in node.value:
-            if key.value in found and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} comes twice: keep one of them", key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                found.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _yaml(text: str, *, file: Path) -> dict[str, Any]:
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a kind of SafeLoader
-    except _NO_YAML as error:
-        raise _broken(error, where=str(file)) from None
-    return _mapping(data, where=str(file))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

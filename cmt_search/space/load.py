@@ -56,7 +56,7 @@ def load_training(path: Path | str) -> Proxy:
         return _validate(Proxy, data, source=str(path))
     section = data.get("proxy", {})
     if not isinstance(section, dict):
-        raise SpaceError(f"{path}: proxy: is no mapping; write epochs and recipe below it")
+        raise SpaceError(f"{path}: proxy: is not a mapping; write epochs and recipe below it")
     return _validate(Proxy, section, source=f"{path}: proxy")
 
 
@@ -68,7 +68,7 @@ def confirmation_space(
     Trainings are `times` as long, with seeds that the search has not used.
 
     Raises:
-        SpaceError: it is no rule search, or the budget is one of the search's.
+        SpaceError: the search has no rules, or the budget is one of its own.
     """
     if space.kind != "rule":
         raise SpaceError(f"only a rule search can be confirmed; this one is a {space.kind} search")
@@ -112,7 +112,7 @@ def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
     load_space(file)
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 10_000  # do not wrap lines anew
+    yaml.width = 10_000  # keep long lines
     data = yaml.load(file.read_text(encoding="utf-8"))
     for path, value in changes.items():
         _set(data, path.split("."), value)
@@ -173,7 +173,7 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
             remedy = f"did you mean {match}?" if match else f"use {', '.join(names)}"
             return _join(path, key), f"is unknown; {remedy}"
         case "invalid_key":
-            return _join(path, brief(loc[-1])), "is no name; remove it"
+            return _join(path, brief(loc[-1])), "is not a name; remove it"
         case "missing" | "missing_keyword_only_argument":
             return _join(path, str(loc[-1])), "is missing; add it"
         case "value_error":
@@ -185,7 +185,7 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
 
 
 def _resolve(model: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
-    """Return the key path of an error and the annotation that stands there.
+    """Return the key path of an error and its annotation.
 
     Labels of unions, which pydantic adds to the location, are left out.
     """

@@ -70,7 +70,7 @@ class Base(Section):
         """Build the architecture.
 
         Raises:
-            ArchError: there is no such network.
+            ArchError: the network is impossible.
             SpaceError: a list has not one value for each stage.
         """
         arch = Arch.from_dict(self.arch) if self.arch is not None else PRESETS[self.preset or ""]
@@ -163,9 +163,12 @@ SHAPE_KNOBS = ("depth", "resolution", "stage_ratio")  # sampled in shape searche
 
 
 class Knobs(Section):
-    """What may vary. In a rule search the ranges bound the members; in a Pareto search they are
-    sampled, and what is left out stays the base's. In a shape search depth, side and stage ratio
-    are sampled, and the range of width bounds what is solved."""
+    """Ranges of the sizes.
+
+    In a rule search they bound the members. In a Pareto search they are sampled, and a knob without
+    a range keeps the base's value. In a shape search depth, resolution and stage ratio are sampled,
+    and the range of width bounds the solved widths.
+    """
 
     depth: Knob = Knob()  # total blocks
     width: Knob = Knob()  # channels of the first stage; a rule's step counts multiples, see `fixed`
@@ -239,7 +242,7 @@ class Proxy(Section):
     recipe: Recipe = Recipe()
 
     def fidelity(self, arch: Arch, epochs: int) -> Fidelity:
-        """Return the fidelity of a network that is trained for so many epochs."""
+        """Return the fidelity of a network that is trained for `epochs`."""
         return Fidelity(
             epochs=epochs,
             data_fraction=self.data_fraction,

@@ -154,7 +154,7 @@ class SearchSpace(SpaceFile):
 
         Raises:
             BudgetError: no network meets the limits.
-            SpaceError: a cost is to be measured, and `with_meters` gave no meter.
+            SpaceError: a measured cost is required, and `with_meters` gave no meter.
         """
         return self._candidates().candidate(params, name)
 

@@ -146,7 +146,10 @@ def check_budgets_reached(
 
 
 def check_corners(space: ParetoSpace) -> None:
-    """Refuse ranges whose ends are no networks: sizes grow with every knob between them."""
+    """Refuse ranges with impossible networks at their ends.
+
+    Sizes grow with every knob, so all networks between possible ones are possible.
+    """
     for corner in ({p.name: p.low for p in space.ranges}, {p.name: p.high for p in space.ranges}):
         try:
             space.candidate(corner)
@@ -159,7 +162,7 @@ def check_corners(space: ParetoSpace) -> None:
 def check_caps(space: ParetoSpace) -> None:
     """Refuse caps that the smallest network exceeds.
 
-    Cost grows with every knob but the stage ratio, at one of whose ends it is least.
+    Cost grows with every knob except the stage ratio, where either end may be the cheapest.
 
     Raises:
         BudgetError: names the cap.

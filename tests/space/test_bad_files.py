@@ -141,8 +141,8 @@ def test_a_file_that_cannot_be_read_is_refused_by_path(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name, words in (
         ("none.yaml", "No such file"),
-        ("", "is no file"),
-        ("fifo", "is no file"),
+        ("", "is not a regular file"),
+        ("fifo", "is not a regular file"),
         ("latin.yaml", "codec"),
         ("large.yaml", "bytes"),
     ):

@@ -30,9 +30,8 @@ def test_a_quantity_is_a_number_or_one_with_a_unit(text: object, value: float) -
     "text", ["", "M", "1.5m", "1.5 MB", "-3M", "0", 0, -1, "nan", "inf", float("nan")]
 )
 def test_what_is_no_positive_number_is_refused(text: object) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"not a positive number; write one such as 1\.5M"):
         parse_quantity(text)
-    assert str(caught.value) == (f"{text!r} is no positive number; write one such as 1.5M or 0.64G")
 
 
 @pytest.mark.parametrize("value", [True, None, [1], {}])
@@ -40,7 +39,7 @@ def test_what_is_no_number_at_all_is_refused(value: object) -> None:
     with pytest.raises(ValueError) as caught:
         parse_quantity(value)
     assert str(caught.value) == (
-        f"{value!r} is no number; write one such as 1500000, 1.5M or 0.64G"
+        f"{value!r} is not a number; write one such as 1500000, 1.5M or 0.64G"
     )
 
 
