@@ -1,4 +1,4 @@
-"""What is measured of a network, and by whom: the contract between a search and a training."""
+"""Fidelity, measurement and evaluator: the interface between a search and its trainings."""
 
 import base64
 import os
@@ -11,22 +11,22 @@ from cmt_search.arch import Arch
 from cmt_search.errors import SpaceError
 
 SEEDS_PER_REPLICATE = 1000
-"""A search adds this to its training seeds for each further measurement of a candidate."""
+"""Offset of the training seeds between measurements of one candidate; above the most `seeds`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """How much training a measurement costs.
+    """Length and size of a training.
 
-    The schedule spans what comes first: the epochs, the steps, or the seconds. A limit in seconds
-    gives another number on another machine, or beside another training: it cannot be repeated.
+    The training and its schedule end at the first limit: epochs, steps or seconds. With a limit in
+    seconds the result is not repeatable.
     """
 
     epochs: int  # passes over the training images
     data_fraction: float = 1.0  # of the training images, stratified
     image_size: int | None = None  # side in pixels; None: the architecture's resolution
-    steps: int | None = None  # at most so many; the last epoch may be a part of one
-    seconds: float | None = None  # at most so much wall time, validation included
+    steps: int | None = None  # limit; the last epoch may be incomplete
+    seconds: float | None = None  # limit of the wall time, validation included
 
     def __post_init__(self) -> None:
         for name in ("steps", "seconds"):
@@ -40,18 +40,18 @@ class Fidelity:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; limits that came later are left out where they are not used."""
+        """Return JSON values, without the limits that are not set."""
         unused = {name for name in ("steps", "seconds") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
+        """Create from the values of `to_dict`."""
         return cls(**data)
 
 
 def image_size(resolution: int, *, scale: float) -> int | None:
-    """The side to train at, for a part of a network's resolution: even pixels; None: all of it."""
+    """Scale a resolution to an even number of pixels; None where the scale is 1."""
     return None if scale == 1 else max(2, 2 * round(scale * resolution / 2))
 
 
@@ -67,41 +67,41 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one proxy training gave. `top1` and `loss` are those of the final epoch."""
+    """Result of one proxy training; `top1` and `loss` are those of the final epoch."""
 
     top1: float  # 0..1
     loss: float  # validation cross-entropy, unsmoothed, nats
     curve: tuple[CurvePoint, ...]
     correct: bytes  # one bit per validation image, in the data set's order (numpy.packbits)
     images: int  # validation images
-    seconds: float  # wall time of the training, whole
+    seconds: float  # wall time of the whole training
     seed: int
     device: str  # "cpu", or the name of the GPU
-    shared_seconds: float = 0.0  # of `seconds`, of epochs taken over from a shorter training
-    # Where and when it came about, which says nothing of the network.
-    worker: str = field(default="", compare=False)  # HOST:PROCESS that trained it, as a search says
+    shared_seconds: float = 0.0  # part of `seconds`: epochs of a shorter training
+    # Provenance, which does not affect equality.
+    worker: str = field(default="", compare=False)  # HOST:PROCESS
     began: float | None = field(default=None, compare=False)  # seconds since 1970
     ended: float | None = field(default=None, compare=False)  # likewise
 
     @property
     def spent(self) -> float:
-        """Seconds that this measurement cost; less than `seconds` where it began with another's."""
+        """Seconds of this training alone, without the epochs of a shorter one."""
         return self.seconds - self.shared_seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return JSON values."""
         return {**asdict(self), "correct": base64.b64encode(self.correct).decode()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
+        """Create from the values of `to_dict`."""
         curve = tuple(CurvePoint(**point) for point in data["curve"])
         correct = base64.b64decode(data["correct"])
         return cls(**{**data, "curve": curve, "correct": correct})
 
 
 class TrainingFailed(Exception):
-    """A training that gave no measurement; the message is the reason that the study keeps."""
+    """A training without a measurement; the study stores the message as the reason."""
 
 
 class OutOfMemory(TrainingFailed):
@@ -109,7 +109,7 @@ class OutOfMemory(TrainingFailed):
 
 
 class Evaluator(Protocol):
-    """Measures a network; may raise `TrainingFailed`. Made once per process by a factory."""
+    """Trains networks and measures them; made once per process by a factory."""
 
     def __call__(
         self,
@@ -119,10 +119,13 @@ class Evaluator(Protocol):
         seed: int,
         folder: Path | None = None,
     ) -> Measurement:
-        """Train `arch` and measure it; `folder`, if given, is for checkpoints within the rung.
+        """Train `arch` and measure it.
 
-        The folder is the same for all lengths of training: what a longer one may begin with can
-        be left in it.
+        `folder` is for checkpoints. It is the same for all lengths of a training, so that a longer
+        one can start from a shorter one's.
+
+        Raises:
+            TrainingFailed: there is no measurement.
         """
         ...
 

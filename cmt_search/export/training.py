@@ -1,4 +1,4 @@
-"""Weights to export: of a network that `train` kept, or trained once more as the search did."""
+"""Weights to export: those of `cmt-search train`, or of a repeated proxy training."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def kept_weights(variant: Variant, *, folder: Path) -> Source:
-    """The variant with the weights of a folder of `cmt-search train`.
+    """Load the weights of a folder of `cmt-search train` into the variant.
 
-    Channels and classes become those that it was trained with.
+    Channels and classes become those of the training.
 
     Raises:
         ExportError: the training is of another network or not at its end, or a field is missing.
@@ -48,7 +48,7 @@ def kept_weights(variant: Variant, *, folder: Path) -> Source:
         dataset = str(plan["dataset"]["name"])
         weights = Weights(
             state=load_weights(folder),
-            origin=f"Trained by `cmt-search train` ({_told(measured, dataset=dataset)}).",
+            origin=f"Trained by `cmt-search train` ({_summary(measured, dataset=dataset)}).",
             mean=tuple(images["mean"]),
             std=tuple(images["std"]),
             classes=tuple(data["classes"]),
@@ -69,24 +69,23 @@ def retrain(
     device: str | None = None,
     on_epoch: "Callable[[Training], None] | None" = None,
 ) -> Source:
-    """The variant, trained once more as the search trained its networks.
+    """Repeat the proxy training of the variant.
 
-    A network that the search measured is trained with the seed and for the length that it was
-    measured with: on one CPU thread that gives the same numbers, bit for bit. Any other is trained
-    as the search's longest trainings, with the space's seed. Channels and classes become those of
-    the images.
+    A network that the search measured is trained with the same seed and length: on one CPU thread
+    the numbers are the same, bit for bit. Any other is trained at the length of the search's
+    longest trainings, with the space's seed. Channels and classes become those of the images.
 
     Raises:
-        ExportError: the search has measured nothing yet.
+        ExportError: the search has not measured anything yet.
         RunError: the training failed.
-        DataError: the images cannot be read, or there is no such device.
+        DataError: the images cannot be read, or the device is unknown.
     """
     from cmt_search.proxy import load_dataset
     from cmt_search.proxy.evaluator import resolve_device
 
     data = load_dataset(space.proxy.dataset)
     adapted = _adapted(variant, in_chans=data.in_chans, num_classes=data.num_classes)
-    fidelity, earlier = _as_measured(adapted.arch, records=records)
+    fidelity, earlier = _longest_fidelity(adapted.arch, records=records)
     seed = space.seed if earlier is None else earlier.seed
     kept: list[Training] = []
     try:
@@ -104,10 +103,10 @@ def retrain(
         raise RunError(f"{variant.name}: the training failed: {error}") from error
     name = space.proxy.dataset.name
     weights = Weights(
-        state=_at_full_size(kept[0], arch=adapted.arch),
+        state=_resize_tables(kept[0], arch=adapted.arch),
         origin=(
-            f"Trained from scratch as the search trains ({_told(measured, dataset=name)}). "
-            + _against(measured, earlier)
+            f"Trained from scratch as the search trains ({_summary(measured, dataset=name)}). "
+            + _comparison(measured, earlier)
         ),
         mean=tuple((data.mean / 255).tolist()),
         std=tuple((data.std / 255).tolist()),
@@ -125,16 +124,18 @@ def _adapted(variant: Variant, *, in_chans: int, num_classes: int) -> Variant:
     return replace(variant, arch=replace(variant.arch, in_chans=in_chans, num_classes=num_classes))
 
 
-def _as_measured(
+def _longest_fidelity(
     arch: Arch, *, records: "Iterable[TrialRecord]"
 ) -> tuple[Fidelity, Measurement | None]:
-    """How long the search trained this network at most and what it found, or any at most."""
+    """Return the longest fidelity of this network and its measurement, or that of any network."""
     rungs = [rung for record in records for rung in record.rungs if rung.measurements]
     if not rungs:
-        raise ExportError("the search has measured nothing yet, so there is no training to repeat")
-    own = [rung for rung in rungs if rung.rung.arch.key == arch.key]
-    longest = max(own or rungs, key=lambda r: _length(r.rung.fidelity))
-    return longest.rung.fidelity, longest.measurements[0] if own else None
+        raise ExportError(
+            "the search has not measured anything yet, so nothing can be trained again"
+        )
+    matching = [rung for rung in rungs if rung.rung.arch.key == arch.key]
+    longest = max(matching or rungs, key=lambda r: _length(r.rung.fidelity))
+    return longest.rung.fidelity, longest.measurements[0] if matching else None
 
 
 def _length(fidelity: Fidelity) -> tuple[float, float]:
@@ -152,7 +153,7 @@ def _train(
     on_epoch: Any,
     on_end: Any,
 ) -> Measurement:
-    """As `ProxyEvaluator` does it, on one thread where it is a CPU, but keeping the network."""
+    """Train as `ProxyEvaluator` does, on one CPU thread, and keep the network."""
     import torch
 
     from cmt_search.proxy import train
@@ -175,8 +176,8 @@ def _train(
         torch.set_num_threads(threads)
 
 
-def _at_full_size(training: "Training", *, arch: Arch) -> dict[str, Any]:
-    """The weights; tables are resized where the training saw smaller images than `arch` is for."""
+def _resize_tables(training: "Training", *, arch: Arch) -> dict[str, Any]:
+    """Return the weights, with position tables resized to the resolution of `arch`."""
     from cmt_search.builder import build, load_checkpoint
 
     state = {k: v.detach().cpu().contiguous() for k, v in training.measured.state_dict().items()}
@@ -197,14 +198,14 @@ def _training(measured: Measurement, *, dataset: str) -> dict[str, Any]:
     }
 
 
-def _told(measured: Measurement, *, dataset: str) -> str:
+def _summary(measured: Measurement, *, dataset: str) -> str:
     return (
         f"epochs: {len(measured.curve)} on {dataset}, seed {measured.seed}, {measured.device}: "
         f"top1 {measured.top1:.2%} of {measured.images:,} validation images"
     )
 
 
-def _against(measured: Measurement, earlier: Measurement | None) -> str:
+def _comparison(measured: Measurement, earlier: Measurement | None) -> str:
     if earlier is None:
         return "The search did not measure this network."
     if (measured.top1, measured.loss) == (earlier.top1, earlier.loss):

@@ -193,7 +193,7 @@ class ProxyEvaluator:
     the same numbers on a GPU, and is slower.
 
     Raises:
-        DataError: the images cannot be read, or there is no such device.
+        DataError: the images cannot be read, or the device is unknown.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ def resolve_device(name: str | None) -> torch.device:
     """Return the device of this name; by default a GPU if there is one.
 
     Raises:
-        DataError: there is no such device.
+        DataError: the device is unknown or absent.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

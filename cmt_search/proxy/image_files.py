@@ -107,7 +107,7 @@ def _samples(folder: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
     """Pair image files with their classes, in the order of torchvision's ImageFolder.
 
     Raises:
-        DataError: there are no classes, or one has no images.
+        DataError: a class has no images, or the folder has no classes.
     """
     samples, skipped = [], []
     for path in files:

@@ -125,7 +125,7 @@ def test_a_network_that_was_not_measured_is_trained_as_long_as_the_longest(
 
 
 def test_before_the_first_measurement_there_is_nothing_to_repeat(space: SearchSpace) -> None:
-    with pytest.raises(ExportError, match="has measured nothing yet"):
+    with pytest.raises(ExportError, match="has not measured anything yet"):
         retrain(VARIANT, space=space, records=[], device="cpu")
 
 
