@@ -11,7 +11,7 @@ import pytest
 
 from cmt_search.search import RunDir, TrialRecord, read_trials, run_search
 from tests.search.drive import SPACE
-from tests.search.lookup import FakeSpace, Line, LookupFactory, read_log
+from tests.search.lookup import FakeSpace, Line, LookupFactory, alive, read_log
 
 ROOT = Path(__file__).parents[2]
 JOBS_OF_A_TRIAL = 4
@@ -72,6 +72,7 @@ def uninterrupted(folder: Path, space: FakeSpace) -> list[tuple[object, ...]]:
     return [(t.params, t.state, t.values) for t in read_trials(folder)]
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     folder, log = tmp_path / "r", tmp_path / "log"
     for jobs in (3, 17):
@@ -119,32 +120,31 @@ def test_a_killed_search_on_ray_loses_the_running_jobs_only(tmp_path: Path) -> N
         time.sleep(0.1)
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has buried does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def test_an_interrupt_lets_the_running_job_finish(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_running_job_finish(tmp_path: Path, number: signal.Signals) -> None:
     folder, log = tmp_path / "r", tmp_path / "log"
     driver = start(folder, "inline", log, wait=0.4)
     wait_for_jobs(driver, log, jobs=3)
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, number)
     out, err = driver.communicate(timeout=120)
     assert (driver.returncode, err) == (0, "")
     lines = read_log(log)
     begun_jobs = sum(line[0] == "begin" for line in lines)
-    assert out.split()[:2] == ["interrupted", str(begun_jobs)]
+    assert out.split()[:3] == ["interrupted", "interrupted", str(begun_jobs)]
     assert begun_jobs == sum(line[0] == "end" for line in lines) < SPACE.trials * JOBS_OF_A_TRIAL
     assert len(trainings(read_trials(folder))) == begun_jobs
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(
-    tmp_path: Path, executor: str
+@pytest.mark.parametrize(
+    ("executor", "number"),
+    [
+        ("inline", signal.SIGINT),
+        pytest.param("ray", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("ray", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_a_second_signal_ends_at_once_and_the_search_goes_on_later(
+    tmp_path: Path, executor: str, number: signal.Signals
 ) -> None:
     folder, log = tmp_path / "r", tmp_path / "log"
     driver = start(folder, executor, log, wait=300)
@@ -152,12 +152,13 @@ def test_a_second_interrupt_ends_at_once_and_the_search_goes_on_later(
     while not begun(read_log(log)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, number)
     time.sleep(0.3)
     assert driver.poll() is None
-    os.kill(driver.pid, signal.SIGINT)
-    _, err = driver.communicate(timeout=60)
+    os.kill(driver.pid, number)
+    out, err = driver.communicate(timeout=60)
     assert driver.returncode != 0
+    assert out.split() == ["interrupted", "aborted"]
     assert err.rstrip().endswith("KeyboardInterrupt")
     outcome = run_search(RunDir.open(folder), SPACE, LookupFactory(), executor="inline")
     assert (outcome.stopped, outcome.complete) == ("finished", SPACE.trials)

@@ -14,6 +14,7 @@ from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_searc
 from tests.search.clusters import NODES, cluster_here
 from tests.search.lookup import FakeSampler, FakeSpace, LookupEvaluator, read_log
 
+pytestmark = pytest.mark.slow
 SPACE = FakeSpace(trials=12, sampler=FakeSampler(name="random", lattice=1, replicates=1))
 
 
@@ -96,6 +97,6 @@ def test_more_slots_than_the_cluster_has_are_refused(tmp_path: Path, cluster: An
     run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     with pytest.raises(RunError) as error:
         run_search(run, SPACE, OnNode(), executor="ray", slots=8, cpus_per_trial=0.5)
-    assert "8 trials at a time ask for 0.5 CPU each, and this machine has room for " in str(
+    assert "8 trials at a time need 0.5 CPU each, and this machine has room for 6" in str(
         error.value
     )

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cmt_search.search import RunDir, run_search
+from cmt_search.search import Event, RunDir, Stopping, run_search
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(seeds=2, trials=12, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
@@ -33,8 +33,15 @@ def main(
         address=address,
         trials=int(trials) or None,
         retries=RETRIES,
+        on_event=tell,
     )
     print(outcome.stopped, outcome.jobs, outcome.complete)
+
+
+def tell(event: Event) -> None:
+    """Say why the search stops."""
+    if isinstance(event, Stopping):
+        print(event.reason, flush=True)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,10 @@ class LookupFactory:
         )
 
 
-def trained(trials: Iterable[TrialRecord]) -> Counter[tuple[str, int, int]]:
+Training = tuple[str, int, int]  # network, epochs, seed
+
+
+def trained(trials: Iterable[TrialRecord]) -> Counter[Training]:
     """How often a study counts a training, by network, epochs and seed."""
     return Counter(
         (rung.rung.arch.key, rung.rung.fidelity.epochs, m.seed)
@@ -218,6 +221,15 @@ def read_log(log: Path) -> list[Line]:
     if not log.exists():
         return []
     return [tuple(json.loads(line)) for line in log.read_text().splitlines()]
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def nan(arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None) -> Measurement:
