@@ -36,7 +36,7 @@ class BenchmarkConfig:
     seconds: Annotated[float, Interval(gt=0, le=1e7)] = 2.0  # time limit
 
     def __post_init__(self) -> None:
-        check_fields(self, where="latency.")
+        check_fields(self)
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise SpaceError(f"device={self.device!r} is unknown; use cpu, cuda or cuda:1")
 

@@ -61,10 +61,10 @@ def test_what_cannot_be_measured_is_named_beside_what_can(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--threads", "0"], "threads=0 ... use 1 or more"),
+        (["--threads", "0"], "threads=0 ... from 1 to 4,096"),
         (["--device", "tpu"], "device='tpu' ... use cpu, cuda or cuda:1"),
         (["--device", "cuda:99"], "device=cuda:99: torch sees"),
-        (["--dtype", "fp8"], "dtype='fp8' ... use fp32, bf16, fp16"),
+        (["--dtype", "fp8"], "dtype='fp8' ... use fp32, bf16 or fp16"),
     ],
 )
 def test_a_mistake_in_the_setting_is_explained(
