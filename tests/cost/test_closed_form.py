@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_search.arch import POSITIONS, Arch
@@ -49,6 +49,7 @@ def test_a_block_costs_what_the_formula_by_hand_says(
     assert block.activations == local + attended + strided * d * keys + fed
 
 
+@settings(max_examples=40)
 @given(arch=archs, height=sides, width=sides)
 def test_rows_sum_to_the_whole(arch: Arch, height: int, width: int) -> None:
     whole = cost(arch, input_size=(height, width))
@@ -58,11 +59,13 @@ def test_rows_sum_to_the_whole(arch: Arch, height: int, width: int) -> None:
     assert [row.name for row in whole.rows] == ["stem", *stages, "head"]
 
 
+@settings(max_examples=40)
 @given(arch=archs, height=sides, width=sides)
 def test_turning_the_image_on_its_side_costs_the_same(arch: Arch, height: int, width: int) -> None:
     assert cost(arch, input_size=(height, width)) == cost(arch, input_size=(width, height))
 
 
+@settings(max_examples=40)
 @given(arch=archs, height=sides, width=sides)
 def test_a_larger_image_never_costs_less(arch: Arch, height: int, width: int) -> None:
     small, large = (cost(arch, input_size=(h, width)) for h in (height, height + 1))
@@ -90,6 +93,7 @@ def test_a_pixel_that_padding_adds_anyway_is_free() -> None:
     assert costs[1] == costs[2]
 
 
+@settings(max_examples=40)
 @given(arch=archs)
 def test_a_network_without_classifier_saves_exactly_the_classifier(arch: Arch) -> None:
     bare, full = (cost(replace(arch, num_classes=n)) for n in (0, 7))
@@ -104,6 +108,7 @@ def test_a_cost_is_plain_values_for_json() -> None:
     assert [row["name"] for row in data["rows"]][:2] == ["stem", "stage1"]
 
 
+@settings(max_examples=40)
 @given(arch=archs)
 def test_position_tables_cost_parameters_alone_and_one_table_for_each_that_there_is(
     arch: Arch,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_search.arch import Arch, Stage
@@ -60,6 +60,7 @@ def alone(base: Arch, columns: dict[str, Any], *, i: int) -> tuple[CostTerms[int
     return network_rows(replace(sizes, stages=tuple(changed)))
 
 
+@settings(max_examples=50)
 @given(grid=grids())
 def test_every_element_costs_what_its_network_costs_alone(
     grid: tuple[Arch, dict[str, Any]],
