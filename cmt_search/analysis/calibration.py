@@ -101,18 +101,9 @@ def analyse_calibration(
         key=lambda row: (row.top1 is None, row.seconds),
     )
     reference = rows[-1]
-    images = done[0].rungs[-1].measurements[0].images
     seeds = len(done[0].rungs[-1].measurements)
     tolerance = reference.top1_noise.seed_sd * math.sqrt(2 / seeds)
-    notes: list[str] = []
-    if left_out := len(records) - len(done):
-        notes.append(f"{left_out} of {len(records)} networks failed and are excluded")
-    if abs(float(truth.mean()) - 0.5) < _NEAR_HALF and images < _IMAGES_NEAR_HALF:
-        notes.append(
-            f"top1 is near 50%, where its binomial noise is largest, with {images:,} validation "
-            f"images; use at least {_IMAGES_NEAR_HALF:,}"
-        )
-    lr_scaling = None
+    notes, lr_scaling = _notes(records, done=done, truth=truth), None
     try:
         lr_scaling = _lr_scaling(at_rates or {}, sizes=sizes or {})
     except AnalysisError as error:
@@ -128,6 +119,21 @@ def analyse_calibration(
         seeds=seeds,
         notes=tuple(notes),
     )
+
+
+def _notes(
+    records: Sequence[TrialRecord], *, done: Sequence[TrialRecord], truth: Floats
+) -> list[str]:
+    notes = []
+    if excluded := len(records) - len(done):
+        notes.append(f"{excluded} of {len(records)} networks failed and are excluded")
+    images = done[0].rungs[-1].measurements[0].images
+    if abs(float(truth.mean()) - 0.5) < _NEAR_HALF and images < _IMAGES_NEAR_HALF:
+        notes.append(
+            f"top1 is near 50%, where its binomial noise is largest, with {images:,} validation "
+            f"images; use at least {_IMAGES_NEAR_HALF:,}"
+        )
+    return notes
 
 
 def _row(

@@ -165,8 +165,8 @@ def _top1(record: TrialRecord) -> Floats:
 def _effect(record: TrialRecord, *, surface: GaussianProcess, base_macs: float) -> Floats:
     rung = record.rungs[-1].rung
     assert rung.realised is not None, "confirmed budgets lie above the base's"
-    growth = math.log(rung.macs / base_macs)
-    draws: Floats = surface.effect(rung.realised.values, growth=growth)[:, 0]
+    log_macs_ratio = math.log(rung.macs / base_macs)
+    draws: Floats = surface.effect(rung.realised.values, log_macs_ratio=log_macs_ratio)[:, 0]
     return draws
 
 

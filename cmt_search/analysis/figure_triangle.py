@@ -80,9 +80,11 @@ def _triangle_at(analysis: Analysis, *, budget: float) -> Triangle:
     assert triangle is not None
     assert verdict is not None
     assert analysis.paper is not None
-    growth = float(surface.growths[-1]) + math.log(budget / float(surface.budgets[-1]))
-    effect = surface.effect(triangle.shares, growth=growth)
-    to_paper = effect - surface.effect(analysis.paper.values, growth=growth)
+    log_macs_ratio = float(surface.log_macs_ratios[-1]) + math.log(
+        budget / float(surface.budgets[-1])
+    )
+    effect = surface.effect(triangle.shares, log_macs_ratio=log_macs_ratio)
+    to_paper = effect - surface.effect(analysis.paper.values, log_macs_ratio=log_macs_ratio)
     equivalent = np.zeros(len(triangle.shares), dtype=bool)
     equivalent[triangle.feasible] = equivalence_set(
         effect[:, triangle.feasible], margin=verdict.margin

@@ -161,8 +161,8 @@ def _predicted_best(analysis: Analysis) -> pd.DataFrame:
     if surface is None or verdict is None:
         return pd.DataFrame(columns=columns, dtype=float)
     rows = []
-    for budget, growth in zip(surface.budgets, surface.growths, strict=True):
-        draws = surface.draws(verdict.best.values, growth=float(growth))[:, 0]
+    for budget, log_macs_ratio in zip(surface.budgets, surface.log_macs_ratios, strict=True):
+        draws = surface.draws(verdict.best.values, log_macs_ratio=float(log_macs_ratio))[:, 0]
         low, high = pd.Series(draws).quantile([0.025, 0.975])
         rows.append((float(budget), float(draws.mean()), float(low), float(high)))
     return pd.DataFrame(rows, columns=columns)

@@ -25,7 +25,7 @@ class LawRows:
 
     data: Trainings
     parts: Floats  # (T, 3) contributions to growth in ln MACs
-    growth: Floats  # (T,) ln(MACs / base MACs)
+    log_macs_ratio: Floats  # (T,) ln(MACs / base MACs)
     shares: Floats  # (T, 3) realised
     budget: Floats  # (T,) MACs asked for
 
@@ -33,15 +33,15 @@ class LawRows:
 def law_rows(frame: pd.DataFrame, *, correct: Correct, base_macs: float) -> LawRows:
     """The rows of a study that laws of its rules are fitted to."""
     rows = trainings(frame).dropna(subset=[*REALISED, "budget"])
-    growth = np.log(rows["macs"].to_numpy(dtype=float) / base_macs)
+    log_macs_ratio = np.log(rows["macs"].to_numpy(dtype=float) / base_macs)
     shares = rows[REALISED].to_numpy(dtype=float).reshape(-1, 3)
-    explained = shares * growth[:, None]
+    explained = shares * log_macs_ratio[:, None]
     # Growth that no dimension explains, due to changed ratios, is spread evenly.
-    parts = explained + (growth - explained.sum(axis=1))[:, None] / 3
+    parts = explained + (log_macs_ratio - explained.sum(axis=1))[:, None] / 3
     return LawRows(
         data=trainings_of(rows, correct=correct),
         parts=parts,
-        growth=growth,
+        log_macs_ratio=log_macs_ratio,
         shares=shares,
         budget=rows["budget"].to_numpy(dtype=float),
     )

@@ -75,7 +75,7 @@ def _optimum_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
         edge = f"in {percent(one.edge_draws)} of resamples"
         yield {
             "budget": macs_text(one.budget),
-            "growth, ln MACs": f"{one.growth:.2f}",
+            "growth, ln MACs": f"{one.log_macs_ratio:.2f}",
             **_cells(one.contributions),
             "at the edge of its range": "yes" if one.at_edge else edge,
         }

@@ -134,7 +134,7 @@ def _base_law(
 
 def _propose_base(surface: GaussianProcess, *, base: BaseContext) -> ProposedBase:
     model = QuadraticModel.from_derivatives(
-        surface.first, second=surface.second, growth=float(surface.growths[-1])
+        surface.first, second=surface.second, log_macs_ratio=float(surface.log_macs_ratios[-1])
     )
     correction = correct_base(model, exponents=base.exponents)
     depth, width, side = (float(factor) for factor in np.exp(correction.x))

@@ -116,7 +116,7 @@ def rule_surface(frame: pd.DataFrame, *, base_macs: float, seed: int) -> Gaussia
     return fit_gaussian_process(
         rows["top1"].to_numpy(),
         shares=rows[REALISED].to_numpy(),
-        growth=np.log(macs / base_macs),
+        log_macs_ratio=np.log(macs / base_macs),
         budget=rows["budget"].to_numpy(),
         network=rows["key"].tolist(),
         seed=seed,
@@ -161,12 +161,8 @@ def compute_verdict(
     grid = simplex_grid(GRID)
     simulated = None
     if n_simulations:
-        simulated = simulate_coverage(
-            surface,
-            rules=grid[feasible & subgrid_mask(grid, every=2)],
-            seed=seed,
-            n_simulations=n_simulations,
-        )
+        rules = grid[feasible & subgrid_mask(grid, every=2)]
+        simulated = simulate_coverage(surface, rules=rules, seed=seed, n_simulations=n_simulations)
     effect, at_paper = surface.effect(grid[feasible]), surface.effect(paper.values)
     margin = simulated.margin if simulated else None
     assessment = assess(effect, reference=at_paper, margin=margin)
@@ -199,14 +195,17 @@ def compute_verdict(
     )
     equivalent = np.zeros(len(grid), dtype=bool)
     equivalent[feasible] = assessment.equivalent
-    triangle = Triangle(
-        shares=grid,
-        difference=to_paper[:, len(named) :].mean(axis=0),
-        se=to_paper[:, len(named) :].std(axis=0),
+    return verdict, _triangle(to_paper[:, len(named) :], feasible=feasible, equivalent=equivalent)
+
+
+def _triangle(to_paper: Floats, *, feasible: Bools, equivalent: Bools) -> Triangle:
+    return Triangle(
+        shares=simplex_grid(GRID),
+        difference=to_paper.mean(axis=0),
+        se=to_paper.std(axis=0),
         feasible=feasible,
         equivalent=equivalent,
     )
-    return verdict, triangle
 
 
 def subgrid_mask(grid: Floats, *, every: int) -> Bools:
@@ -218,7 +217,7 @@ def subgrid_mask(grid: Floats, *, every: int) -> Bools:
 def _gradient_test(surface: GaussianProcess) -> GradientTest | None:
     if len(surface.budgets) == 1:
         return None
-    return GradientTest.from_draws(surface.first, growth=float(surface.growths[-1]))
+    return GradientTest.from_draws(surface.first, log_macs_ratio=float(surface.log_macs_ratios[-1]))
 
 
 def _differences_to_paper(
@@ -226,15 +225,15 @@ def _differences_to_paper(
     *,
     paper: Shares,
     named: Mapping[str, Shares],
-    growth: float | None = None,
+    log_macs_ratio: float | None = None,
 ) -> Floats:
     """Draw differences to the paper's rule: of the named rules, then of the grid.
 
     All intervals of one budget come from these columns, so that a rule has one interval.
     """
     shares = np.vstack([*(rule.values for rule in named.values()), simplex_grid(GRID)])
-    difference: Floats = surface.effect(shares, growth=growth) - surface.effect(
-        paper.values, growth=growth
+    difference: Floats = surface.effect(shares, log_macs_ratio=log_macs_ratio) - surface.effect(
+        paper.values, log_macs_ratio=log_macs_ratio
     )
     return difference
 
@@ -252,8 +251,12 @@ def compare_named_rules(
     measured = {key: (float(row["mean"]), int(row["size"])) for key, row in means.iterrows()}
     paper_name = next((name for name, shares in named.items() if shares == paper), "cmt-paper")
     against = []
-    for budget, growth in zip(surface.budgets.tolist(), surface.growths.tolist(), strict=True):
-        to_paper = _differences_to_paper(surface, paper=paper, named=named, growth=growth)
+    for budget, log_macs_ratio in zip(
+        surface.budgets.tolist(), surface.log_macs_ratios.tolist(), strict=True
+    ):
+        to_paper = _differences_to_paper(
+            surface, paper=paper, named=named, log_macs_ratio=log_macs_ratio
+        )
         predicted = simultaneous_contrasts(to_paper, indices=range(len(named)))
         papers = measured.get((paper_name, budget))
         for name, difference in zip(named, predicted, strict=True):

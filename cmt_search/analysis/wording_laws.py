@@ -57,9 +57,10 @@ def _base(base: BaseLaw | Refused) -> tuple[str, ...]:
     if isinstance(base, Refused):
         return (f"Gradient at the base: not tested. {sentence(base.reason)}",)
     test = base.gradient_test
-    rows = zip(DIMENSIONS, test.per_log_macs, test.low, test.high, strict=True)
+    scale = test.log_macs_ratio
+    rows = zip(DIMENSIONS, test.gains, test.low, test.high, strict=True)
     gains = ", ".join(
-        f"{name} {points(gain, sign=True)} ({_interval(low / test.growth, high / test.growth)})"
+        f"{name} {points(gain / scale, sign=True)} ({_interval(low / scale, high / scale)})"
         for name, gain, low, high in rows
     )
     conclusion = "the base is unbalanced" if test.unbalanced else "not shown to be unbalanced"

@@ -24,26 +24,29 @@ def calibrate(
     launch: Launch,
     epochs: Annotated[
         str | None,
-        typer.Option(help="Lengths, the longest the truth; default: 1/4, 1/2, 1 and 4 times."),
+        typer.Option(
+            help="Epoch counts to compare; the longest is the reference. Default: 1/4, 1/2, 1 and "
+            "4 times the space's."
+        ),
     ] = None,
     data_fractions: Annotated[
-        str, typer.Option(help="Parts of the training images to try at the space's epochs.")
+        str, typer.Option(help="Fractions of the training images to compare, or none.")
     ] = "0.5",
     image_scales: Annotated[
-        str, typer.Option(help="Parts of each network's resolution to try there.")
+        str, typer.Option(help="Fractions of each network's resolution to compare, or none.")
     ] = "0.75",
     networks: Annotated[
-        int, typer.Option(min=3, help="Networks per budget; of a pareto search, in all.")
+        int, typer.Option(min=3, help="Networks per budget; for a pareto search, in total.")
     ] = 6,
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds for each: the noise.")] = 2,
-    rates: Annotated[
-        str, typer.Option(help="Factors on the learning rate to try besides 1; none for none.")
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds per network, to estimate noise.")] = 2,
+    lr_multipliers: Annotated[
+        str, typer.Option(help="Learning-rate multipliers to try besides 1, or none.")
     ] = "0.5,2",
-    scores: Annotated[
-        bool, typer.Option("--scores/--no-scores", help="Scores without training, too.")
+    zero_cost_proxies: Annotated[
+        bool, typer.Option(help="Whether to evaluate zero-cost proxies.")
     ] = True,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write the choice into the space file.")
+    update_space: Annotated[
+        bool, typer.Option("--update-space", help="Write the chosen training to the space file.")
     ] = False,
     name: Annotated[
         str | None,
@@ -53,8 +56,8 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Which cheap training predicts the expensive one, how noisy each is, and at which rate."""
-    from cmt_search.cli.calibrating import Calibrating
-    from cmt_search.cli.calibration_page import as_json, show, write_choice
+    from cmt_search.cli.calibration_output import show, to_dict, write_choice
+    from cmt_search.cli.calibration_run import CalibrationRun
     from cmt_search.cli.console import print_json, say, say_paths
     from cmt_search.cli.wiring import check_trainable
     from cmt_search.space import load_space
@@ -62,7 +65,7 @@ def calibrate(
     wanted = load_space(space)
     check_trainable(wanted, file=space)
     levels = _levels(wanted, epochs=epochs, fractions=data_fractions, scales=image_scales)
-    work = Calibrating(
+    work = CalibrationRun(
         space=wanted,
         levels=levels,
         networks=networks,
@@ -71,17 +74,19 @@ def calibrate(
         launch=launch,
         quiet=json,
     )
-    factors = [factor for factor in _numbers(rates, option="--rates") if factor != 1]
+    factors = [
+        factor for factor in _numbers(lr_multipliers, option="--lr-multipliers") if factor != 1
+    ]
     if len(factors) == 1:
         raise CmtSearchError(
-            f"--rates {rates}: a best rate needs two factors besides 1, one on either side; "
+            f"--lr-multipliers {lr_multipliers}: two besides 1 are needed, one on either side; "
             "write 0.5,2, or none"
         )
-    found = work.analysed(rates=factors, scores=scores)
-    result = as_json(found, levels=levels)
+    found = work.execute(rates=factors, scores=zero_cost_proxies)
+    result = to_dict(found, levels=levels)
     file = work.folder / "calibration.json"
     atomic_write(file, jsonlib.dumps(result, indent=2, allow_nan=False) + "\n")
-    told = write_choice(space, found, levels=levels, space=wanted) if write else ()
+    told = write_choice(space, found, levels=levels, space=wanted) if update_space else ()
     if json:
         print_json(result | {"written": list(told)})
         return
@@ -94,17 +99,17 @@ def calibrate(
 def _levels(
     space: "SearchSpace", *, epochs: str | None, fractions: str, scales: str
 ) -> "tuple[FidelityLevel, ...]":
-    """What to train: every length, and the other savings at the space's own; the longest last.
+    """List the levels to train: every length, other savings at the usual one; the longest last.
 
     Raises:
-        CmtSearchError: an option is no list of numbers, or there is nothing to compare.
+        CmtSearchError: an option is not a list of numbers, or there is nothing to compare.
     """
     from cmt_search.search import FidelityLevel
 
     if space.proxy.steps is not None or space.proxy.seconds is not None:
         raise CmtSearchError(
             "calibrate compares lengths in epochs, and proxy.steps or proxy.seconds cuts them off; "
-            "take them out of the space file while calibrating"
+            "remove them from the space file during a calibration"
         )
     usual, part = space.epoch_schedule[-1], space.proxy.data_fraction
     side = space.proxy.image_scale
@@ -135,12 +140,14 @@ def _levels(
 def _parts(text: str, option: str) -> list[float]:
     found = _numbers(text, option=f"--{option}")
     if any(not 0 < part < 1 for part in found):
-        raise CmtSearchError(f"--{option} {text}: parts lie between 0 and 1; write 0.5, or none")
+        raise CmtSearchError(
+            f"--{option} {text}: fractions must be between 0 and 1; write 0.5, or none"
+        )
     return found
 
 
 def _numbers(text: str, *, option: str) -> list[float]:
-    """The distinct numbers of a list such as 0.5,2; none for none."""
+    """Parse the distinct numbers of a list such as 0.5,2; empty for none."""
     if text == NONE:
         return []
     try:
@@ -148,5 +155,5 @@ def _numbers(text: str, *, option: str) -> list[float]:
     except ValueError:
         found = []
     if not found or any(not 0 < number < float("inf") for number in found):
-        raise CmtSearchError(f"{option} {text!r} are no numbers above 0; write 0.5,2, or none")
+        raise CmtSearchError(f"{option} {text!r}: expected numbers above 0; write 0.5,2, or none")
     return sorted(set(found))

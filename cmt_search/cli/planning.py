@@ -95,13 +95,13 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
         for rung in of.trainings
         if rung.realised is not None and rung.fidelity.epochs == space.epoch_schedule[-1]
     ]
-    shares, growth, budget, network = zip(*rows, strict=True)
+    shares, log_macs_ratio, budget, network = zip(*rows, strict=True)
     powers = []
     for seeds in sorted({space.seeds, *SEEDS}):
         powers.append(
             predict_power(
                 shares=shares,
-                growth=growth,
+                log_macs_ratio=log_macs_ratio,
                 budget=budget,
                 network=network,
                 paper=space.named_shares()["cmt-paper"].values,

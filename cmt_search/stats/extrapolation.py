@@ -62,8 +62,7 @@ def check_extrapolation(
 ) -> Extrapolation:
     """Compare rules with the reference beyond the fitted budgets.
 
-    `predicted` are draws at the held-out networks' own growth and realised shares, `nugget` the SD
-    of a network around them.
+    `predicted` are draws for the held-out networks, `nugget` the SD of a network around them.
     Shape: predicted (S, R), up to a common term; measured, se of each rule's mean, and at_largest,
     its measured top1 at the largest fitted budget (NaN: none), (R,); nugget (S,) or ().
     Units: top1 in 0..1; held_out and fitted, the largest fitted budget, in MACs.
@@ -79,14 +78,12 @@ def check_extrapolation(
     difference, spread = top1 - top1[at], np.hypot(error, error[at])
     variance = spread**2 + 2 * float(np.mean(np.square(nugget)))
     rules = []
-    for i, name in enumerate(names):
-        if i == at:
-            continue
+    for i in (i for i in range(len(names)) if i != at):
         expected = summarize_contrast(draws[:, i] - draws[:, at])
         z = float((difference[i] - expected.mean) / np.sqrt(expected.se**2 + variance[i]))
         rules.append(
             ExtrapolatedRule(
-                name=name,
+                name=names[i],
                 predicted=expected,
                 measured=float(difference[i]),
                 se=float(spread[i]),

@@ -187,9 +187,9 @@ class GaussianProcess:
         return self.model.design.budgets
 
     @property
-    def growths(self) -> Floats:
+    def log_macs_ratios(self) -> Floats:
         """Mean L of each budget's networks. Shape: (B,)."""
-        return self.model.design.growths
+        return self.model.design.log_macs_ratios
 
     @property
     def levels(self) -> Floats:
@@ -226,38 +226,41 @@ class GaussianProcess:
         """Distinct networks fitted."""
         return len(self.model.design.count)
 
-    def effect(self, shares: ArrayLike, *, growth: float | None = None) -> Floats:
+    def effect(self, shares: ArrayLike, *, log_macs_ratio: float | None = None) -> Floats:
         """Return draws of accuracy relative to the centroid.
 
-        `growth` L defaults to the largest budget; larger values extrapolate.
+        `log_macs_ratio` L defaults to the largest budget; larger values extrapolate.
         Shape: shares (n, 3) or (3,); result (S, n).
         """
-        u = 1.0 if growth is None else growth / float(self.growths[-1])
+        u = 1.0 if log_macs_ratio is None else log_macs_ratio / float(self.log_macs_ratios[-1])
         return self.posterior.effect(np.atleast_2d(np.asarray(shares, float)), u=u)
 
-    def draws(self, shares: ArrayLike, *, growth: float) -> Floats:
-        """Return draws of accuracy at `growth` L within the measured budgets.
+    def draws(self, shares: ArrayLike, *, log_macs_ratio: float) -> Floats:
+        """Return draws of accuracy at `log_macs_ratio` L within the measured budgets.
 
         Shape: shares (n, 3) or (3,); result (S, n).
 
         Raises:
-            AnalysisError: `growth` lies outside the measured budgets.
+            AnalysisError: `log_macs_ratio` lies outside the measured budgets.
         """
-        low, high = self.growths[0], self.growths[-1]
-        if not low - 0.02 <= growth <= high + 0.02:
+        low, high = self.log_macs_ratios[0], self.log_macs_ratios[-1]
+        if not low - 0.02 <= log_macs_ratio <= high + 0.02:
             raise AnalysisError(
-                f"growth={growth:.3g} is outside the measured {low:.3g} to {high:.3g}; "
-                "choose a value within it, or measure that budget"
+                f"log_macs_ratio={log_macs_ratio:.3g} is outside the measured {low:.3g} to "
+                f"{high:.3g}; choose a value within it, or measure that budget"
             )
-        weights = [np.interp(growth, self.growths, unit) for unit in np.eye(len(self.growths))]
-        return (self.levels @ weights)[:, None] + self.effect(shares, growth=growth)
+        weights = [
+            np.interp(log_macs_ratio, self.log_macs_ratios, unit)
+            for unit in np.eye(len(self.log_macs_ratios))
+        ]
+        return (self.levels @ weights)[:, None] + self.effect(shares, log_macs_ratio=log_macs_ratio)
 
 
 def fit_gaussian_process(
     accuracy: ArrayLike,
     *,
     shares: ArrayLike,
-    growth: ArrayLike,
+    log_macs_ratio: ArrayLike,
     budget: ArrayLike,
     network: Sequence[Hashable],
     seed: int,
@@ -265,14 +268,14 @@ def fit_gaussian_process(
 ) -> GaussianProcess:
     """Fit the process to measurements, one row each; rows of one `network` are repeats.
 
-    Shape: accuracy, growth, budget (N,); shares (N, 3), realised.
-    Units: accuracy in 0..1; growth is ln(MACs / base MACs); budget in MACs.
+    Shape: accuracy, log_macs_ratio, budget (N,); shares (N, 3), realised.
+    Units: accuracy in 0..1; log_macs_ratio is ln(MACs / base MACs); budget in MACs.
 
     Raises:
         AnalysisError: too few distinct networks, or a network no larger than the base.
     """
     design, outcome = reduce_repeats(
-        accuracy, shares=shares, growth=growth, budget=budget, network=network
+        accuracy, shares=shares, log_macs_ratio=log_macs_ratio, budget=budget, network=network
     )
     relative = relative_noise(outcome.within, dof=design.dof)
     model = build_mixture(design, within=outcome.within, relative=relative)
@@ -308,7 +311,7 @@ def factorise(
 
 def build_mixture(design: Design, *, within: Floats, relative: Floats) -> Mixture:
     """Factorise a design at all nodes; `within` (B,) centres those of the noise."""
-    u = (design.growths / design.growths[-1]).tolist()
+    u = (design.log_macs_ratios / design.log_macs_ratios[-1]).tolist()
     log_noise = np.log(_NOISE_RANGE)
     repeats = _log_repeats(_NOISE_RANGE, design=design, relative=relative, within=within[:, None])
     mass = np.exp(repeats - repeats.max())[:, 0]

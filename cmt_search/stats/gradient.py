@@ -24,20 +24,20 @@ _CONCAVE = 0.95  # part of the draws that must be concave for a second-order cor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientTest:
-    """First-order gains less their mean, in top1 at `growth`, and the test of their equality."""
+    """First-order gains less their mean, in top1 at `log_macs_ratio`, and a test of equality."""
 
     gains: Triple  # depth, width, resolution
     low: Triple  # 95% intervals
     high: Triple
     p_value: float  # of equal gains
     unbalanced: bool  # p_value < ALPHA, and the gains differ by more than the smallest effect
-    growth: float = 1.0  # ln(MACs / base MACs)
+    log_macs_ratio: float = 1.0  # ln(MACs / base MACs)
 
     @classmethod
     def from_draws(
-        cls, first: Floats, *, growth: float = 1.0, smallest_effect: float = SMALLEST_EFFECT
+        cls, first: Floats, *, log_macs_ratio: float = 1.0, smallest_effect: float = SMALLEST_EFFECT
     ) -> "GradientTest":
-        """Test draws of first-order gains, in top1 at `growth`. Shape: (S, 3)."""
+        """Test draws of first-order gains, in top1 at `log_macs_ratio`. Shape: (S, 3)."""
         relative = first - first.mean(axis=1, keepdims=True)
         p_value = p_value_of_zero(relative[:, :2])  # the third is minus their sum
         gains = relative.mean(axis=0)
@@ -48,7 +48,7 @@ class GradientTest:
             high=to_triple(high),
             p_value=p_value,
             unbalanced=bool(p_value < ALPHA and np.ptp(gains) > smallest_effect),
-            growth=growth,
+            log_macs_ratio=log_macs_ratio,
         )
 
     @property
@@ -59,7 +59,7 @@ class GradientTest:
     @property
     def per_log_macs(self) -> Triple:
         """Gains per unit of ln MACs."""
-        return to_triple(np.array(self.gains) / self.growth)
+        return to_triple(np.array(self.gains) / self.log_macs_ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,13 +70,18 @@ class QuadraticModel:
     curvature: Floats  # (S, 2, 2)
 
     @classmethod
-    def from_derivatives(cls, first: Floats, *, second: Floats, growth: float) -> "QuadraticModel":
-        """Build from derivatives in top1 at `growth`.
+    def from_derivatives(
+        cls, first: Floats, *, second: Floats, log_macs_ratio: float
+    ) -> "QuadraticModel":
+        """Build from derivatives in top1 at `log_macs_ratio`.
 
         Shape: first (S, 3); second (S, 6), in the order dd, ww, rr, dw, dr, wr.
         """
         full = second[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]]
-        return cls(gradient=first @ PLANE / growth, curvature=PLANE.T @ full @ PLANE / growth**2)
+        return cls(
+            gradient=first @ PLANE / log_macs_ratio,
+            curvature=PLANE.T @ full @ PLANE / log_macs_ratio**2,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

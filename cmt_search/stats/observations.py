@@ -17,7 +17,7 @@ class Design:
     """What was trained: one row per network."""
 
     budgets: Floats  # (B,) MACs, ascending
-    growths: Floats  # (B,) mean L of each budget's networks
+    log_macs_ratios: Floats  # (B,) mean L of each budget's networks
     shares: Floats  # (n, 3) realised
     u: Floats  # (n,) L over that of the largest budget
     level: Ints  # (n,) index of its budget
@@ -41,25 +41,25 @@ def reduce_repeats(
     accuracy: ArrayLike,
     *,
     shares: ArrayLike,
-    growth: ArrayLike,
+    log_macs_ratio: ArrayLike,
     budget: ArrayLike,
     network: Sequence[Hashable],
 ) -> tuple[Design, Outcome]:
     """Reduce measurements to networks; arguments as in `fit_gaussian_process`."""
     y, s = np.asarray(accuracy, float), np.asarray(shares, float).reshape(-1, 3)
-    L, macs = np.asarray(growth, float), np.asarray(budget, float)
+    L, macs = np.asarray(log_macs_ratio, float), np.asarray(budget, float)
     label, first = label_groups(network)
     budgets, level = np.unique(macs[first], return_inverse=True)
     _check_design(budgets, macs[first], L)
-    growths = np.bincount(level, weights=L[first]) / np.bincount(level)
+    log_macs_ratios = np.bincount(level, weights=L[first]) / np.bincount(level)
     count = np.bincount(label).astype(float)
     mean = np.bincount(label, weights=y) / count
     squares = np.bincount(label, weights=(y - mean[label]) ** 2)
     design = Design(
         budgets=budgets,
-        growths=growths,
+        log_macs_ratios=log_macs_ratios,
         shares=s[first],
-        u=L[first] / growths[-1],
+        u=L[first] / log_macs_ratios[-1],
         level=level,
         count=count,
     )
@@ -67,7 +67,7 @@ def reduce_repeats(
     return design, Outcome(mean=mean, within=within)
 
 
-def _check_design(budgets: Floats, budget_of_network: Floats, growth: Floats) -> None:
+def _check_design(budgets: Floats, budget_of_network: Floats, log_macs_ratio: Floats) -> None:
     count = int(np.sum(budget_of_network == budgets[-1])) if budgets.size else 0
     if count < NETWORKS_NEEDED:
         where = f" ({budgets[-1]:.4g} MACs)" if budgets.size else ""
@@ -76,7 +76,7 @@ def _check_design(budgets: Floats, budget_of_network: Floats, growth: Floats) ->
             f"budget{where}, but the study has {count}; run at least {NETWORKS_NEEDED - count} "
             "more trials"
         )
-    if growth.min() <= 0:
+    if log_macs_ratio.min() <= 0:
         raise AnalysisError(
             "a measured network is no larger than the base, where all rules coincide; "
             "use budgets above the base's MACs"

@@ -35,7 +35,7 @@ class Power:
 def predict_power(
     *,
     shares: ArrayLike,
-    growth: ArrayLike,
+    log_macs_ratio: ArrayLike,
     budget: ArrayLike,
     network: Sequence[Hashable],
     paper: ArrayLike,
@@ -48,14 +48,16 @@ def predict_power(
 
     Rows are the trainings of the design; each is repeated with `seeds` seeds.
 
-    Shape: shares (N, 3), realised; growth, budget (N,); paper (3,).
-    Units: growth is ln(MACs / base MACs); budget in MACs; seed_sd in top1.
+    Shape: shares (N, 3), realised; log_macs_ratio, budget (N,); paper (3,).
+    Units: log_macs_ratio is ln(MACs / base MACs); budget in MACs; seed_sd in top1.
 
     Raises:
         AnalysisError: too few networks to fit the process.
     """
     rng = np.random.default_rng(seed)
-    rows = [np.repeat(np.asarray(column, float), seeds, axis=0) for column in (growth, budget)]
+    rows = [
+        np.repeat(np.asarray(column, float), seeds, axis=0) for column in (log_macs_ratio, budget)
+    ]
     realised = np.repeat(np.asarray(shares, float), seeds, axis=0)
     labels = [name for name in network for _ in range(seeds)]
     rules = simplex_grid(_GRID)
@@ -67,7 +69,7 @@ def predict_power(
         process = fit_gaussian_process(
             _LEVEL + truth + seed_sd * rng.standard_normal(len(labels)),
             shares=realised,
-            growth=rows[0],
+            log_macs_ratio=rows[0],
             budget=rows[1],
             network=labels,
             seed=study,

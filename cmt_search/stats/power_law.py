@@ -34,7 +34,9 @@ SPAN_NEEDED = 8.0  # largest budget over smallest
 _ALPHA = 0.05  # level at which the estimators disagree
 _NEGLIGIBLE = 0.05  # difference of shares that rounding to whole networks also makes
 _WIDEST = 0.5  # useful width of a 95% interval of a share
-_LEAST_GROWTH = float(np.log(2))  # for an average slope: below twice the base it means little
+_LEAST_LOG_MACS_RATIO = float(
+    np.log(2)
+)  # for an average slope: below twice the base it means little
 _LEAST_VARIANCE = 1e-9  # of an optimum; noiseless data have none
 _EDGE_STEPS = 32  # along each side of the measured range
 _DRAWS = 500
@@ -48,7 +50,7 @@ class BudgetShapes:
     quadratic: LinearFit
     sides: Floats  # (h, 3) of the convex hull: a point is inside where all are negative
     edge: Floats  # (k, 2) points along the hull
-    growth: float  # mean ln(MACs / base MACs)
+    log_macs_ratio: float  # mean ln(MACs / base MACs)
 
     @classmethod
     def from_rows(
@@ -76,7 +78,7 @@ class BudgetShapes:
             quadratic=LinearFit.from_design(_terms(points), network=names),
             sides=hull.equations,
             edge=edge.reshape(-1, 2),
-            growth=float(parts[rows].sum(axis=1).mean()),
+            log_macs_ratio=float(parts[rows].sum(axis=1).mean()),
         )
 
     def optimum(self, *, weights: Floats, error: Floats) -> tuple[Floats, Bools]:
@@ -93,14 +95,14 @@ class BudgetShapes:
         inside = self._contains(stationary) & convex
         at_edge = self.edge[(beta @ _terms(self.edge).T).argmin(axis=1)]
         point = np.where(inside[:, None], stationary, at_edge)
-        return point @ PLANE.T + self.growth / 3, ~inside
+        return point @ PLANE.T + self.log_macs_ratio / 3, ~inside
 
     def bias(self, law: AdditiveLaw, *, parts: Floats, weights: Floats) -> tuple[Floats, Bools]:
         """Predict the optimum's bias from laws; return also where the optima are in the range.
 
         Shape: law of S fits; parts (T, 3), weights (S, T); results (S, 3) and (S,).
         """
-        best = law.allocation(self.growth)
+        best = law.allocation(self.log_macs_ratio)
         quadratic, at_edge = self.optimum(weights=weights, error=law.error(parts))
         return quadratic - best, ~at_edge & self._contains(best @ PLANE)
 
@@ -116,15 +118,15 @@ def _terms(points: Floats) -> Floats:
     return np.stack([np.ones_like(a), a, b, a * a, b * b, a * b], axis=1)
 
 
-def optima_slopes(optima: Floats, *, growth: Floats, weights: Floats) -> Floats:
+def optima_slopes(optima: Floats, *, log_macs_ratio: Floats, weights: Floats) -> Floats:
     """Regress optima on growth in ln MACs, weighted; slopes sum to one, so they are shares.
 
     Contributions are c_i = e_i ln x_i, so this is the log-log slope of each dimension's optimum
-    times its exponent. Shape: optima (S, B, 3); growth, weights (B,); result (S, 3).
+    times its exponent. Shape: optima (S, B, 3); log_macs_ratio, weights (B,); result (S, 3).
     """
-    mean = weights @ growth / weights.sum()
-    lever = weights * (growth - mean)
-    result: Floats = np.einsum("b,sbi->si", lever, optima) / (lever @ growth)
+    mean = weights @ log_macs_ratio / weights.sum()
+    lever = weights * (log_macs_ratio - mean)
+    result: Floats = np.einsum("b,sbi->si", lever, optima) / (lever @ log_macs_ratio)
     return result
 
 
@@ -141,7 +143,7 @@ class Optimum:
     """The best shape at one budget, by its quadratic less the predicted bias."""
 
     budget: float  # MACs
-    growth: float  # mean ln(MACs / base MACs) of its networks
+    log_macs_ratio: float  # mean ln(MACs / base MACs) of its networks
     contributions: Estimate  # to that growth
     at_edge: bool  # of the measured range: the optimum may lie beyond
     edge_draws: float  # fraction of resamples in which it does
@@ -186,7 +188,9 @@ def fit_power_laws(
         for one in budgets.tolist()
     ]
     fits = bootstrap_fit(_fit(data, parts=parts, shapes=shapes), data, draws=draws, seed=seed)
-    return _summarize(fits, budgets=budgets, growth=np.array([one.growth for one in shapes]))
+    return _summarize(
+        fits, budgets=budgets, log_macs_ratio=np.array([one.log_macs_ratio for one in shapes])
+    )
 
 
 def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
@@ -223,21 +227,21 @@ def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
     return fit
 
 
-def _summarize(fits: BootstrapFit, *, budgets: Floats, growth: Floats) -> PowerLaws:
+def _summarize(fits: BootstrapFit, *, budgets: Floats, log_macs_ratio: Floats) -> PowerLaws:
     rows = np.vstack([fits.estimate, fits.kept])
     points, edge, theta = np.split(rows, [3 * len(budgets), 4 * len(budgets)], axis=1)
     points = points.reshape(len(rows), -1, 3)
     law = AdditiveLaw.from_theta(theta)
     precision = 1 / (points[1:].var(axis=0).sum(axis=1) + _LEAST_VARIANCE)
-    local = optima_slopes(points, growth=growth, weights=precision)
-    largest = float(growth[-1])
-    by_optima = _estimate_rule(local, best=points[:, -1], growth=largest)
-    by_law = _estimate_rule(law.shares, best=law.allocation(largest), growth=largest)
+    local = optima_slopes(points, log_macs_ratio=log_macs_ratio, weights=precision)
+    largest = float(log_macs_ratio[-1])
+    by_optima = _estimate_rule(local, best=points[:, -1], log_macs_ratio=largest)
+    by_law = _estimate_rule(law.shares, best=law.allocation(largest), log_macs_ratio=largest)
     p_value = p_value_of_zero((local - law.shares)[:, :2])
     optima = tuple(
         Optimum(
             budget=float(budgets[i]),
-            growth=float(growth[i]),
+            log_macs_ratio=float(log_macs_ratio[i]),
             contributions=Estimate.from_resamples(points[:, i]),
             at_edge=bool(edge[0, i]),
             edge_draws=float(edge[1:, i].mean()),
@@ -261,8 +265,12 @@ def _summarize(fits: BootstrapFit, *, budgets: Floats, growth: Floats) -> PowerL
     )
 
 
-def _estimate_rule(local: Floats, *, best: Floats, growth: float) -> RuleEstimate:
-    average = Estimate.from_resamples(best / growth) if growth >= _LEAST_GROWTH else None
+def _estimate_rule(local: Floats, *, best: Floats, log_macs_ratio: float) -> RuleEstimate:
+    average = (
+        Estimate.from_resamples(best / log_macs_ratio)
+        if log_macs_ratio >= _LEAST_LOG_MACS_RATIO
+        else None
+    )
     return RuleEstimate(local=Estimate.from_resamples(local), average=average)
 
 

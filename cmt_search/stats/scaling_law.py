@@ -66,10 +66,10 @@ class AdditiveLaw:
         result: Bools = edge.any(axis=-1)
         return result
 
-    def allocation(self, growth: float) -> Floats:
+    def allocation(self, log_macs_ratio: float) -> Floats:
         """Return the best contributions at growth L in ln MACs. Shape: (..., 3)."""
         offset = np.log(self.powers * self.scales) / self.powers
-        rest = growth - offset.sum(axis=-1, keepdims=True)
+        rest = log_macs_ratio - offset.sum(axis=-1, keepdims=True)
         result: Floats = offset + self.shares * rest
         return result
 

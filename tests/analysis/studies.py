@@ -34,25 +34,25 @@ LAW = AdditiveLaw(
 )
 
 
-def flat(shares: np.ndarray, growth: float) -> float:
+def flat(shares: np.ndarray, log_macs_ratio: float) -> float:
     """No rule differs."""
-    return 0.6 + 0.06 * growth
+    return 0.6 + 0.06 * log_macs_ratio
 
 
-def peak(shares: np.ndarray, growth: float) -> float:
+def peak(shares: np.ndarray, log_macs_ratio: float) -> float:
     """Best inside the triangle, at (0.6, 0.2, 0.2)."""
     bowl = float(np.sum((shares - np.array([0.6, 0.2, 0.2])) ** 2))
-    return flat(shares, growth) - 0.1 * (growth / LARGEST) ** 2 * bowl
+    return flat(shares, log_macs_ratio) - 0.1 * (log_macs_ratio / LARGEST) ** 2 * bowl
 
 
-def slope(shares: np.ndarray, growth: float) -> float:
+def slope(shares: np.ndarray, log_macs_ratio: float) -> float:
     """An unbalanced base: only the first-order gain of width counts."""
-    return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
+    return flat(shares, log_macs_ratio) + 0.04 * log_macs_ratio / LARGEST * float(shares[1])
 
 
-def additive(shares: np.ndarray, growth: float) -> float:
+def additive(shares: np.ndarray, log_macs_ratio: float) -> float:
     """Every dimension takes away its own part of the error, as a power law."""
-    return 1 - float(LAW.error((shares * growth)[None])[0])
+    return 1 - float(LAW.error((shares * log_macs_ratio)[None])[0])
 
 
 def measurement(top1: float, *, seed: int = 0, epochs: int = 4) -> Measurement:

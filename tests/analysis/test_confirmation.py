@@ -125,7 +125,7 @@ def test_a_law_that_holds_lies_within_its_own_errors_twice_as_far(surface: Gauss
 def test_a_law_that_breaks_lies_outside_and_its_choice_has_the_regret(
     surface: GaussianProcess,
 ) -> None:
-    def broken(shares: np.ndarray, growth: float) -> float:
+    def broken(shares: np.ndarray, log_macs_ratio: float) -> float:
         return 0.6 + 0.1 * float(shares[0])  # depth alone pays beyond the search
 
     found = check(surface, far(broken))

@@ -142,9 +142,9 @@ def test_the_surface_at_another_budget_is_that_of_the_response(analysis: Analysi
     assert triangle is not None
     assert analysis.paper is not None
     low = float(surface.budgets[0])
-    data, growth = triangle_data(analysis, budget=low), float(surface.growths[0])
-    effect = surface.effect(triangle.shares, growth=growth)
-    to_paper = effect - surface.effect(analysis.paper.values, growth=growth)
+    data, log_macs_ratio = triangle_data(analysis, budget=low), float(surface.log_macs_ratios[0])
+    effect = surface.effect(triangle.shares, log_macs_ratio=log_macs_ratio)
+    to_paper = effect - surface.effect(analysis.paper.values, log_macs_ratio=log_macs_ratio)
     assert data.triangle.difference == pytest.approx(to_paper.mean(axis=0))
     assert not data.extrapolated
     beyond = triangle_data(analysis, budget=3 * float(surface.budgets[-1]))

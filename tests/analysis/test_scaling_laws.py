@@ -48,11 +48,13 @@ def test_four_budgets_that_span_8x_identify_the_rule_by_both_estimators(four: An
     power = four.laws.power
     assert isinstance(power, PowerLaws)
     assert power.status == "identified"
-    growth = math.log(FOUR[-1])
+    log_macs_ratio = math.log(FOUR[-1])
     for rule in (power.by_optima, power.by_law):
         np.testing.assert_allclose(rule.local.values, LAW.shares, atol=0.06)
         assert rule.average is not None
-        np.testing.assert_allclose(rule.average.values, LAW.allocation(growth) / growth, atol=0.05)
+        np.testing.assert_allclose(
+            rule.average.values, LAW.allocation(log_macs_ratio) / log_macs_ratio, atol=0.05
+        )
     text = said(four, "Power laws")
     assert text.startswith("Power laws: identified, both estimators agree. Shares of growth are by")
     assert text.count("local slope") == text.count("average slope from the base") == 2
@@ -110,7 +112,7 @@ def test_gains_of_an_unbalanced_base_are_given_per_unit_of_ln_macs(unbalanced: A
     test = base_law(unbalanced).gradient_test
     true = 0.04 / math.log(12) * 2 / 3
     assert test.per_log_macs[1] == pytest.approx(true, rel=0.3)
-    assert test.low[1] / test.growth < true < test.high[1] / test.growth
+    assert test.low[1] / test.log_macs_ratio < true < test.high[1] / test.log_macs_ratio
 
 
 def test_the_report_and_the_verdict_share_one_gradient_test_with_its_threshold(

@@ -68,7 +68,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def calibrate(file: Path, *arguments: str) -> int:
-    given = ["--runs", str(file.parent), "--executor", "inline", "--no-scores", *arguments]
+    given = [
+        "--runs",
+        str(file.parent),
+        "--executor",
+        "inline",
+        "--no-zero-cost-proxies",
+        *arguments,
+    ]
     return invoke(["calibrate", str(file), *given])
 
 
@@ -76,7 +83,7 @@ def test_it_chooses_the_cheapest_length_that_ranks_and_writes_it_with_the_rates(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     no_others = ["--image-scales", "none", "--data-fractions", "none"]
-    assert calibrate(file, "--epochs", "1,2,4,16", *no_others, "--write") == 0
+    assert calibrate(file, "--epochs", "1,2,4,16", *no_others, "--update-space") == 0
     text = capsys.readouterr().out
     folder = file.parent / "space-calibration"
     found = json.loads((folder / "calibration.json").read_text())
@@ -97,7 +104,7 @@ def test_it_chooses_the_cheapest_length_that_ranks_and_writes_it_with_the_rates(
 def test_it_goes_on_where_it_was_and_trains_nothing_twice(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--epochs", "2,4,16", "--rates", "none", "--networks", "3", "--json"]
+    arguments = ["--epochs", "2,4,16", "--lr-multipliers", "none", "--networks", "3", "--json"]
     assert calibrate(file, *arguments) == 0
     first: Any = json.loads(capsys.readouterr().out)
 
@@ -118,7 +125,7 @@ def test_a_pareto_space_is_calibrated_over_strata_of_macs(
         "kind: pareto\nbase: {preset: cmt_pico, in_chans: 1}\ntrials: 9\nproxy: {epochs: 4}\n"
         "knobs: {depth: {min: 4, max: 9}, width: {min: 8, max: 24}}\n"
     )
-    assert calibrate(file, "--networks", "8", "--rates", "none", "--json") == 0
+    assert calibrate(file, "--networks", "8", "--lr-multipliers", "none", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["networks"] >= 6
     macs = {row["name"]: row for row in found["scores"]}["MACs"]
@@ -131,8 +138,8 @@ def test_a_pareto_space_is_calibrated_over_strata_of_macs(
         (["--epochs", "4"], "--epochs 4 ... write 1,2,4"),
         (["--epochs", "two"], "--epochs 'two' ... write 0.5,2, or none"),
         (["--data-fractions", "2"], "--data-fractions 2 ... between 0 and 1"),
-        (["--rates", "0"], "--rates '0'"),
-        (["--rates", "1,2"], "--rates 1,2 ... two factors"),
+        (["--lr-multipliers", "0"], "--lr-multipliers '0'"),
+        (["--lr-multipliers", "1,2"], "--lr-multipliers 1,2 ... two besides 1"),
     ],
 )
 def test_mistakes_are_explained(
@@ -151,7 +158,7 @@ def test_limits_that_cut_lengths_off_are_refused(
 
 
 def test_part_of_a_sample_is_not_analysed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate(file, "--rates", "none", "--time-limit", "0.001s") == 2
+    assert calibrate(file, "--lr-multipliers", "none", "--time-limit", "0.001s") == 2
     told = capsys.readouterr().err.replace("\n", " ")
-    assert "give the same command again" in told
+    assert "repeat the command" in told
     assert not (file.parent / "space-calibration" / "calibration.json").exists()

@@ -15,20 +15,20 @@ PAPER = np.array([0.17, 0.52, 0.31])
 LARGEST = float(np.log(12))
 
 
-def flat(shares: Floats, growth: float) -> float:
+def flat(shares: Floats, log_macs_ratio: float) -> float:
     """No rule differs."""
-    return 0.6 + 0.05 * growth
+    return 0.6 + 0.05 * log_macs_ratio
 
 
-def peak(shares: Floats, growth: float) -> float:
+def peak(shares: Floats, log_macs_ratio: float) -> float:
     """Best at (0.6, 0.2, 0.2)."""
     bowl = float(np.sum((shares - np.array([0.6, 0.2, 0.2])) ** 2))
-    return flat(shares, growth) - 0.1 * (growth / LARGEST) ** 2 * bowl
+    return flat(shares, log_macs_ratio) - 0.1 * (log_macs_ratio / LARGEST) ** 2 * bowl
 
 
-def slope(shares: Floats, growth: float) -> float:
+def slope(shares: Floats, log_macs_ratio: float) -> float:
     """Only the first-order gain of width counts."""
-    return flat(shares, growth) + 0.04 * growth / LARGEST * float(shares[1])
+    return flat(shares, log_macs_ratio) + 0.04 * log_macs_ratio / LARGEST * float(shares[1])
 
 
 def measurements(
@@ -52,7 +52,7 @@ def measurements(
             level = truth(real, float(np.log(budget))) + rng.normal(0, nugget)
             for value in level + rng.normal(0, sd, seeds):
                 rows.append((value, real, float(np.log(budget)), budget, f"{i} at {budget}"))
-    names = ("accuracy", "shares", "growth", "budget", "network")
+    names = ("accuracy", "shares", "log_macs_ratio", "budget", "network")
     return {**dict(zip(names, zip(*rows, strict=True), strict=True)), "seed": seed, "draws": 1500}
 
 

@@ -118,7 +118,7 @@ def test_a_balanced_base_is_hardly_ever_called_unbalanced() -> None:
     assert sum(one.unbalanced for one in found) <= 1
 
 
-def peak_from_balance(shares: np.ndarray, growth: float) -> float:
+def peak_from_balance(shares: np.ndarray, log_macs_ratio: float) -> float:
     # Second order alone: the gradient at the base is the same along every dimension.
     quadratic = shares[0] * shares[1] + shares[1] * shares[2] + shares[0] * shares[2]
-    return flat(shares, growth) + 0.1 * (growth / LARGEST) ** 2 * float(quadratic)
+    return flat(shares, log_macs_ratio) + 0.1 * (log_macs_ratio / LARGEST) ** 2 * float(quadratic)

@@ -78,7 +78,7 @@ def test_a_reference_that_was_not_measured_is_refused() -> None:
 def test_a_process_continued_along_growth_holds_what_a_true_process_gives() -> None:
     rules = np.vstack([PAPER, simplex_grid(2)])
     names = ["paper", *(str(i) for i in range(6))]
-    growth = float(np.log(24))
+    log_macs_ratio = float(np.log(24))
     inside = total = 0
     for seed in range(12):
         process = simulate_process(peak, noise=0.004, nugget=0.001, seed=seed)
@@ -87,8 +87,8 @@ def test_a_process_continued_along_growth_holds_what_a_true_process_gives() -> N
         found = check_extrapolation(
             names,
             reference="paper",
-            predicted=process.effect(rules, growth=growth),
-            measured=[peak(rule, growth) + rng.normal(0, spread) for rule in rules],
+            predicted=process.effect(rules, log_macs_ratio=log_macs_ratio),
+            measured=[peak(rule, log_macs_ratio) + rng.normal(0, spread) for rule in rules],
             se=np.full(7, 0.004 / np.sqrt(3)),
             at_largest=[peak(rule, float(np.log(12))) for rule in rules],
             held_out=24.0,

@@ -31,10 +31,10 @@ from tests.stats.simulation import (
 GRID = simplex_grid(12)
 
 
-def cubic(shares: np.ndarray, growth: float) -> float:
+def cubic(shares: np.ndarray, log_macs_ratio: float) -> float:
     """Two hills and a valley, which no quadratic follows."""
-    d, w, r = np.asarray(shares) * growth / LARGEST
-    return flat(shares, growth) + 0.9 * d * w * r + 0.15 * d * w * (d - w)
+    d, w, r = np.asarray(shares) * log_macs_ratio / LARGEST
+    return flat(shares, log_macs_ratio) + 0.9 * d * w * r + 0.15 * d * w * (d - w)
 
 
 def contrasts(truth: Truth) -> np.ndarray:
@@ -59,7 +59,7 @@ def conclusions(
 
 def small_design() -> tuple[Design, np.ndarray, np.ndarray]:
     study = measurements(peak, noise=0.004, nugget=0.002, seed=3, order=2, budgets=(4.0, 9.0))
-    names = ("shares", "growth", "budget", "network")
+    names = ("shares", "log_macs_ratio", "budget", "network")
     design, outcome = reduce_repeats(study["accuracy"], **{name: study[name] for name in names})
     return design, outcome.mean, outcome.within
 
@@ -165,7 +165,7 @@ def test_the_process_recovers_the_truth_at_every_budget(truth: Truth) -> None:
     grid = simplex_grid(6)
     for times in (3.0, 6.0, 12.0):
         L = float(np.log(times))
-        predicted = process.draws(grid, growth=L).mean(axis=0)
+        predicted = process.draws(grid, log_macs_ratio=L).mean(axis=0)
         np.testing.assert_allclose(predicted, [truth(point, L) for point in grid], atol=0.003)
 
 
@@ -277,12 +277,16 @@ def test_draws_are_of_one_function_whichever_rules_are_asked_for() -> None:
 
 def test_a_growth_outside_the_budgets_is_refused_for_levels_but_not_for_effects() -> None:
     process = simulate_process(flat, noise=0.002, nugget=0.001, seed=5)
-    with pytest.raises(AnalysisError, match=r"growth=3.4 is outside the measured 1.1 to 2.48"):
-        process.draws(PAPER, growth=3.4)
-    far, near = (process.effect([1, 0, 0], growth=L).std() for L in (LARGEST + 0.7, LARGEST))
+    with pytest.raises(
+        AnalysisError, match=r"log_macs_ratio=3.4 is outside the measured 1.1 to 2.48"
+    ):
+        process.draws(PAPER, log_macs_ratio=3.4)
+    far, near = (
+        process.effect([1, 0, 0], log_macs_ratio=L).std() for L in (LARGEST + 0.7, LARGEST)
+    )
     assert far > near
 
 
 def test_too_few_networks_are_refused() -> None:
     with pytest.raises(AnalysisError, match=f"needs {NETWORKS_NEEDED} distinct networks"):
-        fit_gaussian_process([], shares=[], growth=[], budget=[], network=[], seed=0)
+        fit_gaussian_process([], shares=[], log_macs_ratio=[], budget=[], network=[], seed=0)

@@ -31,25 +31,27 @@ def study(
 ) -> tuple[Trainings, Floats, Floats]:
     """Rules all over the triangle, off their shares as rounding leaves them."""
     rng = np.random.default_rng(seed)
-    growth = np.log(np.repeat(budgets, 10))
-    shares = np.tile(simplex_grid(3), (len(budgets), 1)) + rng.normal(0, 0.015, (len(growth), 3))
-    parts = growth[:, None] * (shares / shares.sum(axis=1, keepdims=True))
+    log_macs_ratio = np.log(np.repeat(budgets, 10))
+    shares = np.tile(simplex_grid(3), (len(budgets), 1)) + rng.normal(
+        0, 0.015, (len(log_macs_ratio), 3)
+    )
+    parts = log_macs_ratio[:, None] * (shares / shares.sum(axis=1, keepdims=True))
     place = parts @ PLANE
-    value = 0.5 + 0.04 * growth - 0.004 * growth**2 + parts @ gains
-    value += rng.normal(0, 0.001, len(growth)) - curvature * (place**2).sum(axis=1)
-    value = np.repeat(value, seeds) + rng.normal(0, noise, seeds * len(growth))
-    network = np.repeat(np.arange(len(growth)), seeds)
+    value = 0.5 + 0.04 * log_macs_ratio - 0.004 * log_macs_ratio**2 + parts @ gains
+    value += rng.normal(0, 0.001, len(log_macs_ratio)) - curvature * (place**2).sum(axis=1)
+    value = np.repeat(value, seeds) + rng.normal(0, noise, seeds * len(log_macs_ratio))
+    network = np.repeat(np.arange(len(log_macs_ratio)), seeds)
     data = Trainings(value=value, network=network.tolist(), seed=range(len(value)))
     return data, np.repeat(parts, seeds, axis=0), np.repeat(budgets, 10 * seeds)
 
 
 def fit(gains: Sequence[float], **options: object) -> GaussianProcess:
     data, parts, budget = study(gains, **options)
-    growth = parts.sum(axis=1)
+    log_macs_ratio = parts.sum(axis=1)
     return fit_gaussian_process(
         data.value,
-        shares=parts / growth[:, None],
-        growth=growth,
+        shares=parts / log_macs_ratio[:, None],
+        log_macs_ratio=log_macs_ratio,
         budget=budget,
         network=data.network,
         seed=0,
@@ -59,13 +61,13 @@ def fit(gains: Sequence[float], **options: object) -> GaussianProcess:
 
 def gradient_test(gains: Sequence[float], **options: object) -> GradientTest:
     process = fit(gains, **options)
-    return GradientTest.from_draws(process.first, growth=float(process.growths[-1]))
+    return GradientTest.from_draws(process.first, log_macs_ratio=float(process.log_macs_ratios[-1]))
 
 
 def correction(gains: Sequence[float], **options: object) -> BaseCorrection:
     process = fit(gains, **options)
     model = QuadraticModel.from_derivatives(
-        process.first, second=process.second, growth=float(process.growths[-1])
+        process.first, second=process.second, log_macs_ratio=float(process.log_macs_ratios[-1])
     )
     return correct_base(model, exponents=EXPONENTS)
 
@@ -73,7 +75,7 @@ def correction(gains: Sequence[float], **options: object) -> BaseCorrection:
 def test_first_order_gains_are_recovered_per_unit_of_log_macs() -> None:
     found = gradient_test([0.0, 0.03, 0.0], noise=0.0005)
     np.testing.assert_allclose(found.per_log_macs, [-0.01, 0.02, -0.01], atol=0.003)
-    assert found.growth == pytest.approx(np.log(12))
+    assert found.log_macs_ratio == pytest.approx(np.log(12))
     assert found.gains[1] == pytest.approx(found.per_log_macs[1] * np.log(12))
     assert found.leader == 1
     assert sum(found.gains) == pytest.approx(0)
@@ -96,7 +98,7 @@ def test_intervals_of_gains_cover_them_about_as_often_as_they_say() -> None:
     for seed in range(20):
         found = gradient_test([0.01, 0.0, -0.01], seed=seed)
         low, high = np.array(found.low), np.array(found.high)
-        true = np.array([0.01, 0.0, -0.01]) * found.growth
+        true = np.array([0.01, 0.0, -0.01]) * found.log_macs_ratio
         covered += int(((low <= true) & (true <= high)).sum())
     assert 0.9 <= covered / 60 <= 1
 

@@ -8,12 +8,12 @@ from cmt_search.stats import Power, predict_power, simplex_grid, sufficient_seed
 
 def plan(*, seeds: int, seed_sd: float = 0.01, steps: int = 3) -> Power:
     shares = simplex_grid(steps)
-    growth = np.repeat([np.log(4.0), np.log(9.0)], len(shares))
+    log_macs_ratio = np.repeat([np.log(4.0), np.log(9.0)], len(shares))
     return predict_power(
         shares=np.vstack([shares, shares]),
-        growth=growth,
-        budget=np.exp(growth) * 1e6,
-        network=list(range(len(growth))),
+        log_macs_ratio=log_macs_ratio,
+        budget=np.exp(log_macs_ratio) * 1e6,
+        network=list(range(len(log_macs_ratio))),
         paper=(0.2, 0.5, 0.3),
         seed_sd=seed_sd,
         seeds=seeds,

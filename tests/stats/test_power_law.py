@@ -56,10 +56,10 @@ def bowl(shares: Sequence[float], start: Sequence[float]) -> Callable[[Floats], 
     """Errors of one curvature around a line of optima with these shares of growth."""
 
     def error(parts: Floats) -> Floats:
-        growth = parts.sum(axis=1, keepdims=True)
-        best = np.array(start) + growth * np.array(shares)
+        log_macs_ratio = parts.sum(axis=1, keepdims=True)
+        best = np.array(start) + log_macs_ratio * np.array(shares)
         off = ((parts - best) @ PLANE) ** 2
-        return 0.2 + 0.2 * np.exp(-0.3 * growth[:, 0]) + 0.02 * off.sum(axis=1)
+        return 0.2 + 0.2 * np.exp(-0.3 * log_macs_ratio[:, 0]) + 0.02 * off.sum(axis=1)
 
     return error
 
@@ -71,11 +71,11 @@ triples = st.tuples(positive, positive, positive)
 @given(triples, triples, st.floats(0.5, 4.0))
 @settings(max_examples=25)
 def test_the_closed_allocation_is_the_best_at_its_macs(
-    scales: tuple[float, ...], powers: tuple[float, ...], growth: float
+    scales: tuple[float, ...], powers: tuple[float, ...], log_macs_ratio: float
 ) -> None:
     law = AdditiveLaw(floor=np.array(0.1), scales=np.array(scales), powers=np.array(powers))
-    best = law.allocation(growth)
-    assert best.sum() == pytest.approx(growth)
+    best = law.allocation(log_macs_ratio)
+    assert best.sum() == pytest.approx(log_macs_ratio)
     at_best = law.error(best[None])[0]
     found = minimize(lambda z: law.error((best + PLANE @ z)[None])[0], [0.3, -0.2], tol=1e-12)
     assert at_best <= found.fun + 1e-9
@@ -120,13 +120,15 @@ def test_a_weight_of_nine_is_a_training_told_nine_times() -> None:
 
 
 def test_slopes_weigh_budgets_and_sum_to_one() -> None:
-    growth = np.array([1.0, 2.0, 3.0, 4.0])
-    line = growth[:, None] * [0.2, 0.5, 0.3] + [0.4, -0.1, -0.3]
+    log_macs_ratio = np.array([1.0, 2.0, 3.0, 4.0])
+    line = log_macs_ratio[:, None] * [0.2, 0.5, 0.3] + [0.4, -0.1, -0.3]
     bent = line.copy()
     bent[-1] += [0.5, -0.5, 0]  # an optimum nobody knows
-    found = optima_slopes(bent[None], growth=growth, weights=np.array([1, 1, 1, 1e-9]))
+    found = optima_slopes(
+        bent[None], log_macs_ratio=log_macs_ratio, weights=np.array([1, 1, 1, 1e-9])
+    )
     np.testing.assert_allclose(found[0], [0.2, 0.5, 0.3], atol=1e-6)
-    even = optima_slopes(bent[None], growth=growth, weights=np.ones(4))[0]
+    even = optima_slopes(bent[None], log_macs_ratio=log_macs_ratio, weights=np.ones(4))[0]
     assert even.sum() == pytest.approx(1)
     assert even[0] > 0.3
 
@@ -168,12 +170,12 @@ def test_the_average_slope_from_an_unbalanced_base_is_not_the_local_one() -> Non
     np.testing.assert_allclose(average.values, expected, atol=0.02)
 
 
-def aim(growth: float, depth: float) -> Floats:
-    return growth * np.array([0.2, 0.5, 0.3]) + [depth, -depth / 2, -depth / 2]
+def aim(log_macs_ratio: float, depth: float) -> Floats:
+    return log_macs_ratio * np.array([0.2, 0.5, 0.3]) + [depth, -depth / 2, -depth / 2]
 
 
-def off(growth: float) -> Floats:
-    return LAW.allocation(growth) + np.array([1.5, -1.5, 0])
+def off(log_macs_ratio: float) -> Floats:
+    return LAW.allocation(log_macs_ratio) + np.array([1.5, -1.5, 0])
 
 
 def test_optima_are_corrected_for_the_bias_of_a_quadratic() -> None:
@@ -181,8 +183,13 @@ def test_optima_are_corrected_for_the_bias_of_a_quadratic() -> None:
         floor=np.array(0.1), scales=np.array([0.12, 0.15, 0.15]), powers=np.array([1.6, 0.4, 0.8])
     )
     around = shapes(10, spread=0.5) @ PLANE.T
-    growths = np.log(BUDGETS)  # the range grows with the budget, and so does the bias
-    parts = np.vstack([law.allocation(growth) + growth * around for growth in growths])
+    log_macs_ratios = np.log(BUDGETS)  # the range grows with the budget, and so does the bias
+    parts = np.vstack(
+        [
+            law.allocation(log_macs_ratio) + log_macs_ratio * around
+            for log_macs_ratio in log_macs_ratios
+        ]
+    )
     error = law.error(parts)
     data = Trainings(value=error, network=range(40), seed=[0] * 40, measure="loss")
     found = fit_power_laws(
@@ -191,8 +198,8 @@ def test_optima_are_corrected_for_the_bias_of_a_quadratic() -> None:
     assert found.status == "identified"
     for rule in (found.by_optima, found.by_law):
         np.testing.assert_allclose(rule.local.values, law.shares, atol=0.002)
-    for optimum, growth in zip(found.optima, growths, strict=True):
-        best = law.allocation(growth)
+    for optimum, log_macs_ratio in zip(found.optima, log_macs_ratios, strict=True):
+        best = law.allocation(log_macs_ratio)
         np.testing.assert_allclose(optimum.contributions.values, best, atol=0.005)
 
 
@@ -263,6 +270,6 @@ def test_too_few_shapes_at_a_budget_are_refused() -> None:
 def test_shapes_along_a_line_are_refused() -> None:
     data, parts, budget = study()
     along = np.outer(np.tile(np.linspace(-1, 1, 10), 4), PLANE[:, 0])
-    growth = parts.sum(axis=1, keepdims=True) / 3
+    log_macs_ratio = parts.sum(axis=1, keepdims=True) / 3
     with pytest.raises(AnalysisError, match="not along one line"):
-        fit_power_laws(data, contributions=growth + along, budget=budget, seed=0)
+        fit_power_laws(data, contributions=log_macs_ratio + along, budget=budget, seed=0)

@@ -296,7 +296,7 @@ def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
     return fit_gaussian_process(
         [value for _, value in rows],
         shares=[rung.realised.values for rung, _ in rows if rung.realised],
-        growth=np.array([rung.growth for rung, _ in rows], dtype=float),
+        log_macs_ratio=np.array([rung.growth for rung, _ in rows], dtype=float),
         budget=np.array([rung.budget for rung, _ in rows], dtype=float),
         network=[rung.arch.key for rung, _ in rows],
         seed=seed,
@@ -307,8 +307,10 @@ def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
 def _predicted(process: GaussianProcess, rung: Rung) -> float:
     assert rung.realised is not None, "asked of networks with shares only"
     assert rung.growth is not None, "likewise"
-    growth = float(np.clip(rung.growth, process.growths[0], process.growths[-1]))
-    return float(process.draws(rung.realised.values, growth=growth).mean())
+    log_macs_ratio = float(
+        np.clip(rung.growth, process.log_macs_ratios[0], process.log_macs_ratios[-1])
+    )
+    return float(process.draws(rung.realised.values, log_macs_ratio=log_macs_ratio).mean())
 
 
 def _nearest(rules: ArrayLike, others: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""A calibration in a table, as plain values, and as a change of the space file."""
+"""Output of a calibration: tables, plain values, and the update of the space file."""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ _NONE = "-"
 _ALPHA = 0.05  # of the learning-rate scaling
 
 
-def as_json(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[str, Any]:
-    """The whole calibration as plain values."""
+def to_dict(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[str, Any]:
+    """Convert a calibration to plain values."""
     data = asdict(found)
     for row in data["rows"]:
         row["level"] = asdict(levels[row["rung"]])
@@ -30,7 +30,7 @@ def as_json(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> dict[
 
 
 def show(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> None:
-    """Print tables and what they mean."""
+    """Print the tables and their summary."""
     from cmt_search.cli.console import say, show_table
 
     show_table(
@@ -38,12 +38,12 @@ def show(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> None:
         title=f"{found.networks} networks, {found.seeds} seeds, against {levels[-1]}",
     )
     show_table((_score(row) for row in found.scores), title="Without training")
-    for line in lines(found, levels=levels):
+    for line in summary_lines(found, levels=levels):
         say(line)
 
 
-def lines(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> list[str]:
-    """What a calibration says, a sentence each."""
+def summary_lines(found: "Calibration", *, levels: "Sequence[FidelityLevel]") -> list[str]:
+    """Summarise a calibration, a sentence each."""
     return [
         _choice(found, levels=levels),
         _metric(found),
@@ -86,7 +86,7 @@ def write_choice(
 
 
 def _rate_changes(found: "Calibration", *, space: "SearchSpace") -> dict[str, Any]:
-    from cmt_search.cli.calibrating import sizes_of
+    from cmt_search.cli.calibration_run import sizes_of
 
     law = found.lr_scaling
     if law is None or law.p_value >= _ALPHA or 2 * law.edges > law.networks:

@@ -1,4 +1,4 @@
-"""The work of calibrate: searches over lists of networks, and what their trainings say."""
+"""Execution of a calibration: runs over lists of networks, and their analysis."""
 
 import math
 import sys
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from cmt_search.search import CalibrationSpace, FidelityLevel, TrialRecord
     from cmt_search.space import SearchSpace
 
-_SCORED = 64  # images that scores without training look at
+_SCORED = 64  # images for zero-cost proxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrating:
+class CalibrationRun:
     """A calibration of a space: one run over all levels, and one for each further rate.
 
-    Each is a run like any other, in a folder of its own, and goes on where it was stopped.
+    Each is a run of its own, in its own folder, and is resumed if it was interrupted.
     """
 
     space: "SearchSpace"
@@ -36,8 +36,8 @@ class Calibrating:
     launch: Launch
     quiet: bool
 
-    def analysed(self, *, rates: Sequence[float], scores: bool) -> "Calibration":
-        """Train what is missing, and compare.
+    def execute(self, *, rates: Sequence[float], scores: bool) -> "Calibration":
+        """Run the missing trainings and analyse all.
 
         Raises:
             AnalysisError: too few networks were measured at every level.
@@ -117,7 +117,7 @@ class Calibrating:
         if outcome.stopped != "finished":
             raise RunError(
                 f"{folder}: {outcome.stopped} with {outcome.remaining.trials} networks left; part "
-                "of a sample would mislead, so give the same command again to go on"
+                "of a sample would be biased, so repeat the command to finish it"
             )
         return read_trials(folder, storage=self.launch.storage)
 
