@@ -139,13 +139,19 @@ class Scheduler:
 
     def _restore(self, *, retry_failed: bool) -> None:
         """Take over the trials of the study."""
-        stored = self._store.trials()
-        if retry_failed:
-            stored += [self._retry(trial) for trial in failed_trials(stored)]
-        trials = [(trial, attr.read_candidate(trial.user_attrs)) for trial in stored]
+        try:
+            stored = self._store.trials()
+            if retry_failed:
+                stored += [self._retry(trial) for trial in failed_trials(stored)]
+            trials = [(trial, attr.read_candidate(trial.user_attrs)) for trial in stored]
+            for trial, candidate in trials:
+                self._state.restore(trial, candidate)
+        except (LookupError, TypeError, ValueError) as error:
+            raise RunError(
+                f"the study is damaged ({type(error).__name__}: {error}); it was not changed; "
+                "restore it from a backup"
+            ) from error
         self._generator.restore(trials)
-        for trial, candidate in trials:
-            self._state.restore(trial, candidate)
         for number in self._state.foreign_trials:
             self._store.set(number, attr.REASON, _FOREIGN)
             self._end(number, TrialState.FAIL, values=None)

@@ -42,6 +42,8 @@ def to_run_error(error: Exception, *, url: str, action: str) -> RunError:
     texts = (arg for arg in cause.args if isinstance(arg, str))  # MySQL puts a number first
     lines = next(texts, str(cause)).strip().splitlines() or [type(cause).__name__]
     reason = mask_passwords(lines[0])
+    if "decode" in reason:  # bytes that are not text
+        return _damaged(mask_passwords(url), reason)
     return RunError(
         f"{mask_passwords(url)} cannot be {action} ({reason}): {_remedy(error, url=url)}"
     )

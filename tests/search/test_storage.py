@@ -1,15 +1,20 @@
+import shutil
 import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy
 from optuna.storages import RDBStorage
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunDir, read_trials
+from cmt_search.search import RunDir, read_trials, serialization
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
-from tests.search.lookup import FakeSpace, measure
+from tests.search.lookup import FakeSampler, FakeSpace, measure
 
 
 def new(path: Path) -> RunDir:
@@ -150,3 +155,150 @@ def test_a_run_without_a_study_says_so_and_makes_none(tmp_path: Path) -> None:
     RDBStorage(run.storage_url())  # a driver that has not yet made its study
     with pytest.raises(RunError, match=r"there is no study 'r' in .* yet"):
         read_trials(run.path)
+
+
+def test_a_trial_is_added_in_one_transaction(tmp_path: Path) -> None:
+    store, space = open_store(new(tmp_path / "r")), FakeSpace()
+    assert isinstance(store.storage, RDBStorage)
+    tables = ["trials", "trial_params", "trial_user_attributes"]
+
+    def interrupt(_connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        if tables and statement.startswith(f"INSERT INTO {tables[0]} "):
+            raise KeyboardInterrupt
+
+    sqlalchemy.event.listen(store.storage.engine, "after_cursor_execute", interrupt)
+    while tables:
+        with pytest.raises(KeyboardInterrupt):
+            Scheduler(space, store).next_job()
+        assert store.trials() == []
+        del tables[0]
+    assert Scheduler(space, store).next_job() is not None
+    store.close()
+
+
+def test_a_long_measurement_fits_a_text_column_of_mysql(tmp_path: Path) -> None:
+    store = open_store(new(tmp_path / "r"))
+    scheduler = Scheduler(FakeSpace(), store)
+    job = scheduler.next_job()
+    assert job is not None
+    short = measure(job.arch, fidelity=job.fidelity, seed=job.seed)
+    correct = bytes(range(256)) * 25  # 51,200 validation images
+    long = replace(short, correct=correct, images=51_200, curve=short.curve * 2_000)
+    scheduler.record(job, long)
+    with sqlite3.connect(tmp_path / "r" / "study.db") as connection:
+        query = "SELECT max(length(value_json)), sum(length(value_json)) FROM trial_user_attributes"
+        longest, total = connection.execute(query).fetchone()
+    connection.close()
+    assert longest < 2**16 < total
+    assert trial_record(store.trials()[0]).rungs[0].measurements == (long,)
+    Scheduler(FakeSpace(), store)
+    store.close()
+
+
+def test_an_interrupted_write_of_a_long_measurement_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StudyStore.in_memory(("top1",))
+    scheduler = Scheduler(FakeSpace(), store)
+    job = scheduler.next_job()
+    assert job is not None
+    short = measure(job.arch, fidelity=job.fidelity, seed=job.seed)
+    write, keys = StudyStore.set, list[str]()
+
+    def interrupt(store: StudyStore, number: int, key: str, value: object) -> None:
+        write(store, number, key, value)
+        keys.append(key)
+        if key.endswith(":1"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyStore, "set", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.record(job, replace(short, curve=short.curve * 2_000))
+    monkeypatch.undo()
+    assert keys == ["measurement_0_0:0", "measurement_0_0:1"]
+    assert trial_record(store.trials()[0]).rungs[0].measurements == ()
+    again = Scheduler(FakeSpace(), store)
+    assert again.next_job() == job
+    again.record(job, short)
+    assert trial_record(store.trials()[0]).rungs[0].measurements == (short,)
+
+
+def test_a_resume_reads_the_trials_once_and_solves_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = FakeSpace(sampler=FakeSampler(lattice=3, augmented=True), infeasible_above=0.7)
+    store, solved = StudyStore.in_memory(("top1",)), list[object]()
+    step(Scheduler(space, store))
+    solve, parse = FakeSpace.candidate, serialization.read_candidate
+    read, counts = StudyStore.trials, {"read": 0, "parsed": 0}
+
+    def count(key: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **known: Any) -> Any:
+            counts[key] += 1
+            return call(*args, **known)
+
+        return counting
+
+    monkeypatch.setattr(StudyStore, "trials", count("read", read))
+    monkeypatch.setattr(serialization, "read_candidate", count("parsed", parse))
+    monkeypatch.setattr(
+        FakeSpace, "candidate", lambda *args, **known: solved.append(args) or solve(*args, **known)
+    )
+    Scheduler(space, store)
+    assert counts == {"read": 1, "parsed": 1}
+    assert solved == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_copy_of_the_database_alone_holds_the_trials_that_ended(
+    tmp_path: Path, is_open: bool
+) -> None:
+    run = new(tmp_path / "r")
+    store = open_store(run)
+    scheduler = Scheduler(FakeSpace(), store)
+    step(scheduler)
+    step(scheduler)
+    assert scheduler.counts["complete"] == 1
+    if not is_open:
+        store.close()
+    shutil.copytree(run.path, tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+    copied = read_trials(tmp_path / "copy")
+    assert copied[0] == read_trials(run.path)[0]
+    assert copied[0].state == "complete"
+
+
+def damage_text(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"cmt-paper", b"cmt-p\xff\xfeer"))
+
+
+def damage_json(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b'"macs', b"'macs"))
+
+
+def zero_pages(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    for page in range(1, len(data) // size, 2):
+        data[page * size : (page + 1) * size] = bytes(size)
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [damage_text, damage_json, zero_pages])
+def test_a_damaged_database_is_named_and_left_as_it_is(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    run = new(tmp_path / "r")
+    store = open_store(run)
+    scheduler = Scheduler(FakeSpace(), store)
+    for _ in range(6):
+        step(scheduler)
+    store.close()
+    damage(run.study)
+    before = run.study.read_bytes()
+    uses = (lambda: read_trials(run.path), lambda: Scheduler(FakeSpace(), open_store(run)))
+    for use in uses:
+        with pytest.raises(RunError, match=r"damaged.* restore it from a backup"):
+            use()
+        assert run.study.read_bytes() == before
