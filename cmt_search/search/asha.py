@@ -1,4 +1,4 @@
-"""Successive halving, decided on arrival: whether a trial goes on from a rung."""
+"""Asynchronous successive halving: whether a trial is promoted from a rung."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_BEYOND = 0.1  # of each objective's range: how far behind the worst the reference point lies
+_MARGIN = 0.1  # of the reference point behind the worst, as a part of each objective's range
 
 
 def should_promote(
     values: Sequence[float], *, others: Sequence[Sequence[float]], factor: int, signs: Sequence[int]
 ) -> bool:
-    """Whether a trial is in the best 1/factor of those that reached the rung, itself among them.
+    """Return whether a trial is in the best 1/factor of those that reached the rung.
 
-    It goes on unless n/factor or more of the n are better; fewer than `factor` trials decide
-    nothing. With one objective this is ASHA's stopping rule. With several, the better one is on the
-    earlier front of non-dominated sorting, or on the same front and adds more hypervolume to it.
-    Whoever measured the same is not better. Signs are +1 where more is better, else -1.
+    It is promoted unless n/factor or more of the n trials (including itself) are better; fewer than
+    `factor` trials promote all. With one objective this is ASHA's stopping rule. With several, the
+    better trial is on an earlier front of non-dominated sorting, or on the same front with a larger
+    hypervolume contribution. Ties are not better. Signs are +1 if more is better, else -1.
     Source: Li et al. 2020, arXiv:1810.05934 (ASHA); Schmucker et al. 2021, arXiv:2106.12639.
     """
     count = len(others) + 1
@@ -30,7 +30,7 @@ def should_promote(
 
 
 def _better_than_first(losses: Floats) -> int:
-    """How many rows come before the first one. Shape: (n, objectives), all to be made small."""
+    """Count the rows that are better than the first. Shape: (n, objectives), minimised."""
     if losses.shape[1] == 1:
         return int(np.sum(losses[1:, 0] < losses[0, 0]))
     from moocore import hv_contributions, pareto_rank
@@ -44,8 +44,8 @@ def _better_than_first(losses: Floats) -> int:
         spread = np.ptp(points, axis=0)
         scaled = (points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)
         added = np.zeros(len(points))
-        added[own] = hv_contributions(scaled[own], ref=[1 + _BEYOND] * points.shape[1])
-        # rounded, so that the last bit of symmetric points decides nothing
+        added[own] = hv_contributions(scaled[own], ref=[1 + _MARGIN] * points.shape[1])
+        # rounded, so that floating-point errors do not decide between symmetric points
         added = np.round(added, 12)
         ahead |= own & (added > added[place[0]])
     return int(ahead[place].sum())

@@ -1,4 +1,4 @@
-"""A calibration as a space: a list of networks, each trained from scratch at every fidelity."""
+"""A calibration as a search space: a list of networks, each trained at every fidelity."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ from cmt_search.space.candidates import Candidate, Parameter, Rung
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationNetwork:
-    """A network of the sample."""
+    """A network of the calibration sample."""
 
     name: str
     rung: Rung  # its fidelity is not used
-    shares: Shares | None  # asked for; of a rule search
+    shares: Shares | None  # nominal; of a rule search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FidelityLevel:
-    """A fidelity, whatever the resolution of the network."""
+    """A fidelity, relative to the resolution of the network."""
 
     epochs: int
     data_fraction: float = 1.0
@@ -50,7 +50,7 @@ class FidelityLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListSampler:
-    """There is nothing to choose: all of the list is measured."""
+    """The sampler of a list, which is measured completely."""
 
     name: str = "design"
     lattice: int = 0
@@ -61,7 +61,7 @@ class ListSampler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSpace:
-    """Networks to measure at `levels`, in this order; the last is the reference."""
+    """Networks to measure at `levels`; the last level is the reference."""
 
     networks: tuple[CalibrationNetwork, ...]
     levels: tuple[FidelityLevel, ...]
@@ -80,35 +80,35 @@ class CalibrationSpace:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides what a trial is."""
+        """Hash of everything that determines a trial."""
         keys = [network.rung.arch.key for network in self.networks]
         levels = [asdict(level) for level in self.levels]
         text = json.dumps([self.of, keys, levels, self.seeds, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def analytic_only(self) -> Self:
-        """The same: the networks of a list are known."""
+        """Return the space itself: the networks of a list are known."""
         return self
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """The place in the list."""
+        """Return the index in the list as the only parameter."""
         high = len(self.networks) - 1
         return (Parameter(name="network", low=0, high=high, integer=True),)
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """A network of the list, its rungs the fidelities."""
-        del name  # it has its own
+        """Return a network of the list, with a rung for each level."""
+        del name  # networks have names
         network = self.networks[int(params["network"])]
         rung = network.rung
         rungs = tuple(replace(rung, fidelity=one.fidelity(rung.arch)) for one in self.levels)
         return Candidate(name=network.name, rungs=rungs, shares=network.shares)
 
     def named_shares(self) -> dict[str, Shares]:
-        """None: a list has no rules."""
+        """Return no rules."""
         return {}
 
     def params_of_shares(self, shares: Shares) -> NoReturn:
-        """A list has no rules.
+        """Raise: a list has no rules.
 
         Raises:
             BudgetError: always.
@@ -117,23 +117,23 @@ class CalibrationSpace:
 
 
 def sample_networks(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    """A stratified sample of the networks that a search could ask for.
+    """Return a stratified sample of the networks that a search could suggest.
 
-    Of a rule search `count` for each budget, in the order of its design: centroid, the paper's
-    rule and the corners first; of a shape search as many, by Sobol points. Of a free search `count`
-    in all: Sobol points, one from each of as many groups of MACs.
+    In a rule search `count` for each budget, in the order of its design: centroid, the paper's
+    rule and the corners first; in a shape search as many, by Sobol points. In a Pareto search
+    `count` in all, by Sobol points stratified by MACs.
 
     Raises:
         SpaceError: fewer than four networks are feasible.
     """
     chosen = {"rule": _of_rules, "shape": _shapes}.get(space.kind, _free)
-    found = chosen(space, count=count)
-    if len(found) < 4:
+    networks = chosen(space, count=count)
+    if len(networks) < 4:
         raise SpaceError(
-            f"the space gives {len(found)} different networks to calibrate with, and 4 are needed; "
+            f"the space has {len(networks)} different networks, a calibration needs 4; "
             "raise --networks, or widen knobs and budgets"
         )
-    return found
+    return networks
 
 
 def _of_rules(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
@@ -161,7 +161,7 @@ def _free(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
 
 
 def _shapes(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    """So many of each budget, each network once."""
+    """Return `count` networks of each budget, each once."""
     budgets = next(p.steps or 1 for p in space.parameters() if p.group)
     found: dict[str, CalibrationNetwork] = {}
     for point in initial_points(space, count=count * budgets):

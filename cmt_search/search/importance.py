@@ -1,4 +1,4 @@
-"""How much each parameter of a search decides of a metric, by Optuna's evaluators."""
+"""Importance of each parameter of a search for a metric, by Optuna's evaluators."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ EVALUATORS: Mapping[Evaluator, str] = {
     "ped-anova": "PED-ANOVA: what sets the best tenth apart",
     "fanova": "fANOVA: variance explained",
 }
-_FEWEST = 8  # trials, below which every answer is noise
+_MIN_TRIALS = 8
 
 
 def importances(
@@ -24,12 +24,12 @@ def importances(
     evaluator: Evaluator = "ped-anova",
     seed: int = 0,
 ) -> dict[str, float]:
-    """Parts of one by parameter, largest first; `values` holds the metric by trial number.
+    """Return importances that sum to one, largest first; `values`: the metric by trial number.
 
     Raises:
         AnalysisError: too few trials have a value, or all have the same.
     """
-    import optuna  # a second that nobody else need wait for
+    import optuna
     from optuna.importance import (
         BaseImportanceEvaluator,
         FanovaImportanceEvaluator,
@@ -46,9 +46,9 @@ def importances(
         p.name: d for p, d in zip(parameters, distributions(parameters).values(), strict=True)
     }
     usable = [r for r in records if r.number in values and set(r.params) == set(ranges)]
-    if len(usable) < _FEWEST or len({values[r.number] for r in usable}) < 2:
+    if len(usable) < _MIN_TRIALS or len({values[r.number] for r in usable}) < 2:
         raise AnalysisError(
-            f"importances need {_FEWEST} measured trials that differ, and {len(usable)} are there; "
+            f"importances need {_MIN_TRIALS} measured trials that differ, there are {len(usable)}; "
             "wait for more"
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)

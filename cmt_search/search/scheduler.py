@@ -246,7 +246,7 @@ class Scheduler:
 
     @property
     def n_missing(self) -> int:
-        """Number of requested trials for which there are no candidates."""
+        """Number of requested trials that have no candidate."""
         missing = self._target - self._n_suggested - self._n_ahead()
         if self._space.sampler.name == "design":  # infeasible rules are part of the design
             missing -= self._state.counts["infeasible"]
@@ -280,7 +280,7 @@ class Scheduler:
     def _n_requested(self, attributes: dict[str, Any]) -> int:
         requested = attributes.get(attr.TRIALS) or self._space.trials
         if requested is None and self._generator.design_size == 0:
-            raise SpaceError("trials is missing, and there is no design to count; set trials: 50")
+            raise SpaceError("trials is missing, and the space has no design; set trials: 50")
         return self._generator.design_size if requested is None else int(requested)
 
     def _add(self, suggestion: Suggestion) -> None:
@@ -319,7 +319,7 @@ class Scheduler:
                 pass
 
     def _advance(self, trial: RunningTrial) -> bool:
-        """Answer jobs from the study, then pass the rung or fail; return whether it may go on."""
+        """Answer jobs from the study, then pass the rung or fail; return whether to repeat."""
         for job in list(trial.missing_jobs()) if trial.reason is None else ():
             if job.key in self._state.measured:
                 self._keep(trial, job, measurement=self._state.measured[job.key], reused=True)

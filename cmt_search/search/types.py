@@ -54,7 +54,7 @@ class Job:
 
     @property
     def key(self) -> "MeasurementKey":
-        """What determines the measurement: jobs with equal keys are run once."""
+        """Key of the measurement: jobs with equal keys are run once."""
         return (self.arch.key, self.fidelity, self.seed)
 
     @property

@@ -149,7 +149,7 @@ def test_a_killed_driver_is_gone_on_with_and_a_second_one_is_refused(
         with pytest.raises(RunError, match=r"killed is driven by process \d+"):
             run_search(run, SPACE, LookupFactory(), executor="inline")
         shutil.copytree(folder, copy)  # whose lock nobody holds
-        with pytest.raises(RunError, match="driven by another process, perhaps from a copy"):
+        with pytest.raises(RunError, match="another process drives this run"):
             run_search(RunDir.open(copy), SPACE, LookupFactory(), executor="inline")
     finally:
         kill(driver)

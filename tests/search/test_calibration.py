@@ -66,7 +66,7 @@ def test_free_networks_are_spread_over_macs() -> None:
 
 
 def test_a_space_of_too_few_networks_is_refused() -> None:
-    with pytest.raises(SpaceError, match=r"gives 2 different networks .* raise --networks"):
+    with pytest.raises(SpaceError, match=r"2 different networks.* raise --networks"):
         sample_networks(parse_space(RULES, source="rules"), count=1)
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from optuna.trial import TrialState
 
 from cmt_search.errors import SpaceError
 from cmt_search.evaluation import Evaluator
+from cmt_search.search import RunDir, run_search
 from cmt_search.search.asha import should_promote
 from cmt_search.search.executors.inline import InlineExecutor
 from cmt_search.search.scheduler import Scheduler
@@ -19,6 +22,7 @@ from tests.search.lookup import (
     FakeSampler,
     FakeSpace,
     LookupEvaluator,
+    LookupFactory,
     measure,
     nan,
     out_of_memory,
@@ -248,7 +252,7 @@ def test_a_design_that_is_exhausted_says_so() -> None:
 
 def test_a_search_without_trials_and_without_a_design_is_refused() -> None:
     space = replace(PARETO, trials=None)
-    with pytest.raises(SpaceError, match="trials is missing, and there is no design to count"):
+    with pytest.raises(SpaceError, match="trials is missing"):
         Scheduler(space, StudyStore.in_memory(space.objectives))
 
 
@@ -456,3 +460,29 @@ def _dying(write: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]
         return result
 
     return dying
+
+
+def test_a_search_with_fewer_candidates_than_trials_is_exhausted_not_finished(
+    tmp_path: Path,
+) -> None:
+    run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
+    space = FakeSpace(trials=50, epochs=(1,))
+    outcome = run_search(run, space, LookupFactory(), executor="inline")
+    assert (outcome.stopped, outcome.complete, outcome.remaining.trials) == ("exhausted", 11, 0)
+    assert "39 of 50" in outcome.notes[0]
+
+
+def test_a_search_runs_without_assertions() -> None:
+    code = (
+        "from tests.search.lookup import FakeSpace, LookupEvaluator\n"
+        "from tests.search.searching import drive\n"
+        "from cmt_search.search.storage import StudyStore\n"
+        "space = FakeSpace(infeasible_above=0.9)\n"
+        "store = StudyStore.in_memory(space.objectives)\n"
+        "counts = drive(store, space, LookupEvaluator()).counts\n"
+        "print(counts['complete'], counts['infeasible'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["10", "1"]

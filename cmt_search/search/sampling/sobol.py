@@ -1,4 +1,4 @@
-"""Points that cover a space before anything is known of it: Sobol's, and those of a grid."""
+"""Space-filling points: the Sobol sequence and the grid."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def n_initial_points(space: Space) -> int:
-    """How many Sobol points a free or shape search measures before its model asks."""
+    """Return the number of Sobol points that a Pareto or shape search measures first."""
     if space.kind not in ("shape", "pareto") or space.sampler.name in _NOT_LEARNING:
         return 0
     if space.sampler.initial_points is not None:
@@ -32,10 +32,10 @@ def n_initial_points(space: Space) -> int:
 
 
 def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoint, ...]:
-    """The first trials of a search whose sampler learns, or `count` such points.
+    """Return the first trials of a search whose sampler learns, or `count` such points.
 
-    All have their networks, as far as that is known without measuring. Shapes take turns at the
-    budgets; free networks come one from each of as many groups of MACs, in Sobol's order.
+    All are feasible, as far as that is known without measuring. Shapes alternate between the
+    budgets; Pareto networks are stratified by MACs, in the order of the sequence.
     """
     wanted = n_initial_points(space) if count is None else count
     if not wanted:
@@ -48,14 +48,14 @@ def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoi
 
 
 def stratified_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
-    """Sobol points of a free search, one from each of `count` groups of MACs, by growing MACs."""
+    """Return Sobol points of a Pareto search, one of each of `count` strata of MACs, by MACs."""
     return tuple(sorted(_stratified(space, count=count), key=lambda one: one[1].rungs[-1].macs))
 
 
 def sobol_params(
     parameters: Sequence[Parameter], *, index: int, seed: int
 ) -> dict[str, float | int]:
-    """The parameters of one point of the sequence."""
+    """Return the parameters of one point of the sequence."""
     row = _sobol(len(parameters), seed=seed, exponent=max(6, (index + 1).bit_length()))[index]
     return {p.name: p.at(float(u)) for p, u in zip(parameters, row, strict=True)}
 
@@ -63,7 +63,7 @@ def sobol_params(
 def grid_params(
     parameters: Sequence[Parameter], *, index: int, seed: int
 ) -> dict[str, float | int] | None:
-    """The parameters of one point of the grid, in a shuffled order; None: there are no more."""
+    """Return the parameters of one point of the shuffled grid; None after the last."""
     size = grid_size(parameters)
     if index >= size:
         return None
@@ -76,10 +76,10 @@ def grid_params(
 
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
-    """Points of the grid.
+    """Return the number of points of the grid.
 
     Raises:
-        SpaceError: a parameter has no steps, or there are far too many points.
+        SpaceError: a parameter has no steps, or there are too many points.
     """
     endless = [p.name for p in parameters if p.steps is None]
     if endless:
@@ -94,12 +94,12 @@ def grid_size(parameters: Sequence[Parameter]) -> int:
 
 
 def has_networks(space: Space, params: dict[str, float | int]) -> bool:
-    """Whether a point has its networks, as far as is known without measuring them."""
+    """Return whether a point is feasible, as far as is known without measuring its networks."""
     return _point(space.analytic_only(), params, index=0) is not None
 
 
 def _by_turns(space: Space, group: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
-    """Feasible Sobol points of each group, a group after the other, until `count` are found."""
+    """Return feasible Sobol points, alternating between the groups, until there are `count`."""
     values = [int(group.low) + i for i in range(group.steps or 1)]
     turns = [_feasible(space, group, value=value, most=count) for value in values]
     found: list[DesignPoint] = []
@@ -112,7 +112,7 @@ def _by_turns(space: Space, group: Parameter, *, count: int) -> tuple[DesignPoin
 
 
 def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
-    """The feasible Sobol points of one value of the group, not looking for them for ever."""
+    """Yield feasible Sobol points of one group, from a limited number of draws."""
     others = [p for p in space.parameters() if not p.group]
     for i in range(_DRAWS * most):
         params = {group.name: value, **sobol_params(others, index=i, seed=space.seed)}
@@ -134,7 +134,7 @@ def _stratified(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidat
 def _point(
     space: Space, params: dict[str, float | int], *, index: int
 ) -> tuple[DesignPoint, Candidate] | None:
-    """A point of the sequence, if it has its networks."""
+    """Return a point of the sequence with its candidate, if it is feasible."""
     point = DesignPoint(name=f"sobol {index}", params=params)
     try:
         return point, space.candidate(params, point.name)
@@ -143,15 +143,15 @@ def _point(
 
 
 def _spread(found: Sequence[T], *, sizes: Sequence[float], count: int) -> list[T]:
-    """The first from each group between the smallest and the largest; empty ones give none."""
+    """Return the first item of each stratum between the smallest and the largest size."""
     if not sizes:
         return []
     low, high = min(sizes), max(sizes)
-    groups: dict[int, T] = {}
+    strata: dict[int, T] = {}
     for one, value in zip(found, sizes, strict=True):
         place = int((value - low) / ((high - low) or 1) * count)
-        groups.setdefault(min(place, count - 1), one)
-    return list(groups.values())
+        strata.setdefault(min(place, count - 1), one)
+    return list(strata.values())
 
 
 @lru_cache(maxsize=8)
