@@ -3,6 +3,7 @@
 import csv
 import datetime
 import importlib.metadata
+import os
 import platform
 import statistics
 import time
@@ -15,6 +16,8 @@ import torch
 
 from cmt_search.cost.config import hardware_name
 
+Clock = Callable[[], float]
+ISA = os.environ.get("ONEDNN_MAX_CPU_ISA", "")  # set it to AVX2 to measure as on an older processor
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -36,14 +39,19 @@ def interleaved(
     rounds: int,
     seconds: float,
     device: str = "cpu",
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time every run in turn, round after round, so that a slow moment meets all of them alike."""
+    """Time every run in turn, round after round, so that a slow moment affects all of them.
+
+    On a shared machine, `clock=time.process_time` leaves out the time that other programs take;
+    it is for runs of one thread in this process.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     began = time.perf_counter()
     done = 0
     while done < 3 or (done < rounds and time.perf_counter() - began < seconds):
         for name, run in runs.items():
-            times[name].append(timed(run, device=device))
+            times[name].append(timed(run, device=device, clock=clock))
         done += 1
     timings = {}
     for name, taken in times.items():
@@ -55,13 +63,21 @@ def interleaved(
     return timings
 
 
-def timed(run: Callable[[], object], *, device: str = "cpu") -> float:
-    """Seconds of one call."""
+def timed(
+    run: Callable[[], object], *, device: str = "cpu", clock: Clock = time.perf_counter
+) -> float:
+    """Return the seconds of one call."""
     _synchronise(device)
-    began = time.perf_counter()
+    start = clock()
     run()
     _synchronise(device)
-    return time.perf_counter() - began
+    return clock() - start
+
+
+def step_clock(device: str, *, workers: int = 0) -> Clock:
+    """Return the CPU time of the process where that is all that a run takes, else wall time."""
+    alone = device == "cpu" and torch.get_num_threads() == 1 and not workers
+    return time.process_time if alone else time.perf_counter
 
 
 def matmul_peak(dtype: torch.dtype, *, device: str) -> float:
@@ -77,6 +93,7 @@ def machine(*, device: str, packages: tuple[str, ...] = ("torch", "timm")) -> di
     return {
         "date": datetime.date.today().isoformat(),
         "hardware": hardware_name(device),
+        "isa": ISA or torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
@@ -86,7 +103,8 @@ def machine(*, device: str, packages: tuple[str, ...] = ("torch", "timm")) -> di
 def write(theme: str, rows: list[dict[str, Any]], *, device: str, out: Path = RESULTS) -> Path:
     """Rows as CSV, in a file named by theme, hardware and date."""
     date = datetime.date.today().isoformat()
-    path = out / f"{theme}-{device}-{torch.get_num_threads()}threads-{date}.csv"
+    isa = f"-{ISA.lower()}" if ISA else ""
+    path = out / f"{theme}-{device}{isa}-{torch.get_num_threads()}threads-{date}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))

@@ -11,7 +11,8 @@ official network (benchmarks/literal_cmt.py); `plain-builder` is that loop aroun
 use bf16 autocast on a GPU, and workers where `--workers` asks for them.
 
 A round runs an epoch of each in turn; ratios are medians over rounds, so that a slow moment of a
-shared machine meets all alike. `in_steps` is the part of an epoch's time that its steps take when
+shared machine affects all variants. With one thread and no workers, times are CPU time of the
+process (column `clock`). `in_steps` is the part of an epoch's time that its steps take when
 they are run alone, on one batch that is there already: the rest is feeding. `of_matmul_peak` is
 6 * MACs * images/s (forward and backward) over what a large matrix product reaches here.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import RESULTS, interleaved, machine, matmul_peak, timed, write
+from harness import RESULTS, Clock, interleaved, machine, matmul_peak, step_clock, timed, write
 from literal_cmt import LiteralCMT, copy_weights
 from PIL import Image
 from timm.data import create_loader
@@ -271,14 +272,20 @@ def measure(
     runs |= {name: epoch_of(training) for name, training in trainings.items()}
     for run in runs.values():  # choose kernels, fill caches, record graphs
         run()
+    clock = step_clock(setting.device, workers=setting.workers)
     timings = interleaved(
-        runs, reference="plain", rounds=rounds, seconds=seconds, device=setting.device
+        runs,
+        reference="plain",
+        rounds=rounds,
+        seconds=seconds,
+        device=setting.device,
+        clock=clock,
     )
     steps = setting.images // setting.batch
     work = 6 * cost(setting.arch).macs
     for name, timing in timings.items():
         speed = steps * setting.batch / timing.seconds
-        alone = name in trainings and steps_alone(trainings[name], steps=steps)
+        alone = name in trainings and steps_alone(trainings[name], steps=steps, clock=clock)
         yield {
             "case": setting.case,
             "resolution": setting.arch.resolution,
@@ -287,6 +294,7 @@ def measure(
             "images": setting.images,
             "workers": setting.workers,
             "variant": name,
+            "clock": clock.__name__,
             "rounds": timing.rounds,
             "images_per_s": round(speed, 1),
             "ratio_to_plain": round(timing.ratio, 3),
@@ -297,7 +305,7 @@ def measure(
         }
 
 
-def steps_alone(training: Training, *, steps: int) -> float:
+def steps_alone(training: Training, *, steps: int, clock: Clock) -> float:
     """Seconds of an epoch's steps on a batch that is there already: the best of three."""
     step = training.step_function()
     images, labels = training.data.train.take(
@@ -308,7 +316,7 @@ def steps_alone(training: Training, *, steps: int) -> float:
         for _ in range(steps):
             step(images, labels)
 
-    return min(timed(run, device=training.device.type) for _ in range(3))
+    return min(timed(run, device=training.device.type, clock=clock) for _ in range(3))
 
 
 if __name__ == "__main__":

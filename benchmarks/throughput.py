@@ -4,7 +4,8 @@
 
 Variants: `literal` is benchmarks/literal_cmt.py; `literal-nchw` the same with every map copied into
 NCHW order; `ours` what `cmt_search.builder` builds; `ours-folded` that after timm's
-`reparameterize_model`, for inference. A step is forward, cross entropy, backward and AdamW.
+`reparameterize_model`, for inference; `ours-convolved`, for steps in eager mode, `ours` without its
+kernels for small maps. A step is forward, cross entropy, backward and AdamW.
 Rounds run every variant in turn; ratios are medians over rounds, so that a slow moment of a shared
 machine meets all variants alike. Images/s are medians as well. `peak_mib` is what a pass adds to
 the memory held before it. `of_matmul_peak` is 2 * MACs * images/s (3 times that in a step) over
@@ -19,16 +20,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from harness import RESULTS, interleaved, machine, matmul_peak, write
+from harness import RESULTS, interleaved, machine, matmul_peak, step_clock, write
 from literal_cmt import LiteralCMT, copy_weights
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import build, layers
 from cmt_search.cost import cost
 from cmt_search.cost.benchmark import peak_mib
 from cmt_search.presets import PRESETS
@@ -123,12 +125,41 @@ def networks(arch: Arch, *, kind: str, device: str) -> dict[str, nn.Module]:
     variants = {"literal": literal, "literal-nchw": nchw, "ours": ours}
     if kind == "forward":
         variants["ours-folded"] = reparameterize_model(copy.deepcopy(ours).eval())
+    else:
+        variants["ours-convolved"] = Convolved(copy.deepcopy(ours))
     return {name: model.to(device).train(kind == "step") for name, model in variants.items()}
+
+
+class Convolved(nn.Module):
+    """A network whose small maps are convolved like large ones."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with (
+            mock.patch.object(layers, "depthwise", convolve_depthwise),
+            mock.patch.object(layers, "conv_patches", convolve_patches),
+        ):
+            return self.network(x)
+
+
+def convolve_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 3x3 depthwise convolution."""
+    return F.conv2d(x, weight, bias, padding=1, groups=weight.shape[0])
+
+
+def convolve_patches(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of patches that do not overlap."""
+    return F.conv2d(x, weight, bias, weight.shape[-1])
 
 
 def passes(setting: Setting) -> dict[str, Callable[[], None]]:
     """A pass of every variant, ready to be timed."""
     models = networks(setting.arch, kind=setting.kind, device=setting.device)
+    if setting.mode == "compile":
+        models.pop("ours-convolved", None)
     shape = (setting.batch, setting.arch.in_chans, *[setting.arch.resolution] * 2)
     images = torch.randn(shape, device=setting.device)
     labels = torch.randint(0, 10, (setting.batch,), device=setting.device)
@@ -190,8 +221,14 @@ def measure(
         run()
         run()
     memory = {name: peak_mib(run, device=setting.device) for name, run in runs.items()}
+    clock = step_clock(setting.device)
     timings = interleaved(
-        runs, reference="literal", rounds=rounds, seconds=seconds, device=setting.device
+        runs,
+        reference="literal",
+        rounds=rounds,
+        seconds=seconds,
+        device=setting.device,
+        clock=clock,
     )
     work = 2 * cost(setting.arch).macs * (3 if setting.kind == "step" else 1)
     for name, timing in timings.items():
@@ -203,6 +240,7 @@ def measure(
             "mode": setting.mode,
             "kind": setting.kind,
             "variant": name,
+            "clock": clock.__name__,
             "rounds": timing.rounds,
             "images_per_s": round(speed, 2),
             "ratio_to_literal": round(timing.ratio, 3),
