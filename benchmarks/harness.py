@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,12 +93,19 @@ def machine(*, device: str, packages: tuple[str, ...] = ("torch", "timm")) -> di
     """Hardware and versions, for every row."""
     return {
         "date": datetime.date.today().isoformat(),
+        "commit": commit(),
         "hardware": hardware_name(device),
         "isa": ISA or torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def commit() -> str:
+    """Return the commit that is checked out, or nothing outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def write(theme: str, rows: list[dict[str, Any]], *, device: str, out: Path = RESULTS) -> Path:
