@@ -102,7 +102,7 @@ def test_a_truncated_file_is_refused(kind: str, part: float, fresh: Source, tmp_
     text = file.read_text()
     file.write_text(text[: int(part * len(text))])
     with pytest.raises(
-        ExportError, match=r"is broken|is missing|was changed|mismatch|modified"
+        ExportError, match=r"is broken|is missing|was changed|mismatch|modified|invalid YAML"
     ) as caught:
         cmt_search.load(path)
     assert str(file) in str(caught.value)
