@@ -11,7 +11,7 @@ from tabular.benchmark_data import BenchmarkData, Rule, trained_for
 
 from cmt_search.scaling import Shares, SmoothFamily
 from cmt_search.space import Candidate, Parameter
-from cmt_search.space.candidates import RuleSpace
+from cmt_search.space.candidates import SHARE_PARAMS, params_from_shares, shares_from_params
 from cmt_search.space.schema import Sampler
 
 _STEPS = 14  # of depth: a grid to choose from that is finer than the table
@@ -56,11 +56,11 @@ class TabularRuleSpace(TabularSpace):
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The two parameters of shares."""
-        return self._triangle.parameters()
+        return tuple(Parameter(name=name, low=0.0, high=1.0) for name in SHARE_PARAMS)
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
         """The parameters that give these shares."""
-        return self._triangle.params_of_shares(shares)
+        return params_from_shares(shares)
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """The nearest rule: its members at the budgets, at one length after the other."""
@@ -71,17 +71,8 @@ class TabularRuleSpace(TabularSpace):
 
     def nearest(self, params: Mapping[str, float | int]) -> Rule:
         """The table's rule whose shares are nearest to those asked for."""
-        asked = self._triangle.candidate(params).shares
-        assert asked is not None, "a rule has shares"
-        return min(self.data.rules, key=lambda rule: math.dist(rule.shares.values, asked.values))
-
-    @cached_property
-    def _triangle(self) -> RuleSpace:
-        """The shares without networks."""
-        space = self.data.space
-        return RuleSpace(
-            rule_of=space.rule, budgets=(), epochs=(), fidelity_of=space.proxy.fidelity
-        )
+        target = shares_from_params(params)
+        return min(self.data.rules, key=lambda rule: math.dist(rule.shares.values, target.values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,73 +1,65 @@
-"""Candidates of a search space: parameters to ask for, and the networks that a choice means."""
+"""Candidates of a search space: the parameters that a sampler chooses, and their networks."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Self
 
 from cmt_search.arch import Arch
-from cmt_search.cost import cost
 from cmt_search.errors import BudgetError, SpaceError
 from cmt_search.evaluation import Fidelity
-from cmt_search.scaling import (
-    Budget,
-    Fixed,
-    Grid,
-    Member,
-    ScalingRule,
-    Shares,
-    resize,
-    solve_width,
-)
+from cmt_search.scaling import Budget, Fixed, Member, ScalingRule, Shares, resize, solve_width
 
 MeterFunction = Callable[[Arch], float]
+Params = Mapping[str, float | int]
 
-UNITS = {"latency_ms": "ms", "memory_mib": "MiB"}  # what may be measured
+UNITS = {"latency_ms": "ms", "memory_mib": "MiB"}  # of measured costs
+BUDGET = "budget"  # the parameter of shape searches: index of the budget, increasing
+SHARE_PARAMS = ("depth_quantile", "width_of_rest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostMeter:
-    """What is to be measured of every network, with what, and up to where."""
+    """Measures the costs that a space caps or optimises."""
 
     required: tuple[str, ...] = ()  # of UNITS
     meters: Mapping[str, MeterFunction] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Refuse to choose networks without what was asked of them.
+        """Check that every required cost has a meter.
 
         Raises:
-            SpaceError: a meter is missing.
+            SpaceError: one has none.
         """
-        missing = [name for name in self.required if name not in self.meters]
-        if missing:
-            raise SpaceError(
-                f"{missing[0]} is capped or an objective, and nothing here measures it; "
-                f"give the space a function: space.with_meters({{'{missing[0]}': function}})"
-            )
-
-    def measure(self, arch: Arch, *, what: str) -> dict[str, float]:
-        """The figures of a network by name; the next is measured only within the caps before.
-
-        Raises:
-            BudgetError: one is above its cap.
-        """
-        found: dict[str, float] = {}
         for name in self.required:
-            found[name] = value = self.meters[name](arch)
-            limit = self.caps.get(name)
-            if limit is not None and value > limit:
-                raise BudgetError(
-                    f"caps.{name}: {value:.4g} {UNITS[name]}, as measured of {what}, is above "
-                    f"{limit:g}; raise the cap or narrow the knobs"
+            if name not in self.meters:
+                raise SpaceError(
+                    f"{name} is capped or an objective, and nothing measures it; "
+                    f"pass a function: space.with_meters({{'{name}': function}})"
                 )
-        return found
+
+    def measure(self, arch: Arch, *, params: Params) -> dict[str, float]:
+        """Measure the required costs in turn, as long as they are within their caps.
+
+        Raises:
+            BudgetError: one exceeds its cap; the message names `params`.
+        """
+        costs: dict[str, float] = {}
+        for name in self.required:
+            costs[name] = self.meters[name](arch)
+            if costs[name] > self.caps.get(name, math.inf):
+                raise BudgetError(
+                    f"caps.{name}: {costs[name]:.4g} {UNITS[name]}, measured of {dict(params)}, is "
+                    f"above {self.caps[name]:g}; raise the cap or narrow the knobs"
+                )
+        return costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One number that a sampler may choose."""
+    """One number that a sampler chooses."""
 
     name: str
     low: float
@@ -79,13 +71,13 @@ class Parameter:
 
     @property
     def steps(self) -> int | None:
-        """How many values it has; None: a continuum, or a log scale."""
+        """Number of values; None: continuous or on a log scale."""
         if self.log or (self.step is None and not self.integer):
             return None
         return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
 
     def at(self, u: float) -> float | int:
-        """Its value at 0 <= u < 1 of its range."""
+        """Return the value at 0 <= u < 1 of the range."""
         low, high = self.low, self.high
         if self.log:
             value = float(low * (high / low) ** u)
@@ -105,15 +97,15 @@ class Rung:
     macs: int
     params: int
     activations: int
-    latency_ms: float | None = None  # as measured; None: nothing caps it or asks for it
-    memory_mib: float | None = None  # likewise: weights and the peak of a forward pass
-    budget: float | None = None  # MACs asked for; rule and shape searches
-    realised: Shares | None = None  # shares that the rounded network really has; likewise
-    growth: float | None = None  # ln(MACs / base MACs); likewise
+    latency_ms: float | None = None  # None: not measured
+    memory_mib: float | None = None  # weights and peak of a forward pass; None: not measured
+    budget: float | None = None  # target MACs; rule and shape searches
+    realised: Shares | None = None  # shares of the rounded network; rule and shape searches
+    growth: float | None = None  # ln(MACs / base MACs); rule and shape searches
 
     @classmethod
     def of(cls, member: Member, *, base_macs: int, fidelity: Fidelity) -> Self:
-        """A solved member to be trained so; `base_macs` are those that it grew from."""
+        """Return the rung of a solved member; `base_macs` are the MACs of its base."""
         return cls(
             arch=member.arch,
             fidelity=fidelity,
@@ -128,7 +120,10 @@ class Rung:
 
     @property
     def contributions(self) -> tuple[float, float, float] | None:
-        """What depth, width and side brought of the growth, what no dimension explains evenly."""
+        """Contributions of depth, width and resolution to log-MACs growth.
+
+        The remainder is split evenly.
+        """
         if self.realised is None or self.growth is None:
             return None
         depth, width, side = (share * self.growth for share in self.realised.values)
@@ -138,24 +133,22 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One point of a search space, decided down to its networks and their fidelities."""
+    """One point of a search space: its networks and their fidelities."""
 
-    name: str  # the rule's name, or how the point came about
-    rungs: tuple[Rung, ...]  # climbed in this order
-    shares: Shares | None = None  # asked for; rule searches
-
-
-SHARE_PARAMS = ("depth_quantile", "width_of_rest")
+    name: str  # of the rule, or of the origin of the point
+    rungs: tuple[Rung, ...]  # in the order of training
+    shares: Shares | None = None  # target; rule searches
 
 
-def shares_from_params(params: Mapping[str, float | int]) -> Shares:
+def shares_from_params(params: Params) -> Shares:
     """Map the parameters of a rule search to shares by stick-breaking.
 
-    `depth_quantile` is the probability that a uniform draw has a larger depth share, (1 - depth)^2;
-    `width_of_rest` is width / (width + resolution).
+    Independent uniform draws of both are uniform over the triangle: `depth_quantile` is the
+    probability that a uniform point has a larger depth share, (1 - depth)^2; `width_of_rest` is
+    width / (width + resolution).
 
     Raises:
-        KeyError: they are those of another search.
+        KeyError: the parameters are of another kind of search.
     """
     first, second = (float(params[name]) for name in SHARE_PARAMS)
     # Rounded, so that shares survive a round trip through the parameters unchanged.
@@ -164,209 +157,72 @@ def shares_from_params(params: Mapping[str, float | int]) -> Shares:
     return Shares(depth=depth, width=width, resolution=round(1 - depth - width, 9))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSpace:
-    """Shares by stick-breaking, so that independent uniform draws cover the triangle evenly."""
+def params_from_shares(shares: Shares) -> dict[str, float]:
+    """Return the parameters that give these shares; inverse of `shares_from_params`."""
+    rest = shares.width + shares.resolution
+    values = ((1 - shares.depth) ** 2, shares.width / rest if rest > 1e-12 else 0.0)
+    return dict(zip(SHARE_PARAMS, values, strict=True))
 
-    rule_of: Callable[[Shares], ScalingRule]
-    budgets: tuple[Budget, ...]
-    epochs: tuple[int, ...]  # growing; all budgets are climbed at one length before the next
-    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    meter: CostMeter = field(default_factory=CostMeter)  # a budget's cap on latency needs its meter
 
-    def parameters(self) -> tuple[Parameter, ...]:
-        """Two numbers in 0..1: uniform draws of both are uniform over the triangle."""
-        return tuple(Parameter(name=name, low=0.0, high=1.0) for name in SHARE_PARAMS)
+def solve_members(
+    rule: ScalingRule, budgets: Sequence[Budget], *, latency: MeterFunction | None
+) -> list[Member]:
+    """Solve the members of a rule at the budgets.
 
-    def params_of_shares(self, shares: Shares) -> dict[str, float]:
-        """The parameters that give these shares; inverse of `shares_from_params`."""
-        rest = shares.width + shares.resolution
-        return {
-            "depth_quantile": (1 - shares.depth) ** 2,
-            "width_of_rest": shares.width / rest if rest > 1e-12 else 0.0,
-        }
-
-    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """The rule's members at the budgets, each trained alike.
-
-        Raises:
-            BudgetError: a budget is out of this rule's reach.
-            SpaceError: latency is capped, and there is no meter.
-        """
-        self.meter.check()
-        shares = shares_from_params(params)
-        rule = self.rule_of(shares)
-        members = [self._member(rule, budget=budget) for budget in self.budgets]
-        base = cost(rule.base).macs
-        rungs = [
-            Rung.of(member, base_macs=base, fidelity=self.fidelity_of(member.arch, epochs))
-            for epochs in self.epochs
-            for member in members
-        ]
-        return Candidate(name=name or "sampled", rungs=tuple(rungs), shares=shares)
-
-    def _member(self, rule: ScalingRule, *, budget: Budget) -> Member:
-        latency = self.meter.meters.get("latency_ms")
+    Raises:
+        BudgetError: a budget is out of this rule's reach.
+    """
+    members = []
+    for budget in budgets:
         try:
             if budget.latency_ms is None:
-                return _counted_member(rule, budget)
-            return rule.member(budget, latency=latency)
+                members.append(_analytic_member(rule, budget))
+            else:
+                members.append(rule.member(budget, latency=latency))
         except BudgetError as error:
             raise BudgetError(f"at {budget.macs:,.0f} MACs {error}") from error
+    return members
 
 
 @lru_cache(maxsize=256)
-def _counted_member(rule: ScalingRule, budget: Budget) -> Member:
-    """Solved once: a design is solved to see what is feasible, to be shown, and to be asked for."""
+def _analytic_member(rule: ScalingRule, budget: Budget) -> Member:
+    """Solve once what is previewed, checked and suggested."""
     return rule.member(budget)
 
 
-BUDGET = "budget"  # the parameter: a place among the growing budgets
+_solve_analytic_width = lru_cache(maxsize=256)(solve_width)  # likewise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeSpace:
-    """Depth, side and stage ratio within their ranges; what has none stays the base's."""
+def solve_shape(
+    base: Arch, params: Params, *, budget: Budget, latency: MeterFunction | None, **fixed: Any
+) -> Member:
+    """Solve the width of a shape; `fixed` holds the grid, and the stage ratio if not sampled.
 
-    base: Arch
-    ranges: tuple[Parameter, ...]
-    budgets: tuple[Budget, ...]  # growing
-    stage_ratio: float | None  # where it is not sampled
-    grid: Grid  # bounds and steps of widths
-    epochs: tuple[int, ...]
-    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    meter: CostMeter = field(default_factory=CostMeter)  # a budget's cap on latency needs its meter
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The place of the budget, and the knobs that have a range."""
-        high = len(self.budgets) - 1
-        return (Parameter(name=BUDGET, low=0, high=high, integer=True, group=True), *self.ranges)
-
-    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """One shape at one budget, trained ever longer.
-
-        Raises:
-            BudgetError: no width meets the budget.
-            ArchError: there is no such network.
-            SpaceError: latency is capped, and there is no meter.
-        """
-        self.meter.check()
-        budget = self.budgets[int(params[BUDGET])]
-        member = self._member(
-            budget,
-            depth=int(params.get("depth", self.base.depth)),
-            resolution=int(params.get("resolution", self.base.resolution)),
-            stage_ratio=params.get("stage_ratio", self.stage_ratio),
-        )
-        base = cost(self.base).macs
-        rungs = tuple(
-            Rung.of(member, base_macs=base, fidelity=self.fidelity_of(member.arch, epochs))
-            for epochs in self.epochs
-        )
-        return Candidate(name=name or "sampled", rungs=rungs)
-
-    def _member(
-        self, budget: Budget, *, depth: int, resolution: int, stage_ratio: float | None
-    ) -> Member:
-        shape = partial(
-            solve_width if budget.latency_ms else _counted_shape,
-            self.base,
-            depth=depth,
-            resolution=resolution,
-            stage_ratio=stage_ratio,
-            budget=budget,
-            grid=self.grid,
-        )
-        return shape(latency=self.meter.meters["latency_ms"]) if budget.latency_ms else shape()
-
-    def check_reach(self) -> None:
-        """Refuse a budget that no shape of a coarse grid of the ranges meets.
-
-        Raises:
-            BudgetError: there is one; it names the last refusal.
-        """
-        for place, budget in enumerate(self.budgets):
-            refusal = self._refusal(place)
-            if refusal is not None:
-                raise BudgetError(
-                    f"{budget.macs:,.0f} MACs is beyond reach of every shape tried; {refusal}"
-                )
-
-    def _refusal(self, place: int) -> BudgetError | None:
-        """Why the shapes of a coarse grid miss a budget; None: one of them does not."""
-        shapes: list[dict[str, float | int]] = [{BUDGET: place}]
-        for parameter in self.ranges:
-            values = [parameter.at(u) for u in (0.5, 0.25, 0.75, 0.0)] + [parameter.high]
-            shapes = [{**shape, parameter.name: value} for value in values for shape in shapes]
-        last: BudgetError | None = None
-        for shape in shapes:
-            try:
-                self.candidate(shape)
-            except BudgetError as error:
-                last = error
-            else:
-                return None
-        return last
+    Raises:
+        BudgetError: no width meets the budget.
+        ArchError: the network is impossible.
+    """
+    sizes = {
+        "depth": int(params.get("depth", base.depth)),
+        "resolution": int(params.get("resolution", base.resolution)),
+        "budget": budget,
+        **fixed,
+    }
+    if "stage_ratio" in params:
+        sizes["stage_ratio"] = params["stage_ratio"]
+    if budget.latency_ms is None:
+        return _solve_analytic_width(base, **sizes)
+    return solve_width(base, **sizes, latency=latency)
 
 
-_counted_shape = lru_cache(maxsize=256)(
-    solve_width
-)  # an initial point is solved, shown and asked for
+def resize_freely(base: Arch, params: Params, *, stage_ratio: float | None, fixed: Fixed) -> Arch:
+    """Return the base with the sizes of a Pareto search's parameters.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParetoSpace:
-    """Sizes of the base, each within its range; what has none stays the base's."""
-
-    base: Arch
-    ranges: tuple[Parameter, ...]
-    stage_ratio: float | None  # where it is not sampled
-    fixed: Fixed  # constant while widths change: num_heads or head_dim
-    caps: Mapping[str, int]  # macs, params, activations
-    epochs: tuple[int, ...]
-    fidelity_of: Callable[[Arch, int], Fidelity]  # a network, for so many epochs
-    meter: CostMeter = field(default_factory=CostMeter)
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The knobs that have a range."""
-        return self.ranges
-
-    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """One network, trained ever longer.
-
-        Raises:
-            BudgetError: the network breaks a cap, which the message names.
-            ArchError: there is no such network; none between the ends of checked ranges.
-            SpaceError: a cost is to be measured, and there is no meter.
-        """
-        self.meter.check()
-        arch = self._arch(params)
-        counted = cost(arch)
-        for cap, limit in self.caps.items():
-            if (value := getattr(counted, cap)) > limit:
-                raise BudgetError(
-                    f"caps.{cap}: {value:,} of {dict(params)} is above {limit:,}; "
-                    "raise the cap or narrow the knobs"
-                )
-        measured = self.meter.measure(arch, what=str(dict(params)))
-        rungs = tuple(
-            Rung(
-                arch=arch,
-                fidelity=self.fidelity_of(arch, epochs),
-                macs=counted.macs,
-                params=counted.params,
-                activations=counted.activations,
-                latency_ms=measured.get("latency_ms"),
-                memory_mib=measured.get("memory_mib"),
-            )
-            for epochs in self.epochs
-        )
-        return Candidate(name=name or "sampled", rungs=rungs)
-
-    def _arch(self, params: Mapping[str, float | int]) -> Arch:
-        sizes = {k: int(params[k]) for k in ("depth", "width", "resolution") if k in params}
-        ends: Any = {k: int(params[k]) for k in ("stem_width", "neck_width") if k in params}
-        ratios: Any = {k: float(params[k]) for k in ("mlp_ratio", "qk_ratio") if k in params}
-        stage_ratio = params.get("stage_ratio", self.stage_ratio)
-        arch = resize(self.base, **sizes, stage_ratio=stage_ratio, fixed=self.fixed)
-        return replace(arch, stages=tuple(replace(s, **ratios) for s in arch.stages), **ends)
+    Raises:
+        ArchError: the network is impossible; never between the ends of checked ranges.
+    """
+    sizes = {k: int(params[k]) for k in ("depth", "width", "resolution") if k in params}
+    ends: Any = {k: int(params[k]) for k in ("stem_width", "neck_width") if k in params}
+    ratios: Any = {k: float(params[k]) for k in ("mlp_ratio", "qk_ratio") if k in params}
+    arch = resize(base, **sizes, stage_ratio=params.get("stage_ratio", stage_ratio), fixed=fixed)
+    return replace(arch, stages=tuple(replace(s, **ratios) for s in arch.stages), **ends)

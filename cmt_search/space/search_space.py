@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import yaml
@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr, model_validator
 
 from cmt_search.cost import cost
-from cmt_search.errors import ArchError, BudgetError
+from cmt_search.errors import BudgetError
 from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, ideal_point, named_rule
 from cmt_search.space.candidates import (
+    BUDGET,
+    SHARE_PARAMS,
     UNITS,
     Candidate,
     CostMeter,
     MeterFunction,
     Parameter,
-    ParetoSpace,
-    RuleSpace,
-    ShapeSpace,
+    Params,
+    Rung,
+    params_from_shares,
+    resize_freely,
+    shares_from_params,
+    solve_members,
+    solve_shape,
 )
 from cmt_search.space.schema import PARETO_KNOBS, SHAPE_KNOBS, SpaceFile
 from cmt_search.space.validate import (
@@ -31,6 +37,7 @@ from cmt_search.space.validate import (
     check_caps,
     check_corners,
     check_sections,
+    check_shapes_reached,
 )
 
 PAPER = "cmt-paper"
@@ -54,10 +61,11 @@ class SearchSpace(SpaceFile):
                 check_budgets_grow(budgets, base_macs=cost(space.arch).macs)
                 check_budgets_reached(budgets, rules=rules)
             case "shape":
-                _check_shapes_reach(space.shape_space())
+                budgets = {f"{macs:,.0f} MACs": space.budget(macs) for macs in space.budget_macs}
+                check_shapes_reached(space.parameters(), budgets, candidate=space.candidate)
             case "pareto":
-                check_corners(space.pareto_space())
-                check_caps(space.pareto_space())
+                check_corners(space.parameters(), candidate=space.candidate)
+                check_caps(space.parameters(), candidate=space.candidate)
         return self
 
     @property
@@ -147,22 +155,33 @@ class SearchSpace(SpaceFile):
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return the numbers that a sampler chooses."""
-        return self._candidates().parameters()
+        match self.kind:
+            case "rule":
+                return tuple(Parameter(name=name, low=0.0, high=1.0) for name in SHARE_PARAMS)
+            case "shape":
+                high = len(self.budget_macs) - 1
+                budget = Parameter(name=BUDGET, low=0, high=high, integer=True, group=True)
+                return (budget, *self.knobs.parameters(SHAPE_KNOBS))
+            case "pareto":
+                return self.knobs.parameters(PARETO_KNOBS)
 
-    def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
+    def candidate(self, params: Params, name: str | None = None) -> Candidate:
         """Return the networks of a choice of parameters; deterministic if its meters are.
 
         Raises:
             BudgetError: no network meets the limits.
             SpaceError: a measured cost is required, and `with_meters` gave no meter.
         """
-        return self._candidates().candidate(params, name)
+        self._meter.check()
+        shares = shares_from_params(params) if self.kind == "rule" else None
+        rungs = self._free_rungs(params) if self.kind == "pareto" else self._solved_rungs(params)
+        return Candidate(name=name or "sampled", rungs=rungs, shares=shares)
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
         """Return the parameters of a rule search that give these shares."""
         if self.kind != "rule":
             raise BudgetError(f"a {self.kind} search has no shares; use kind: rule")
-        return self.rule_space().params_of_shares(shares)
+        return params_from_shares(shares)
 
     def to_yaml(self) -> str:
         """Write the space as a file that `load_space` reads back, defaults included."""
@@ -176,54 +195,45 @@ class SearchSpace(SpaceFile):
             BudgetError: it exceeds one.
         """
         if self.kind == "pareto":
-            check_caps(self.pareto_space())
+            check_caps(self.parameters(), candidate=self.candidate)
 
-    def pareto_space(self) -> ParetoSpace:
-        """Return the candidates of a Pareto search."""
-        caps = self.caps.model_dump(exclude=set(UNITS), exclude_none=True)
-        return ParetoSpace(
-            base=self.arch,
-            ranges=self.knobs.parameters(PARETO_KNOBS),
-            stage_ratio=self._stage_ratio,
-            fixed=self.knobs.fixed,
-            caps={name: int(cap) for name, cap in caps.items()},
-            epochs=self.epoch_schedule,
-            fidelity_of=self.proxy.fidelity,
-            meter=self._meter(),
+    def _solved_rungs(self, params: Params) -> tuple[Rung, ...]:
+        """All budgets of a rule at one fidelity after the other, or one shape at one budget."""
+        latency, macs = self._meter.meters.get("latency_ms"), self.budget_macs
+        if self.kind == "rule":
+            rule, budgets = self.rule(shares_from_params(params)), [self.budget(m) for m in macs]
+            members = solve_members(rule, budgets, latency=latency)
+        else:
+            budget, ratio = self.budget(macs[int(params[BUDGET])]), self._stage_ratio
+            limits: dict[str, Any] = {"grid": self.grid, "stage_ratio": ratio, "latency": latency}
+            members = [solve_shape(self.arch, params, budget=budget, **limits)]
+        base_macs = cost(self.arch).macs
+        return tuple(
+            Rung.of(m, base_macs=base_macs, fidelity=self.proxy.fidelity(m.arch, epochs))
+            for epochs in self.epoch_schedule
+            for m in members
         )
 
-    def shape_space(self) -> ShapeSpace:
-        """Return the candidates of a shape search."""
-        return ShapeSpace(
-            base=self.arch,
-            ranges=self.knobs.parameters(SHAPE_KNOBS),
-            budgets=tuple(map(self.budget, self.budget_macs)),
-            stage_ratio=self._stage_ratio,
-            grid=self.grid,
-            epochs=self.epoch_schedule,
-            fidelity_of=self.proxy.fidelity,
-            meter=self._meter(),
+    def _free_rungs(self, params: Params) -> tuple[Rung, ...]:
+        """One network at one fidelity after the other."""
+        ratio, fixed = self._stage_ratio, self.knobs.fixed
+        arch = resize_freely(self.arch, params, stage_ratio=ratio, fixed=fixed)
+        analytic = cost(arch)
+        costs: dict[str, Any] = {n: getattr(analytic, n) for n in ("macs", "params", "activations")}
+        for name, value in costs.items():
+            cap = getattr(self.caps, name)
+            if cap is not None and value > int(cap):
+                raise BudgetError(
+                    f"caps.{name}: {value:,} of {dict(params)} is above {int(cap):,}; "
+                    "raise the cap or narrow the knobs"
+                )
+        costs |= self._meter.measure(arch, params=params)
+        return tuple(
+            Rung(arch=arch, fidelity=self.proxy.fidelity(arch, epochs), **costs)
+            for epochs in self.epoch_schedule
         )
 
-    def rule_space(self) -> RuleSpace:
-        """Return the candidates of a rule search."""
-        return RuleSpace(
-            rule_of=self.rule,
-            budgets=tuple(map(self.budget, self.budget_macs)),
-            epochs=self.epoch_schedule,
-            fidelity_of=self.proxy.fidelity,
-            meter=self._meter(),
-        )
-
-    def _candidates(self) -> RuleSpace | ShapeSpace | ParetoSpace:
-        match self.kind:
-            case "rule":
-                return self.rule_space()
-            case "shape":
-                return self.shape_space()
-            case "pareto":
-                return self.pareto_space()
-
+    @property
     def _meter(self) -> CostMeter:
         if self._analytic_only:
             return CostMeter()
@@ -235,12 +245,3 @@ class SearchSpace(SpaceFile):
         """The stage ratio where it is not sampled."""
         ratio = self.knobs.stage_ratio
         return ratio if isinstance(ratio, float) else None
-
-
-def _check_shapes_reach(space: ShapeSpace) -> None:
-    try:
-        space.check_reach()
-    except BudgetError as error:
-        raise ValueError(f"budgets: {error}") from None
-    except ArchError as error:
-        raise ValueError(f"knobs: {error}") from None

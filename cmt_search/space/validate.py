@@ -4,11 +4,11 @@ All raise ValueError with the key path, the problem and the remedy.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cmt_search.errors import ArchError, BudgetError
 from cmt_search.scaling import Budget, ScalingRule, SmoothFamily
-from cmt_search.space.candidates import Parameter, ParetoSpace
+from cmt_search.space.candidates import BUDGET, Parameter, Params
 from cmt_search.space.schema import (
     PARETO_KNOBS,
     PARETO_ONLY,
@@ -145,21 +145,47 @@ def check_budgets_reached(
             )
 
 
-def check_corners(space: ParetoSpace) -> None:
+def check_shapes_reached(
+    parameters: Sequence[Parameter],
+    budgets: Mapping[str, Budget],
+    *,
+    candidate: Callable[[Params], object],
+) -> None:
+    """Refuse a budget that no shape on a coarse grid of the ranges meets."""
+    grid: list[dict[str, float | int]] = [{}]
+    for parameter in parameters[1:]:  # after the budget's index
+        values = [parameter.at(u) for u in (0.5, 0.25, 0.75, 0.0)] + [parameter.high]
+        grid = [{**shape, parameter.name: value} for value in values for shape in grid]
+    for index, macs in enumerate(budgets):
+        for shape in grid:
+            try:
+                candidate({BUDGET: index, **shape})
+                break
+            except BudgetError as error:
+                reason = error
+            except ArchError as error:
+                raise ValueError(f"knobs: {error}") from None
+        else:
+            raise ValueError(f"budgets: {macs} is out of reach of every shape tried; {reason}")
+
+
+def check_corners(
+    parameters: Sequence[Parameter], *, candidate: Callable[[Params], object]
+) -> None:
     """Refuse ranges with impossible networks at their ends.
 
     Sizes grow with every knob, so all networks between possible ones are possible.
     """
-    for corner in ({p.name: p.low for p in space.ranges}, {p.name: p.high for p in space.ranges}):
+    for corner in ({p.name: p.low for p in parameters}, {p.name: p.high for p in parameters}):
         try:
-            space.candidate(corner)
+            candidate(corner)
         except BudgetError:
             continue  # a network that exceeds a cap
         except ArchError as error:
             raise ValueError(f"knobs: {error}") from None
 
 
-def check_caps(space: ParetoSpace) -> None:
+def check_caps(parameters: Sequence[Parameter], *, candidate: Callable[[Params], object]) -> None:
     """Refuse caps that the smallest network exceeds.
 
     Cost grows with every knob except the stage ratio, where either end may be the cheapest.
@@ -167,12 +193,12 @@ def check_caps(space: ParetoSpace) -> None:
     Raises:
         BudgetError: names the cap.
     """
-    lows = {p.name: p.low for p in space.ranges}
-    highs = {p.name: p.high for p in space.ranges if p.name == "stage_ratio"}
+    lows = {p.name: p.low for p in parameters}
+    highs = {p.name: p.high for p in parameters if p.name == "stage_ratio"}
     errors = []
     for corner in (lows, lows | highs):
         try:
-            space.candidate(corner)
+            candidate(corner)
         except BudgetError as error:
             errors.append(error)
     if len(errors) == 2:

@@ -80,12 +80,8 @@ def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> N
     pareto = parsed(PARETO + "objectives: [top1, latency_ms]")
     rule = parsed(RULE + "caps: {latency_ms: 5}")
     for space, params in ((pareto, LARGE), (rule, rule.params_of_shares(MIXED))):
-        with pytest.raises(SpaceError) as caught:
+        with pytest.raises(SpaceError, match=r"^latency_ms .*; pass .*with_meters"):
             space.candidate(params)
-        assert str(caught.value) == (
-            "latency_ms is capped or an objective, and nothing here measures it; give the space a "
-            "function: space.with_meters({'latency_ms': function})"
-        )
 
 
 # Caps
@@ -97,7 +93,7 @@ def test_a_network_above_a_measured_cap_is_infeasible_and_both_figures_are_named
     with pytest.raises(BudgetError) as caught:
         space.candidate(LARGE)
     assert str(caught.value) == (
-        f"caps.latency_ms: {milliseconds(arch):.4g} ms, as measured of {LARGE}, is above 0.5; "
+        f"caps.latency_ms: {milliseconds(arch):.4g} ms, measured of {LARGE}, is above 0.5; "
         "raise the cap or narrow the knobs"
     )
 

@@ -1,4 +1,4 @@
-"""In a rule search two sticks choose shares, and shares choose a ladder of members."""
+"""In a rule search two parameters choose shares, and shares choose a ladder of members."""
 
 import random
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import Shares, named_rule
-from cmt_search.space import Parameter, SearchSpace, parse_space
-from cmt_search.space.candidates import RuleSpace
+from cmt_search.space import Parameter, parse_space
+from cmt_search.space.candidates import shares_from_params
 
 SPACE = parse_space(
     """
@@ -26,12 +26,7 @@ sampler: {rules: [dwr, uniform], points: [{name: mine, depth: 0.5, width: 0.25, 
 )
 
 
-def _without_budgets(space: SearchSpace) -> RuleSpace:
-    """Candidates of its shares alone, without the time that solving takes."""
-    return RuleSpace(rule_of=space.rule, budgets=(), epochs=(1,), fidelity_of=space.proxy.fidelity)
-
-
-def test_the_parameters_are_two_sticks() -> None:
+def test_the_parameters_are_shares() -> None:
     assert SPACE.parameters() == (
         Parameter(name="depth_quantile", low=0, high=1),
         Parameter(name="width_of_rest", low=0, high=1),
@@ -72,29 +67,24 @@ def test_shares_survive_the_way_to_parameters_and_back(cuts: tuple[int, int]) ->
     )
     params = SPACE.params_of_shares(shares)
     assert all(0 <= value <= 1 for value in params.values())
-    again = _without_budgets(SPACE).candidate(params).shares
-    assert again is not None
-    assert again.values == pytest.approx(shares.values, abs=1.1e-9)
+    assert shares_from_params(params).values == pytest.approx(shares.values, abs=1.1e-9)
 
 
 @settings(max_examples=200)
 @given(first=st.floats(0, 1), second=st.floats(0, 1))
-def test_any_sticks_are_a_point_of_the_triangle(first: float, second: float) -> None:
+def test_any_parameters_are_a_point_of_the_triangle(first: float, second: float) -> None:
     params = {"depth_quantile": first, "width_of_rest": second}
-    shares = _without_budgets(SPACE).candidate(params).shares
-    assert shares is not None
+    shares = shares_from_params(params)
     assert min(shares.values) >= 0
     assert sum(shares.values) == pytest.approx(1, abs=1e-9)
 
 
-def test_uniform_sticks_cover_the_triangle_evenly() -> None:
-    numbers, space = random.Random(3), _without_budgets(SPACE)
+def test_uniform_parameters_cover_the_triangle_evenly() -> None:
+    numbers = random.Random(3)
     drawn = []
     for _ in range(4000):
         params = {"depth_quantile": numbers.random(), "width_of_rest": numbers.random()}
-        shares = space.candidate(params).shares
-        assert shares is not None
-        drawn.append(shares.values)
+        drawn.append(shares_from_params(params).values)
     for i in range(3):
         assert sum(values[i] for values in drawn) / 4000 == pytest.approx(1 / 3, abs=0.015)
         # Halving the sides cuts the triangle into four equal ones.
