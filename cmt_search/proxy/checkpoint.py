@@ -29,7 +29,7 @@ class Checkpoints:
     An identity covers all that determines the numbers; the state of another training is ignored.
     """
 
-    folder: Path
+    folder: Path | None  # None: nothing is saved
     identity: str
     shared_identity: str  # the same for trainings of all lengths
     shared_epochs: int
@@ -37,7 +37,7 @@ class Checkpoints:
     @classmethod
     def of(
         cls,
-        folder: Path,
+        folder: Path | None,
         *,
         arch: Arch,
         dataset: DatasetSpec,
@@ -74,12 +74,13 @@ class Checkpoints:
             training.shared_seconds = training.seconds
 
     def _write(self, name: str, training: Training, *, identity: str) -> None:
-        with atomic_path(self.folder / name) as partial:
-            torch.save({"identity": identity, **training.state()}, partial)
+        if self.folder is not None:
+            with atomic_path(self.folder / name) as partial:
+                torch.save({"identity": identity, **training.state()}, partial)
 
     def _read(self, name: str, *, identity: str) -> dict[str, Any] | None:
-        path = self.folder / name
-        if not path.exists():
+        if self.folder is None or not (self.folder / name).exists():
             return None
+        path = self.folder / name
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state if state["identity"] == identity else None

@@ -121,43 +121,33 @@ def train(
     """
     _check_compatible(arch, data)
     device = torch.device(device)
-    checkpoints = None
-    if folder is not None:
-        checkpoints = Checkpoints.of(
-            folder,
-            arch=arch,
-            dataset=data.spec,
-            recipe=recipe,
-            fidelity=fidelity,
-            seed=seed,
-            device=device,
-        )
+    checkpoints = Checkpoints.of(
+        folder,
+        arch=arch,
+        dataset=data.spec,
+        recipe=recipe,
+        fidelity=fidelity,
+        seed=seed,
+        device=device,
+    )
 
     def run() -> Measurement:
         part = data.to(device).subset(fidelity.data_fraction)
         # `Training.start` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
-            _run_epochs(training, checkpoints, on_epoch=on_epoch)
+            checkpoints.restore(training)
+            while not training.done:
+                training.advance()
+                checkpoints.save(training)
+                if on_epoch is not None:
+                    on_epoch(training)
             if on_end is not None:
                 on_end(training)
         return _measurement(training, seed=seed)
 
     with device_mode(device, deterministic=deterministic):
         return run_within_memory(run, recipe=recipe, device=device)
-
-
-def _run_epochs(
-    training: Training, checkpoints: Checkpoints | None, *, on_epoch: Callback | None
-) -> None:
-    if checkpoints is not None:
-        checkpoints.restore(training)
-    while not training.done:
-        training.advance()
-        if checkpoints is not None:
-            checkpoints.save(training)
-        if on_epoch is not None:
-            on_epoch(training)
 
 
 def _measurement(training: Training, *, seed: int) -> Measurement:
