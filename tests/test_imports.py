@@ -76,6 +76,7 @@ def test_what_runs_beside_a_training_imports_no_search_library(package: str) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_what_runs_beside_a_training_needs_no_search_library() -> None:
     code = (
         "import sys\n"

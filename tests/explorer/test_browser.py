@@ -238,6 +238,7 @@ def test_the_page_follows_a_search_while_it_writes(page, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_five_thousand_trials_reach_the_page_and_can_be_brushed(page, tmp_path: Path) -> None:
     study = analyse(free_study(5000))
     app = create_app(Study(name="a run", load=lambda: study, stamp=lambda: 0), read_ahead=True)
