@@ -30,8 +30,8 @@ from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
     BaseLaw,
     FamilyLaw,
+    FitFailure,
     ProposedBase,
-    Refused,
     StudyLaws,
 )
 from cmt_search.analysis.page import write_figures
@@ -60,13 +60,13 @@ __all__ = [
     "FamilyData",
     "FamilyLaw",
     "FidelityRow",
+    "FitFailure",
     "Front",
     "FrontData",
     "FrontLook",
     "ParallelData",
     "ProgressData",
     "ProposedBase",
-    "Refused",
     "RuleComparison",
     "RuleVerdict",
     "RulesData",

@@ -132,7 +132,7 @@ def _pooled_sd(top1: Sequence[Floats]) -> float:
 
 
 def _nearby(record: TrialRecord, *, before: dict[Triple, float]) -> float:
-    """What the search measured of the same rule; NaN: nothing."""
+    """Return the search's measurement of the same rule; NaN if there is none."""
     assert record.shares is not None
     here = record.shares
     found = (top1 for shares, top1 in before.items() if math.dist(shares, here) < SAME)

@@ -11,7 +11,7 @@ from cmt_search.analysis.wording import points
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import DIMENSIONS
 
-_STEPS = 10  # along a side, for rules that are to be solved one by one
+_STEPS = 10  # along a side, for rules that are solved one by one
 
 
 def equivalence_set_summary(analysis: Analysis) -> dict[str, Any]:

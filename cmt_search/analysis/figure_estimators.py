@@ -1,4 +1,4 @@
-"""Shares by both estimators of the power laws, beside the paper's rule."""
+"""Shares by both estimators of the power laws, and the paper's rule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import BLACK, BLUE, VERMILLION, styled
-from cmt_search.analysis.law_values import Refused
+from cmt_search.analysis.law_values import FitFailure
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording_laws import estimates
 from cmt_search.scaling.shares import DIMENSIONS, Shares
@@ -34,7 +34,7 @@ class ShareRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharesData:
-    """What the figure of shares shows."""
+    """Data of the figure of shares."""
 
     rows: tuple[ShareRow, ...]
     paper: Shares
@@ -45,7 +45,7 @@ class SharesData:
 def shares_data(analysis: Analysis) -> SharesData | None:
     """Compute the comparison of estimators; None: there are no power laws."""
     laws = analysis.laws
-    if laws is None or isinstance(laws.power, Refused) or analysis.paper is None:
+    if laws is None or isinstance(laws.power, FitFailure) or analysis.paper is None:
         return None
     return SharesData(
         rows=tuple(

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import GREY, log_ticks, rule_looks, short_macs, styled
 from cmt_search.analysis.law_rows import family_rows
-from cmt_search.analysis.law_values import FamilyPoint, Refused
+from cmt_search.analysis.law_values import FamilyPoint, FitFailure
 from cmt_search.analysis.scaling_laws import BEYOND, points_of
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.wording import macs_text
@@ -23,7 +23,7 @@ _NOTE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyData:
-    """What the figure of accuracy against MACs shows."""
+    """Data of the figure of accuracy against MACs."""
 
     curves: Mapping[str, tuple[Prediction, ...]]  # by rule, by growing MACs
     points: Mapping[str, tuple[FamilyPoint, ...]]  # of every named rule that was measured
@@ -33,7 +33,7 @@ class AccuracyData:
 def accuracy_data(analysis: Analysis) -> AccuracyData | None:
     """Compute the curves of the rules that have a law; None: no rule has."""
     families = analysis.laws.families if analysis.laws else ()
-    laws = {f.rule: f.law for f in families if not isinstance(f.law, Refused)}
+    laws = {f.rule: f.law for f in families if not isinstance(f.law, FitFailure)}
     if not laws:
         return None
     found = {n: points_of(family_rows(analysis.frame, rule=n)) for n in analysis.named}

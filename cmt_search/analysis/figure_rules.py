@@ -13,7 +13,7 @@ from cmt_search.stats import SMALLEST_EFFECT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulesData:
-    """What the comparison of rules shows."""
+    """Data of the comparison of rules."""
 
     names: tuple[str, ...]  # best at the largest budget first, without the paper's rule
     budgets: tuple[float, ...]  # ascending

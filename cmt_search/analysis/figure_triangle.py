@@ -1,4 +1,4 @@
-"""The ternary map: what every rule is predicted to be worth, and which cannot be told apart."""
+"""The ternary map: predicted accuracy of every rule, and the rules tied with the best."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ _HOVER = "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<extra></extra>"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TriangleData:
-    """What the ternary map shows."""
+    """Data of the ternary map."""
 
     triangle: Triangle
     verdict: RuleVerdict

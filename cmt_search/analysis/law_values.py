@@ -1,4 +1,4 @@
-"""What the laws of scaling say of a study, as values; a law refused keeps its reason."""
+"""Scaling laws of a study as values; a failed fit keeps its reason."""
 
 import math
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from cmt_search.stats import AccuracyLaw, BaseCorrection, GradientTest, PowerLaw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A law that the study does not hold enough for."""
+class FitFailure:
+    """A fit that was not possible, and why."""
 
     reason: str
 
@@ -51,7 +51,7 @@ class FamilyLaw:
 
     rule: str
     points: tuple[FamilyPoint, ...]  # by growing MACs
-    law: AccuracyLaw | Refused
+    law: AccuracyLaw | FitFailure
     predictions: tuple[Prediction, ...]  # at the study's budgets, and last at twice the largest
 
 
@@ -63,13 +63,13 @@ class StudyLaws:
     networks: int  # distinct
     budgets: tuple[float, ...]  # MACs asked for, ascending
     images: bool  # whether validation images are resampled: measurements keep which were right
-    base: BaseLaw | Refused | None  # None: a shape search does not grow a base
-    power: PowerLaws | Refused
+    base: BaseLaw | FitFailure | None  # None: a shape search does not grow a base
+    power: PowerLaws | FitFailure
     families: tuple[FamilyLaw, ...]  # the paper's rule, and the named one nearest to the best
 
 
 def plain(value: object) -> Any:
-    """As values that JSON has; what is not finite becomes None, and draws are left out."""
+    """Convert to JSON values; non-finite numbers become None, and draws are omitted."""
     if isinstance(value, Arch):
         return value.to_dict()
     if is_dataclass(value):

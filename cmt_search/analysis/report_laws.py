@@ -1,4 +1,4 @@
-"""The report's section on the laws of scaling: sentences, figures, tables, a better base."""
+"""The report's section on scaling laws: sentences, figures, tables, a better base."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import yaml
 from cmt_search.analysis.figure_estimators import draw_shares, shares_data
 from cmt_search.analysis.figure_laws import accuracy_data, draw_accuracy
 from cmt_search.analysis.frame import networks
-from cmt_search.analysis.law_values import Refused, StudyLaws
+from cmt_search.analysis.law_values import FitFailure, StudyLaws
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis, law_sentences
 from cmt_search.analysis.wording import macs_text, percent
@@ -20,7 +20,7 @@ from cmt_search.stats import Estimate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LawsSection:
-    """What the report shows of the laws."""
+    """Scaling laws as shown in the report."""
 
     sentences: tuple[str, ...]
     figures: tuple[go.Figure, ...]
@@ -29,7 +29,7 @@ class LawsSection:
 
 
 def laws_section(analysis: Analysis) -> LawsSection | None:
-    """The section; None where no laws were asked for."""
+    """Build the section; None if no laws were requested."""
     laws = analysis.laws
     if laws is None:
         return None
@@ -39,7 +39,7 @@ def laws_section(analysis: Analysis) -> LawsSection | None:
         Table(
             title="Best measured shape at each budget",
             rows=tuple(_best_rows(analysis)) if laws.base is None else (),
-            note="The one that measured best owes part of that to luck: look at the optima above.",
+            note="The best measurement is optimistically biased; prefer the optima above.",
         ),
         Table(title="Accuracy against MACs", rows=tuple(_prediction_rows(laws))),
     )
@@ -52,7 +52,7 @@ def laws_section(analysis: Analysis) -> LawsSection | None:
 
 
 def law_figures(analysis: Analysis) -> dict[str, go.Figure]:
-    """Every figure of the laws that the study holds enough for, by name."""
+    """Draw every figure of the laws that were fitted, by name."""
     drawn = {}
     if (accuracy := accuracy_data(analysis)) is not None:
         drawn["accuracy"] = draw_accuracy(accuracy)
@@ -62,14 +62,14 @@ def law_figures(analysis: Analysis) -> dict[str, go.Figure]:
 
 
 def _share_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
-    if isinstance(laws.power, Refused):
+    if isinstance(laws.power, FitFailure):
         return
     for which, estimator, estimate in estimates(laws.power):
         yield {"shares": which, "estimator": f"by {estimator}", **_cells(estimate)}
 
 
 def _optimum_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
-    if isinstance(laws.power, Refused):
+    if isinstance(laws.power, FitFailure):
         return
     for one in laws.power.optima:
         edge = f"in {percent(one.edge_draws)} of resamples"
@@ -116,7 +116,7 @@ def _prediction_rows(laws: StudyLaws) -> Iterator[dict[str, object]]:
 
 
 def _base_text(laws: StudyLaws) -> str:
-    if laws.base is None or isinstance(laws.base, Refused):
+    if laws.base is None or isinstance(laws.base, FitFailure):
         return ""
     if laws.base.proposal is None or laws.base.proposal.arch is None:
         return ""

@@ -19,8 +19,8 @@ from cmt_search.analysis.law_values import (
     BaseLaw,
     FamilyLaw,
     FamilyPoint,
+    FitFailure,
     ProposedBase,
-    Refused,
     StudyLaws,
 )
 from cmt_search.analysis.verdict import RuleVerdict
@@ -41,7 +41,7 @@ from cmt_search.stats import (
 Triple = tuple[float, float, float]
 T = TypeVar("T")
 
-POWER_DRAWS = 300  # each fits the parametric law anew: 3 to 10 ms
+POWER_DRAWS = 300  # each fits the parametric law: 3 to 10 ms
 BEYOND = 2.0  # the last prediction of accuracy, over the largest budget
 
 
@@ -103,11 +103,11 @@ def shape_laws(
     )
 
 
-def _try_fit(fit: Callable[[], T]) -> T | Refused:
+def _try_fit(fit: Callable[[], T]) -> T | FitFailure:
     try:
         return fit()
     except AnalysisError as error:
-        return Refused(reason=str(error))
+        return FitFailure(reason=str(error))
 
 
 def _power(study: LawRows, *, seed: int) -> PowerLaws:
@@ -158,12 +158,12 @@ def _family(
     rows = family_rows(frame, rule=rule)
     data, macs = trainings_of(rows, correct=correct), rows["macs"].to_numpy(dtype=float)
     law = _try_fit(lambda: fit_accuracy_law(data, macs=macs, seed=seed))
-    asked = () if isinstance(law, Refused) else (*budgets, BEYOND * budgets[-1])
+    asked = () if isinstance(law, FitFailure) else (*budgets, BEYOND * budgets[-1])
     return FamilyLaw(
         rule=rule,
         points=points_of(rows),
         law=law,
-        predictions=() if isinstance(law, Refused) else tuple(law.predict(m) for m in asked),
+        predictions=() if isinstance(law, FitFailure) else tuple(law.predict(m) for m in asked),
     )
 
 

@@ -1,8 +1,8 @@
-"""What the curves of accuracy against MACs say, in plain words."""
+"""Sentences on the curves of accuracy against MACs."""
 
 from collections.abc import Iterator, Sequence
 
-from cmt_search.analysis.law_values import FamilyLaw, Refused
+from cmt_search.analysis.law_values import FamilyLaw, FitFailure
 from cmt_search.analysis.wording import macs_text, percent, sentence
 from cmt_search.stats import AccuracyLaw
 
@@ -12,10 +12,10 @@ _ENOUGH_TRAININGS = 8
 
 
 def curves_text(families: Sequence[FamilyLaw]) -> Iterator[str]:
-    """The curves first; then rules refused for one reason, together."""
+    """Describe the curves, then the rules without one, grouped by reason."""
     refused: dict[str, list[str]] = {}
     for family in families:
-        if isinstance(family.law, Refused):
+        if isinstance(family.law, FitFailure):
             refused.setdefault(family.law.reason, []).append(family.rule)
         else:
             yield _family(family, law=family.law)
@@ -40,8 +40,8 @@ def _few(family: FamilyLaw) -> str:
     if count >= _ENOUGH_TRAININGS:
         return ""
     return (
-        f" It rests on {count} trainings, too few to know their own noise, and its intervals are "
-        "widened for that; train further seeds."
+        f" It has {count} trainings, too few to estimate their noise well, so its intervals are "
+        "widened; train more seeds."
     )
 
 
@@ -53,6 +53,6 @@ def _ends(law: AccuracyLaw) -> str:
     if law.at_edge <= _AT_END:
         return ""
     return (
-        f" In {law.at_edge:.0%} of resamples the power ends at a limit of its range, so read the "
+        f" In {law.at_edge:.0%} of resamples the power is at a limit of its range, so use the "
         "curve, not its constants."
     )

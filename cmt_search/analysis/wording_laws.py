@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from cmt_search.analysis.law_values import (
     BaseLaw,
+    FitFailure,
     ProposedBase,
-    Refused,
     StudyLaws,
 )
 from cmt_search.analysis.wording import macs_text, p_value_text, points, sentence
@@ -53,8 +53,8 @@ def _sizes(arch: Arch) -> tuple[Sequence[int], Sequence[int]]:
     return [s.depth for s in arch.stages], [s.width for s in arch.stages]
 
 
-def _base(base: BaseLaw | Refused) -> tuple[str, ...]:
-    if isinstance(base, Refused):
+def _base(base: BaseLaw | FitFailure) -> tuple[str, ...]:
+    if isinstance(base, FitFailure):
         return (f"Gradient at the base: not tested. {sentence(base.reason)}",)
     test = base.gradient_test
     scale = test.log_macs_ratio
@@ -97,8 +97,8 @@ def _proposal(proposal: ProposedBase) -> tuple[str, str]:
     )
 
 
-def _power(power: PowerLaws | Refused, *, shapes: bool) -> str:
-    if isinstance(power, Refused):
+def _power(power: PowerLaws | FitFailure, *, shapes: bool) -> str:
+    if isinstance(power, FitFailure):
         fitted = f"Power laws: not fitted. {sentence(power.reason)}"
         if shapes:
             return f"{fitted} Until then no rule follows from the shapes."
@@ -140,7 +140,7 @@ def _bootstrap(laws: StudyLaws) -> str:
 
 def _failures(laws: StudyLaws) -> int:
     fits = [laws.power, *(family.law for family in laws.families)]
-    return sum(fit.failed for fit in fits if not isinstance(fit, Refused))
+    return sum(fit.failed for fit in fits if not isinstance(fit, FitFailure))
 
 
 def _interval(low: float, high: float) -> str:

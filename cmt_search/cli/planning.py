@@ -1,4 +1,4 @@
-"""What a search will train, before it does."""
+"""Plan of a search: its trainings and its statistical power."""
 
 import math
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Solved:
 
     @property
     def trainings(self) -> "tuple[Rung, ...]":
-        """What one seed trains; what two points share is trained once."""
+        """Trainings of one seed; those that points share count once."""
         distinct = {
             (rung.arch.key, rung.fidelity, point.replicate): rung
             for point, candidate in self.points
@@ -84,7 +84,7 @@ def plan(space: "SearchSpace", *, of: Solved) -> dict[str, Any]:
 
 
 def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str, Any]:
-    """What the design of a rule search can tell apart, with more and more seeds.
+    """Predict the power of a rule search's design, for increasing numbers of seeds.
 
     Raises:
         AnalysisError: it holds too few networks.
@@ -128,11 +128,11 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
 def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
     """The plan in words; `seconds` are those of all trainings of one seed."""
     lines = [
-        f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: with "
+        f"power, for a standard deviation between seeds of {100 * plan['seed_sd']:g} points: with "
         f"{plan['seeds']} seed(s) a contrast to the paper's rule has a standard error of at least "
-        f"{100 * plan['error']:.1f} points; at best, differences from "
-        f"{100 * plan['detectable']:.1f} points on are found (two-sided 5%, power 80%); what "
-        "rounding to networks adds comes on top"
+        f"{100 * plan['error']:.1f} points; minimum detectable difference "
+        f"{100 * plan['detectable']:.1f} points (two-sided 5%, power 80%), without the effect of "
+        "rounding to networks"
     ]
     for target, seeds in plan["seeds_for"].items():
         if seeds is None:
@@ -146,7 +146,7 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
 
 
 def contrast_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
-    """What two networks' means over seeds can tell apart; searches other than for rules."""
+    """Predict the power of comparing two networks; for searches other than for rules."""
     from cmt_search.stats import DETECTABLE_STANDARD_ERRORS
 
     def needed(difference: float) -> int:
@@ -166,10 +166,10 @@ def contrast_line(plan: Mapping[str, Any]) -> str:
     """The plan in words."""
     seeds = ", ".join(f"{count} seeds for {target}" for target, count in plan["seeds_for"].items())
     return (
-        f"power, if two trainings of a network scatter by {100 * plan['seed_sd']:g} points: two "
-        f"networks of {plan['seeds']} seed(s) each differ with a standard error of "
-        f"{100 * plan['error']:.1f} points; differences from {100 * plan['detectable']:.1f} points "
-        f"on are found (two-sided 5%, power 80%); {seeds}"
+        f"power, for a standard deviation between seeds of {100 * plan['seed_sd']:g} points: the "
+        f"difference of two networks with {plan['seeds']} seed(s) each has a standard error of "
+        f"{100 * plan['error']:.1f} points; minimum detectable difference "
+        f"{100 * plan['detectable']:.1f} points (two-sided 5%, power 80%); {seeds}"
     )
 
 

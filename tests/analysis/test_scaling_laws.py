@@ -11,7 +11,7 @@ from cmt_search.analysis import (
     Analysis,
     BaseLaw,
     FamilyLaw,
-    Refused,
+    FitFailure,
     analyse,
     law_sentences,
     laws_of,
@@ -71,7 +71,7 @@ def test_the_two_shares_of_an_identified_rule_are_told_apart(four: Analysis) -> 
 def test_two_budgets_are_refused_with_the_reason_in_words(unbalanced: Analysis) -> None:
     assert unbalanced.laws is not None
     power = unbalanced.laws.power
-    assert isinstance(power, Refused)
+    assert isinstance(power, FitFailure)
     text = said(unbalanced, "Power laws")
     assert "not fitted. A power law needs 4 budgets or more that span 8x" in text
     assert "has 2 that span 4x" in text
@@ -169,14 +169,14 @@ def test_accuracy_is_predicted_at_every_budget_and_at_twice_the_largest(four: An
         assert one.next_low <= one.low < one.value < one.high <= one.next_high
     assert "one further training" in said(four, "Accuracy against MACs of cmt-paper")
     assert len(paper.points) == 8  # two seeds at four budgets
-    assert "It rests on" not in said(four, "Accuracy against MACs of cmt-paper")
+    assert "too few to estimate" not in said(four, "Accuracy against MACs of cmt-paper")
 
 
 def test_a_curve_of_one_seed_at_four_sizes_is_said_to_claim_too_much() -> None:
     found = analyse_laws(rule_study(additive, noise=0.001, budgets=FOUR, seeds=1))
     text = said(found, "Accuracy against MACs of cmt-paper")
-    assert "It rests on 4 trainings" in text
-    assert "too few to know their own noise" in text
+    assert "It has 4 trainings" in text
+    assert "too few to estimate their noise" in text
 
 
 def test_validation_images_are_redrawn_where_they_are_known() -> None:
@@ -204,8 +204,8 @@ def test_a_study_too_small_for_any_law_says_so_of_each() -> None:
     for records in ((), (record(0, (rung(macs=1_500_000, budget=1.5e6), [])),)):
         found = analyse_laws(records)
         assert found.laws is not None
-        assert isinstance(found.laws.base, Refused)
-        assert isinstance(found.laws.power, Refused)
+        assert isinstance(found.laws.base, FitFailure)
+        assert isinstance(found.laws.power, FitFailure)
         assert "not tested. The gradient test needs a verdict" in said(
             found, "Gradient at the base"
         )
