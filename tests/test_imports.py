@@ -1,4 +1,4 @@
-"""What imports what: a light start, and trainings without the libraries of the search."""
+"""What imports what: no circles, a light start, trainings without the libraries of the search."""
 
 import ast
 import subprocess
@@ -65,6 +65,11 @@ def _reached(start: str, *, typing: bool) -> frozenset[str]:
             seen |= new
             waiting.extend(new)
     return frozenset(seen)
+
+
+def test_no_modules_import_each_other_in_a_circle_even_for_types_alone() -> None:
+    circles = {name for name in _files() if name in _reached(name, typing=True)}
+    assert circles == set()
 
 
 @pytest.mark.parametrize("package", TRAINING)
