@@ -148,10 +148,10 @@ def arch_at(base: Arch, columns: dict[str, Any], *, i: int) -> Arch:
 
 def check(base: Arch, columns: dict[str, Any], archs: list[Arch]) -> None:
     """Stop when the ways disagree."""
-    found = costs(base, **{name: column[: len(archs)] for name, column in columns.items()})
+    vectorised = costs(base, **{name: column[: len(archs)] for name, column in columns.items()})
     for i, arch in enumerate(archs):
-        own = cost(arch)
-        if (found.params[i], found.macs[i]) != (own.params, own.macs):
+        scalar = cost(arch)
+        if (vectorised.params[i], vectorised.macs[i]) != (scalar.params, scalar.macs):
             raise SystemExit(f"arrays and scalar disagree on {arch}")
     if meta_counts(base) != (cost(base).params, 2 * cost(base).macs):
         raise SystemExit(f"the closed form and torch disagree on {base}")

@@ -50,8 +50,8 @@ Key = tuple[str, str, bool, str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What one search had to answer at one moment."""
+class ScoredAnswer:
+    """The answer of one search at a fraction of the grid's compute."""
 
     key: Key
     repeat: int
@@ -68,12 +68,12 @@ def main() -> None:
     seeds = data.table.seeds
     ways = splits(seeds, seen=args.seen or -(-len(seeds) // 2), repeats=args.repeats)
     work = partial(repeat, args.table, only=args.searchers)
-    found: list[Found] = []
+    answers: list[ScoredAnswer] = []
     with ProcessPoolExecutor(args.processes) as pool:
         for number, each in enumerate(pool.map(work, range(len(ways)), ways)):
-            found += each
+            answers += each
             print(f"repeat {number + 1} of {len(ways)}", flush=True)
-    rows = list(summarised(found, data=data, ways=ways))
+    rows = list(summarised(answers, data=data, ways=ways))
     path = write("search-efficiency", rows, device="cpu", out=args.out)
     print(summary(rows, variance=variance_summary(data), path=path))
     if args.image is not None:
@@ -100,7 +100,9 @@ def read(table: Path) -> BenchmarkData:
     return BenchmarkData.read(table)
 
 
-def repeat(table: Path, number: int, split: Split, *, only: Sequence[str] | None) -> list[Found]:
+def repeat(
+    table: Path, number: int, split: Split, *, only: Sequence[str] | None
+) -> list[ScoredAnswer]:
     """All searchers on one split of the table's seeds."""
     import optuna
 
@@ -108,14 +110,16 @@ def repeat(table: Path, number: int, split: Split, *, only: Sequence[str] | None
     warnings.simplefilter("ignore")  # of Optuna's experimental samplers
     data = read(table)
     return [
-        found
+        answer
         for searcher in searchers()
         if not only or searcher.name in only or searcher.name.startswith("random")
-        for found in run(searcher, data, split=split, number=number)
+        for answer in run(searcher, data, split=split, number=number)
     ]
 
 
-def run(searcher: Searcher, data: BenchmarkData, *, split: Split, number: int) -> Iterator[Found]:
+def run(
+    searcher: Searcher, data: BenchmarkData, *, split: Split, number: int
+) -> Iterator[ScoredAnswer]:
     """One search, asked for its answers when it has spent each part of the grid's compute."""
     keys = data.largest if searcher.kind == "shape" else None
     grid = data.macs(keys) * len(split.seen)
@@ -125,12 +129,12 @@ def run(searcher: Searcher, data: BenchmarkData, *, split: Split, number: int) -
     for name in ANSWERS if searcher.kind == "rule" and searcher.sampler else ("measured",):
         for fraction in FRACTIONS:
             steps = trace.within(fraction * grid)
-            own = score(ANSWERS[name](data, steps), scores)
-            yield Found(
+            value = score(ANSWERS[name](data, steps), scores)
+            yield ScoredAnswer(
                 key=(searcher.kind, searcher.name, searcher.halving, name, fraction),
                 repeat=number,
                 spent=steps[-1].spent / grid if steps else 0.0,
-                score=own,
+                score=value,
                 grid=ideal,
                 blind=score(None, scores),
             )
@@ -146,12 +150,12 @@ def _ideal(data: BenchmarkData, split: Split) -> str | None:
 
 
 def summarised(
-    found: Sequence[Found], *, data: BenchmarkData, ways: Sequence[Split]
+    answers: Sequence[ScoredAnswer], *, data: BenchmarkData, ways: Sequence[Split]
 ) -> Iterator[dict[str, Any]]:
     """A row per searcher, answer and moment."""
-    by_key: dict[Key, dict[int, Found]] = {}
-    for one in found:
-        by_key.setdefault(one.key, {})[one.repeat] = one
+    by_key: dict[Key, dict[int, ScoredAnswer]] = {}
+    for answer in answers:
+        by_key.setdefault(answer.key, {})[answer.repeat] = answer
     whole, variance = data.macs(), variance_summary(data)
     about = machine(device="cpu", packages=PACKAGES)
     for key, each in by_key.items():
@@ -165,7 +169,7 @@ def summarised(
             "kind": kind, "searcher": name, "halving": halving, "answer": answer,
             "of_grid": fraction, "repeats": len(each), "seeds_seen": len(ways[0].seen),
             "grid_macs": f"{grid * len(ways[0].seen):.4g}",
-            "spent_of_grid": round(float(np.mean([one.spent for one in each.values()])), 4),
+            "spent_of_grid": round(float(np.mean([answer.spent for answer in each.values()])), 4),
             "regret": round(float(regrets.mean()), 4),
             "regret_low": low, "regret_high": high,
             "blind_regret": round(float(blind.mean()), 4),
@@ -189,7 +193,7 @@ def _cheapest(key: Key) -> Key:
 
 
 def _compared(
-    name: str, by_key: dict[Key, dict[int, Found]], *, key: Key, to: Key
+    name: str, by_key: dict[Key, dict[int, ScoredAnswer]], *, key: Key, to: Key
 ) -> dict[str, Any]:
     """How far a random search is ahead, repeat by repeat: regret less its regret."""
     less = _values(by_key, to, "score") - _values(by_key, key, "score")
@@ -198,7 +202,7 @@ def _compared(
     return {f"less_{name}": mean, f"less_{name}_low": low, f"less_{name}_high": high}
 
 
-def _values(by_key: dict[Key, dict[int, Found]], key: Key, name: str) -> NDArray[np.float64]:
+def _values(by_key: dict[Key, dict[int, ScoredAnswer]], key: Key, name: str) -> NDArray[np.float64]:
     return np.array([getattr(by_key[key][i], name) for i in sorted(by_key[key])])
 
 

@@ -137,13 +137,13 @@ def test_a_longer_training_is_charged_for_what_is_new_and_a_known_one_for_nothin
 ) -> None:
     key, trace = data.largest[0], Trace(data=data, limit=1e18)
     whole = data.by_key[key].macs * 3 * 100 * 3
-    trace.add(key, epochs=1, place=0, top1=0.5)
+    trace.add(key, epochs=1, seed_index=0, top1=0.5)
     assert trace.spent == pytest.approx(whole / 3)
     for _ in range(2):
-        trace.add(key, epochs=3, place=0, top1=0.6)
+        trace.add(key, epochs=3, seed_index=0, top1=0.6)
     assert trace.spent == pytest.approx(whole)
     assert (len(trace.steps), trace.n_repeated) == (2, 1)
-    trace.add(key, epochs=3, place=1, top1=0.7)
+    trace.add(key, epochs=3, seed_index=1, top1=0.7)
     assert trace.spent == pytest.approx(2 * whole), "another seed is another training"
     assert [step.top1 for step in trace.within(whole)] == [0.5, 0.6]
 

@@ -52,13 +52,13 @@ def _split(chosen: tuple[int, ...], *, seeds: Sequence[int], repeat: int) -> Spl
 def measured(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
     """The network that measured best."""
     large = set(data.largest)
-    own = [step for step in steps if step.network in large]
-    longest = max((step.epochs for step in own), default=0)
-    found: dict[str, list[float]] = {}
-    for step in own:
+    at_largest = [step for step in steps if step.network in large]
+    longest = max((step.epochs for step in at_largest), default=0)
+    scores: dict[str, list[float]] = {}
+    for step in at_largest:
         if step.epochs == longest:
-            found.setdefault(step.network, []).append(step.top1)
-    return max(found, key=lambda key: float(np.mean(found[key])), default=None)
+            scores.setdefault(step.network, []).append(step.top1)
+    return max(scores, key=lambda key: float(np.mean(scores[key])), default=None)
 
 
 def posterior(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
@@ -93,10 +93,10 @@ def full_grid(data: BenchmarkData, *, seen: Sequence[int]) -> list[Step]:
             spent=0.0,
             network=key,
             epochs=epochs,
-            place=place,
+            seed_index=seed_index,
             top1=data.top1(key, seed=seed),
         )
-        for place, seed in enumerate(seen)
+        for seed_index, seed in enumerate(seen)
         for key in data.by_key
     ]
 

@@ -55,8 +55,8 @@ def main() -> None:
     about = provenance(args.run, space=space, whole=whole, missing=missing)
     atomic_write(args.to.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
     atomic_write(args.to.with_suffix(".csv"), as_csv(rows))
-    held = {key: about[key] for key in ("rules", "networks_held", "trainings", "device_seconds")}
-    print(f"{args.to.with_suffix('.csv')}: {len(rows)} rows; {held}")
+    summary = {key: about[key] for key in ("rules", "networks_held", "trainings", "device_seconds")}
+    print(f"{args.to.with_suffix('.csv')}: {len(rows)} rows; {summary}")
 
 
 def is_whole(trial: TrialRecord, *, space: SearchSpace) -> bool:
@@ -69,9 +69,9 @@ def missing_rules(trials: tuple[TrialRecord, ...], *, space: SearchSpace) -> dic
     missing = {}
     for trial in trials:
         if not is_whole(trial, space=space):
-            wanted = len(trial.rungs) * space.seeds
-            held = sum(len(rung.measurements) for rung in trial.rungs)
-            missing[trial.name] = trial.reason or f"{held} of {wanted} trainings measured"
+            expected = len(trial.rungs) * space.seeds
+            measured = sum(len(rung.measurements) for rung in trial.rungs)
+            missing[trial.name] = trial.reason or f"{measured} of {expected} trainings measured"
     begun = {trial.name for trial in trials}
     later = {point.name: "not begun" for point in design_points(space) if point.name not in begun}
     return missing | later

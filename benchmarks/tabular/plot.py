@@ -50,10 +50,10 @@ def plot_regret(rows: Sequence[Row], *, to: Path) -> Path:
         rows=2, cols=2, subplot_titles=titles, shared_yaxes="rows", vertical_spacing=0.13
     )
     shown: set[str] = set()
-    for place, (kind, halving) in enumerate(PANELS):
+    for index, (kind, halving) in enumerate(PANELS):
         for name, line in _lines(rows, kind=kind, halving=halving).items():
             for trace in _traces(name, line, legend=name not in shown):
-                figure.add_trace(trace, row=place // 2 + 1, col=place % 2 + 1)
+                figure.add_trace(trace, row=index // 2 + 1, col=index % 2 + 1)
             shown.add(name)
     figure.add_hline(y=0.3, line={"color": GREY, "width": 1, "dash": "dot"})
     figure.add_hline(y=0, line={"color": GREY, "width": 1})
@@ -75,16 +75,16 @@ def plot_regret(rows: Sequence[Row], *, to: Path) -> Path:
 def _lines(rows: Sequence[Row], *, kind: str, halving: bool) -> dict[str, list[Row]]:
     """Rows by searcher, each with its own answer; plain random is in every panel."""
     plain = "random, one budget" if kind == "rule" else "random"
-    found: dict[str, list[Row]] = {}
+    lines: dict[str, list[Row]] = {}
     for row in rows:
         name = row["searcher"]
         if row["kind"] != kind or row["halving"] != (halving and name != plain):
             continue
         if (row["answer"] == "posterior") == (name in POSTERIOR and kind == "rule"):
-            found.setdefault(name, []).append(row)
+            lines.setdefault(name, []).append(row)
         elif name == "random":
-            found.setdefault("random, posterior", []).append(row)
-    return {name: sorted(each, key=lambda row: row["of_grid"]) for name, each in found.items()}
+            lines.setdefault("random, posterior", []).append(row)
+    return {name: sorted(each, key=lambda row: row["of_grid"]) for name, each in lines.items()}
 
 
 def _traces(name: str, line: Sequence[Row], *, legend: bool) -> list[go.Scatter]:

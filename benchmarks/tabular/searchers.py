@@ -27,13 +27,13 @@ class Step:
     spent: float  # MACs of the search, with this training
     network: str
     epochs: int
-    place: int  # among the seeds replayed
+    seed_index: int  # among the replayed seeds
     top1: float
 
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """What a search trained, in order. A longer training goes on from the shorter one."""
+    """Trainings of a search, in order. A longer training continues the shorter one."""
 
     data: BenchmarkData
     limit: float  # MACs
@@ -51,21 +51,27 @@ class Trace:
         """Whether the search has had its compute, or wants nothing more of the table."""
         return self.spent >= self.limit or self.n_repeated >= MAX_REPEATED
 
-    def add(self, network: str, *, epochs: int, place: int, top1: float) -> None:
-        """Take in an answer; one that is known costs nothing."""
-        before = self._reached.get((network, place), 0)
+    def add(self, network: str, *, epochs: int, seed_index: int, top1: float) -> None:
+        """Add a training; a repeated one costs nothing."""
+        before = self._reached.get((network, seed_index), 0)
         if epochs <= before:
             self.n_repeated += 1
             return
         self.n_repeated = 0
         cost = self.data.training_macs(network, epochs=epochs - before)
-        self._reached[network, place] = epochs
+        self._reached[network, seed_index] = epochs
         self.steps.append(
-            Step(spent=self.spent + cost, network=network, epochs=epochs, place=place, top1=top1)
+            Step(
+                spent=self.spent + cost,
+                network=network,
+                epochs=epochs,
+                seed_index=seed_index,
+                top1=top1,
+            )
         )
 
     def within(self, spent: float) -> list[Step]:
-        """What was known when so many MACs were spent."""
+        """Steps until a number of MACs was spent."""
         return [step for step in self.steps if step.spent <= spent * (1 + 1e-9)]
 
 
@@ -83,7 +89,7 @@ class Searcher:
     def space(self, data: BenchmarkData, *, seed: int) -> TabularRuleSpace | TabularShapeSpace:
         """The table as this searcher sees it."""
         first, last = data.lengths
-        known: dict[str, Any] = {
+        options: dict[str, Any] = {
             "data": data,
             "sampler": self.sampler or Sampler(name="random", rules=()),
             "seed": seed,
@@ -92,9 +98,9 @@ class Searcher:
             "reduction_factor": factor(data) if self.halving else None,
         }
         if self.kind == "shape":
-            return TabularShapeSpace(**known)
+            return TabularShapeSpace(**options)
         budgets = data.budgets[-1:] if self.large_only else ()
-        return TabularRuleSpace(**known, budgets=budgets)
+        return TabularRuleSpace(**options, budgets=budgets)
 
     def search(
         self, data: BenchmarkData, *, seeds: tuple[int, ...], seed: int, limit: float
@@ -126,13 +132,16 @@ def replay(
     def note(event: Event) -> None:
         if not isinstance(event, JobFinished):
             return
-        found = event.measurement
-        if found is None:  # more seeds were asked for than are replayed
+        measurement = event.measurement
+        if measurement is None:  # more seeds were asked for than are replayed
             trace.n_repeated += 1
             return
-        place = (event.job.seed - space.seed) // SEEDS_PER_REPLICATE
+        seed_index = (event.job.seed - space.seed) // SEEDS_PER_REPLICATE
         trace.add(
-            event.job.arch.key, epochs=event.job.fidelity.epochs, place=place, top1=found.top1
+            event.job.arch.key,
+            epochs=event.job.fidelity.epochs,
+            seed_index=seed_index,
+            top1=measurement.top1,
         )
 
     scheduler = Scheduler(space, StudyStore.in_memory(space.objectives), on_event=note)
@@ -148,7 +157,7 @@ def replay(
 def replay_asha(
     space: TabularRuleSpace | TabularShapeSpace, trace: Trace, *, seeds: tuple[int, ...], seed: int
 ) -> None:
-    """Syne Tune's ASHA with its random searcher, told of each epoch as it ends.
+    """Syne Tune's ASHA with its random searcher, reporting every epoch.
 
     It measures the network of the largest budget alone, from the first of the seeds, and stops
     a trial between its epochs: in its favour, no epoch of the table is paid for twice.
@@ -158,12 +167,12 @@ def replay_asha(
     from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 
     data = trace.data
-    own = [p for p in space.parameters() if not p.group]
+    parameters = [p for p in space.parameters() if not p.group]
     np.random.seed(seed)
     scheduler = AsynchronousSuccessiveHalving(
         {
             p.name: finrange(p.low, p.high, p.steps) if p.steps else uniform(p.low, p.high)
-            for p in own
+            for p in parameters
         },
         metric="top1",
         do_minimize=False,
@@ -181,7 +190,7 @@ def replay_asha(
         network = space.candidate({"budget": 0, **config}).rungs[-1].arch.key
         for epochs in data.table.lengths:
             top1 = data.top1(network, seed=seeds[0], epochs=epochs)
-            trace.add(network, epochs=epochs, place=0, top1=top1)
+            trace.add(network, epochs=epochs, seed_index=0, top1=top1)
             if scheduler.on_trial_result(trial, {"epoch": epochs, "top1": top1}) != "CONTINUE":
                 break
         number += 1

@@ -38,8 +38,8 @@ class TabularSpace:
 
     def named_shares(self) -> Mapping[str, Shares]:
         """The rules that the sampler names, "cmt-paper" among them."""
-        known = self.data.space.named_shares()
-        return {name: known[name] for name in ("cmt-paper", *self.sampler.rules)}
+        shares = self.data.space.named_shares()
+        return {name: shares[name] for name in ("cmt-paper", *self.sampler.rules)}
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class TabularRuleSpace(TabularSpace):
         return Candidate(name=name or rule.name, rungs=tuple(rungs), shares=rule.shares)
 
     def nearest(self, params: Mapping[str, float | int]) -> Rule:
-        """The table's rule whose shares are nearest to those asked for."""
+        """The table's rule with the nearest shares."""
         target = shares_from_params(params)
         return min(self.data.rules, key=lambda rule: math.dist(rule.shares.values, target.values))
 
@@ -86,7 +86,7 @@ class TabularShapeSpace(TabularSpace):
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The budget's place, depth and side, within what the table holds."""
-        depths, sides = zip(*self._held.values(), strict=True)
+        depths, sides = zip(*self._sizes.values(), strict=True)
         step = max(1, round((max(depths) - min(depths)) / (_STEPS - 1)))
         most = min(depths) + math.ceil((max(depths) - min(depths)) / step) * step
         return (
@@ -101,17 +101,17 @@ class TabularShapeSpace(TabularSpace):
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """The nearest network, trained ever longer."""
-        asked = (params["depth"], params["resolution"])
-        key = min(self._held, key=lambda key: self._apart(self._held[key], asked))
+        target = (params["depth"], params["resolution"])
+        key = min(self._sizes, key=lambda key: self._distance(self._sizes[key], target))
         rungs = [trained_for(self.data.by_key[key], epochs) for epochs in self.epochs]
         return Candidate(name=name or key, rungs=tuple(rungs))
 
-    def _apart(self, one: tuple[int, int], other: tuple[float, float]) -> float:
-        logs = (math.log(a / b) for a, b in zip(one, other, strict=True))
+    def _distance(self, a: tuple[int, int], b: tuple[float, float]) -> float:
+        logs = (math.log(x / y) for x, y in zip(a, b, strict=True))
         return math.hypot(*(w * x for w, x in zip(self._weights, logs, strict=True)))
 
     @cached_property
-    def _held(self) -> dict[str, tuple[int, int]]:
+    def _sizes(self) -> dict[str, tuple[int, int]]:
         """Depth and side by network."""
         archs = {key: self.data.by_key[key].arch for key in self.data.largest}
         return {key: (arch.depth, arch.resolution) for key, arch in archs.items()}

@@ -70,8 +70,12 @@ def verdict(rows: Sequence[Row], *, kind: str) -> list[str]:
     models = [row for row in rows if not row["searcher"].startswith(("random", "ASHA"))]
     if not models:
         return []
-    lines = [declared(row) for row in models if own(row) in DECLARED[kind] and not row["halving"]]
-    within = [named(row) for row in models if row["regret"] <= EPS]
+    lines = [
+        describe_declared(row)
+        for row in models
+        if searcher_key(row) in DECLARED[kind] and not row["halving"]
+    ]
+    within = [searcher_label(row) for row in models if row["regret"] <= EPS]
     best = min(models, key=lambda row: row["regret"])
     lines += [
         f"{kind}: mean regret within {EPS} points at {AT:.0%} of the full grid's compute: "
@@ -80,15 +84,15 @@ def verdict(rows: Sequence[Row], *, kind: str) -> list[str]:
     for name, words in RANDOM.items():
         if kind == "shape" and name == "random_one_budget":
             continue  # the same as plain random
-        clear = [named(row) for row in models if row[f"less_{name}_high"] < 0]
-        worse = [named(row) for row in models if row[f"less_{name}_low"] > 0]
+        clear = [searcher_label(row) for row in models if row[f"less_{name}_high"] < 0]
+        worse = [searcher_label(row) for row in models if row[f"less_{name}_low"] > 0]
         lines.append(
             f"{kind}: less than {words} at equal compute, the interval below zero: "
             f"{'; '.join(clear) or 'none'}. Above zero: {'; '.join(worse) or 'none'}."
         )
     lines.append(
-        f"{kind}: least is {named(best)}: {spread(best, 'regret')} points, and less plain random's "
-        f"{spread(best, 'less_random')}; its figure flatters it, as the least of {len(models)}."
+        f"{kind}: the least is {searcher_label(best)}: {spread(best, 'regret')} points, less plain "
+        f"random's: {spread(best, 'less_random')}. The least of {len(models)} is optimistic."
     )
     lines += [
         f"{kind}: {row['searcher']}: {spread(row, 'regret')} points, and less plain random's "
@@ -99,8 +103,8 @@ def verdict(rows: Sequence[Row], *, kind: str) -> list[str]:
     return lines
 
 
-def declared(row: Row) -> str:
-    """A searcher of the project's own choice, against everything."""
+def describe_declared(row: Row) -> str:
+    """A searcher of the project's searcher_key choice, against everything."""
     less = "; ".join(
         f"less {words} {spread(row, f'less_{name}')}"
         for name, words in RANDOM.items()
@@ -108,17 +112,17 @@ def declared(row: Row) -> str:
     )
     reached = "within" if row["regret"] <= EPS else "beyond"
     return (
-        f"{row['kind']}: {named(row)}, with {row['spent_of_grid']:.0%} of the grid's compute: "
-        f"{spread(row, 'regret')} points, {reached} {EPS}; {less}."
+        f"{row['kind']}: {searcher_label(row)}, {row['spent_of_grid']:.0%} of the grid's "
+        f"compute: {spread(row, 'regret')} points, {reached} {EPS}; {less}."
     )
 
 
-def own(row: Row) -> tuple[str, str]:
+def searcher_key(row: Row) -> tuple[str, str]:
     """What tells searchers apart, beside their kind and halving."""
     return row["searcher"], row["answer"]
 
 
-def named(row: Row) -> str:
+def searcher_label(row: Row) -> str:
     """A searcher with what tells it from others of its name."""
     return f"{row['searcher']}{' with halving' if row['halving'] else ''}, {row['answer']}"
 

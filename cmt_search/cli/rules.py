@@ -148,7 +148,7 @@ def _custom_rule(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
         raise BudgetError(
             f"--constants {text!r} are not three numbers; write alpha,beta,gamma as 1.2,1.3,1.15"
         ) from None
-    rule = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma, name="own")
+    rule = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma, name="custom")
     return describe_rule(rule, source="--constants", budgets=budgets)
 
 

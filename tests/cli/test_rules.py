@@ -39,7 +39,7 @@ def data(page: Path) -> Any:
 
 def test_every_rule_of_the_catalogue_is_there_with_members_on_budget(data: Any) -> None:
     rules = {rule["name"]: rule for rule in data["rules"]}
-    assert set(rules) == {*CATALOGUE, "own", "tinynet"}
+    assert set(rules) == {*CATALOGUE, "custom", "tinynet"}
     for name in CATALOGUE:
         assert sum(rules[name]["shares"]) == pytest.approx(1, abs=2e-4)
         budgets = [member["budget"] / CMT_S for member in rules[name]["members"]]
@@ -62,10 +62,10 @@ def test_exponents_are_those_of_the_table_and_published_variants_are_explained(d
 
 
 def test_constants_of_ones_own_come_first_and_keep_their_proportions(data: Any) -> None:
-    own, paper, *_ = data["rules"]
-    assert (own["name"], own["source"]) == ("own", "--constants")
-    assert own["shares"] == pytest.approx([0.172, 0.525, 0.303], abs=1e-3)
-    assert (own["shares"], own["constants"]) == (paper["shares"], paper["constants"])
+    custom, paper, *_ = data["rules"]
+    assert (custom["name"], custom["source"]) == ("custom", "--constants")
+    assert custom["shares"] == pytest.approx([0.172, 0.525, 0.303], abs=1e-3)
+    assert (custom["shares"], custom["constants"]) == (paper["shares"], paper["constants"])
 
 
 def test_a_base_may_be_a_file_and_only_the_papers_own_is_compared_with_its_variants(
@@ -104,5 +104,5 @@ def test_the_plot_is_one_page_that_needs_nothing_beside_it(data: Any, page: Path
     assert text.count("Plotly.newPlot(") >= 2
     assert not re.search(r"<script[^>]+src=", text)
     assert "What each rule grows" in text
-    assert "own, cmt-paper" in text
+    assert "custom, cmt-paper" in text
     assert list(page.parent.iterdir()) == [page]
