@@ -69,7 +69,7 @@ def posterior(data: BenchmarkData, steps: Sequence[Step]) -> str | None:
         process = fit_gaussian_process(
             [step.top1 for step in rows],
             shares=[rung.realised.values for rung in rungs if rung.realised],
-            log_macs_ratio=np.array([rung.growth for rung in rungs], dtype=float),
+            log_macs_ratio=np.array([rung.log_macs_ratio for rung in rungs], dtype=float),
             budget=np.array([rung.budget for rung in rungs], dtype=float),
             network=[step.network for step in rows],
             seed=0,

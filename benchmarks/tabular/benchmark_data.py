@@ -146,7 +146,7 @@ def _rung(row: dict[str, str], *, arch: Arch, space: SearchSpace, last: int) -> 
         activations=int(row["activations"]),
         budget=float(row["budget"]),
         realised=_shares(row, prefix="realised"),
-        growth=float(row["growth"]),
+        log_macs_ratio=float(row["growth"]),
     )
 
 

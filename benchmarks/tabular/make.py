@@ -103,7 +103,7 @@ def network_columns(record: RungRecord) -> dict[str, Any]:
     """What is known of a network before it is trained."""
     rung = record.rung
     assert rung.realised is not None, "members of rules have realised shares"
-    assert rung.growth is not None, "and a growth"
+    assert rung.log_macs_ratio is not None, "and a MACs ratio"
     realised = zip(DIMENSIONS, rung.realised.values, strict=True)
     return {
         "budget": rung.budget,
@@ -115,7 +115,7 @@ def network_columns(record: RungRecord) -> dict[str, Any]:
         "params": rung.params,
         "activations": rung.activations,
         **{f"realised_{name}": round(value, 6) for name, value in realised},
-        "growth": round(rung.growth, 6),
+        "growth": round(rung.log_macs_ratio, 6),
     }
 
 

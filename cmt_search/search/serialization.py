@@ -173,7 +173,7 @@ def _rung_to_dict(rung: Rung) -> dict[str, Any]:
         **_measured_costs(rung),
         "budget": rung.budget,
         "realised": rung.realised.values if rung.realised else None,
-        **({} if rung.growth is None else {"growth": rung.growth}),
+        **({} if rung.log_macs_ratio is None else {"log_macs_ratio": rung.log_macs_ratio}),
     }
 
 

@@ -101,7 +101,7 @@ class Rung:
     memory_mib: float | None = None  # weights and peak of a forward pass; None: not measured
     budget: float | None = None  # target MACs; rule and shape searches
     realised: Shares | None = None  # shares of the rounded network; rule and shape searches
-    growth: float | None = None  # ln(MACs / base MACs); rule and shape searches
+    log_macs_ratio: float | None = None  # ln(MACs / base MACs); rule and shape searches
 
     @classmethod
     def of(cls, member: Member, *, base_macs: int, fidelity: Fidelity) -> Self:
@@ -115,7 +115,7 @@ class Rung:
             latency_ms=member.latency_ms,
             budget=member.budget.macs,
             realised=member.realised,
-            growth=math.log(member.cost.macs / base_macs),
+            log_macs_ratio=math.log(member.cost.macs / base_macs),
         )
 
     @property
@@ -124,10 +124,10 @@ class Rung:
 
         The remainder is split evenly.
         """
-        if self.realised is None or self.growth is None:
+        if self.realised is None or self.log_macs_ratio is None:
             return None
-        depth, width, side = (share * self.growth for share in self.realised.values)
-        rest = (self.growth - depth - width - side) / 3
+        depth, width, side = (share * self.log_macs_ratio for share in self.realised.values)
+        rest = (self.log_macs_ratio - depth - width - side) / 3
         return depth + rest, width + rest, side + rest
 
 

@@ -27,9 +27,9 @@ BEST = np.array([0.2, 0.5, 0.3])
 def truth(rung: Rung) -> float:
     """A response with its best rule inside the triangle."""
     assert rung.realised is not None
-    assert rung.growth is not None
-    x = (np.array(rung.realised.values) - BEST) * rung.growth
-    return 0.5 + 0.05 * rung.growth - 0.02 * float(x @ x)
+    assert rung.log_macs_ratio is not None
+    x = (np.array(rung.realised.values) - BEST) * rung.log_macs_ratio
+    return 0.5 + 0.05 * rung.log_macs_ratio - 0.02 * float(x @ x)
 
 
 Log = list[tuple[Suggestion, list[float] | None]]  # what was asked, and what its rungs measured

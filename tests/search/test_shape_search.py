@@ -87,7 +87,7 @@ def test_every_budget_gets_its_share_and_every_network_meets_it(
     assert all(abs(r.macs / (r.budget or 0) - 1) <= 0.03 for r in rungs)
     for rung in rungs:
         assert rung.contributions is not None
-        assert sum(rung.contributions) == pytest.approx(rung.growth)
+        assert sum(rung.contributions) == pytest.approx(rung.log_macs_ratio)
 
 
 def test_the_best_shapes_of_four_budgets_give_the_rule(plain: tuple[TrialRecord, ...]) -> None:

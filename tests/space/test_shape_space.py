@@ -67,7 +67,7 @@ def test_a_candidate_has_the_shape_and_meets_the_budget(params: dict[str, float 
     assert abs(rung.macs / macs - 1) <= 0.03
     assert rung.realised == realised_shares(SPACE.arch, rung.arch)[0]
     assert rung.contributions is not None
-    assert sum(rung.contributions) == pytest.approx(rung.growth)
+    assert sum(rung.contributions) == pytest.approx(rung.log_macs_ratio)
     assert candidate.shares is None
     assert candidate == SPACE.candidate(params, "mine")
 

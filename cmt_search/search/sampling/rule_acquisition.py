@@ -276,7 +276,9 @@ class RuleAcquisition:
             for entry in self._entries.values()
             if entry.running
             for i, rung in entry.full()
-            if i not in entry.values and rung.growth is not None and rung.realised is not None
+            if i not in entry.values
+            and rung.log_macs_ratio is not None
+            and rung.realised is not None
         ]
         return _fit([*rows, *lies], seed=seed) if lies else fitted
 
@@ -286,7 +288,7 @@ def _measured(entries: Iterable[_Entry]) -> list[Row]:
     found: dict[tuple[str, int], Row] = {}
     for entry in entries:
         for i, rung in entry.full():
-            if i in entry.values and rung.growth is not None and rung.realised is not None:
+            if i in entry.values and rung.log_macs_ratio is not None and rung.realised is not None:
                 key = (rung.arch.key, entry.replicate)
                 found.setdefault(key, (rung, entry.values[i]))
     return list(found.values())
@@ -296,7 +298,7 @@ def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
     return fit_gaussian_process(
         [value for _, value in rows],
         shares=[rung.realised.values for rung, _ in rows if rung.realised],
-        log_macs_ratio=np.array([rung.growth for rung, _ in rows], dtype=float),
+        log_macs_ratio=np.array([rung.log_macs_ratio for rung, _ in rows], dtype=float),
         budget=np.array([rung.budget for rung, _ in rows], dtype=float),
         network=[rung.arch.key for rung, _ in rows],
         seed=seed,
@@ -306,9 +308,9 @@ def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
 
 def _predicted(process: GaussianProcess, rung: Rung) -> float:
     assert rung.realised is not None, "asked of networks with shares only"
-    assert rung.growth is not None, "likewise"
+    assert rung.log_macs_ratio is not None, "likewise"
     log_macs_ratio = float(
-        np.clip(rung.growth, process.log_macs_ratios[0], process.log_macs_ratios[-1])
+        np.clip(rung.log_macs_ratio, process.log_macs_ratios[0], process.log_macs_ratios[-1])
     )
     return float(process.draws(rung.realised.values, log_macs_ratio=log_macs_ratio).mean())
 
