@@ -179,8 +179,7 @@ class ProxyEvaluator:
     """Trains networks on one data set with one recipe; make one per process.
 
     The images are read when it is created, before any training. On a CPU, the process is set to
-    the number of threads that its executor gives a trial, by default one. `deterministic` repeats
-    the same numbers on a GPU, and is slower.
+    the number of threads that its executor gives a trial, by default one.
 
     Raises:
         DataError: the images cannot be read, or the device is unknown.
@@ -192,11 +191,9 @@ class ProxyEvaluator:
         *,
         recipe: Recipe,
         device: str | None = None,
-        deterministic: bool = False,
     ) -> None:
         self.recipe = recipe
         self.device = resolve_device(device)
-        self.deterministic = deterministic
         if self.device.type == "cpu":
             torch.set_num_threads(evaluator_threads())
         self._data = load_dataset(dataset).to(self.device)
@@ -224,7 +221,6 @@ class ProxyEvaluator:
             seed=seed,
             device=self.device,
             folder=folder,
-            deterministic=self.deterministic,
         )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import IterableDataset
 
 from cmt_search.errors import DataError
-from cmt_search.proxy import Dataset, DatasetSpec, load_dataset, timm_data
+from cmt_search.proxy import Dataset, DatasetSpec, image_files, load_dataset, timm_data
 
 # timm leaves it to Python to close the files that it opens.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -185,3 +185,22 @@ def test_an_image_without_a_class_is_refused(
     (tmp_path / "shard.tar").write_bytes(b"another")
     with pytest.raises(DataError, match=r"has an image of class -1; every image needs one class"):
         _load(tmp_path, name="timm:wds/some")
+
+
+def test_images_of_16_bits_keep_their_brightness(tmp_path: Path) -> None:
+    _write(tmp_path, parts={"train": 5, "validation": 3})
+    deep = np.full((12, 16), 257 * 90, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "train" / "cat" / "00.png")
+    assert 90 in _values(_load(tmp_path).train.images)
+
+
+def test_an_image_of_too_many_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path, parts={"train": 5, "validation": 3})
+    monkeypatch.setattr(image_files, "_MAX_PIXELS", 100)
+    with pytest.raises(DataError, match=r"split 'train': an image cannot be read .*pixels"):
+        _load(tmp_path, size=7)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # Pillow raises at twice as many
+    with pytest.raises(DataError, match=r"split 'train': an image cannot be read .*pixels"):
+        _load(tmp_path, size=6)
