@@ -81,14 +81,14 @@ def _table(run: Path) -> "pd.DataFrame":
 
 
 def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
-    from cmt_search.search.storage import copy_study
+    from cmt_search.search.study_reader import copy_study
 
     copy_study(run, to=file)
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
     from cmt_search.analysis import trials_frame
-    from cmt_search.search.storage import read_copy
+    from cmt_search.search.study_reader import read_copy
 
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")

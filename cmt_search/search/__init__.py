@@ -32,7 +32,7 @@ from cmt_search.search.types import (
 
 if TYPE_CHECKING:
     from cmt_search.search.sampling.generator import preview_candidates
-    from cmt_search.search.storage import RunRecord, read_run, read_trials
+    from cmt_search.search.study_reader import RunRecord, read_run, read_trials
 
 __all__ = [
     "CalibrationNetwork",
@@ -68,10 +68,10 @@ __all__ = [
 
 # Imported on first use, because these modules import optuna and scipy.
 _LAZY = {
-    "RunRecord": "storage",
+    "RunRecord": "study_reader",
     "preview_candidates": "sampling.generator",
-    "read_run": "storage",
-    "read_trials": "storage",
+    "read_run": "study_reader",
+    "read_trials": "study_reader",
 }
 
 

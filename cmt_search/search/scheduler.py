@@ -1,7 +1,5 @@
 """Schedules jobs and records results. The single writer of the study."""
 
-import math
-import re
 from collections import Counter
 from typing import Any
 
@@ -11,6 +9,7 @@ from cmt_search.errors import RunError, SpaceError
 from cmt_search.evaluation import Measurement
 from cmt_search.search import serialization as attr
 from cmt_search.search.asha import should_promote
+from cmt_search.search.retries import FailureCounter, RetryPolicy, validate_measurement
 from cmt_search.search.sampling.design import Design
 from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
 from cmt_search.search.search_state import RunningTrial, SearchState, Values
@@ -28,68 +27,8 @@ from cmt_search.search.types import (
     TrialFinished,
 )
 
-_MIN_RETRIES = {"died": 2, "memory": 1}  # often caused by the machine, not by the network
-_MAX_EQUAL_FAILURES = 5  # trials in a row, without any measurement, before the search aborts
-_MAX_FAILURES = 10  # likewise, with different reasons
 _MAX_WAITING = 32  # trials waiting for another trial's job, before no more are suggested
 _FOREIGN = "another program added this trial without a candidate"
-
-
-class RetryPolicy:
-    """Decides whether a failed job is run again in this session."""
-
-    def __init__(self, retries: int) -> None:
-        self._retries = retries
-        self._n_failed: Counter[MeasurementKey] = Counter()
-
-    def should_retry(self, job: Job, failure: Failure) -> bool:
-        """Count a failure; return whether the job is run again."""
-        self._n_failed[job.key] += 1
-        if failure.kind == "verdict":  # deterministic
-            return False
-        allowed = _MIN_RETRIES.get(failure.kind, 0)
-        if failure.kind != "memory":
-            allowed = max(self._retries, allowed)
-        return self._n_failed[job.key] <= allowed
-
-    def reason(self, job: Job, failure: Failure) -> str:
-        """Return the reason for which the trial of the job fails."""
-        n_tries = self._n_failed[job.key]
-        return failure.reason + (f" (tried {n_tries} times)" if n_tries > 1 else "")
-
-
-class FailureCounter:
-    """Counts consecutive failed trials."""
-
-    def __init__(self) -> None:
-        self._reasons: list[str] = []
-
-    def reset(self) -> None:
-        """Start again: something was measured."""
-        self._reasons.clear()
-
-    def add(self, reason: str) -> str | None:
-        """Count a failed trial; return why the search should abort, if it should."""
-        without_location = reason.partition(", in ")[0]
-        self._reasons.append(re.sub(r"\d+(\.\d+)?", "#", without_location))
-        count = len(self._reasons)
-        if count >= _MAX_EQUAL_FAILURES and len(set(self._reasons)) == 1:
-            return f"the first {count} trials all failed: {reason}"
-        if count >= _MAX_FAILURES:
-            return f"the first {count} trials all failed, the last of them with: {reason}"
-        return None
-
-
-def validate_measurement(measurement: Measurement, *, job: Job) -> str | None:
-    """Return what makes a measurement invalid, if anything."""
-    for name in ("top1", "loss", "seconds"):
-        if not math.isfinite(getattr(measurement, name)):
-            return f"{name} is {getattr(measurement, name)}: the training diverged"
-    if not 0 <= measurement.top1 <= 1:
-        return f"top1 is {measurement.top1}, outside 0..1"
-    if measurement.seed != job.seed:
-        return f"seed is {measurement.seed}, requested was {job.seed}"
-    return None
 
 
 class Scheduler:
@@ -196,7 +135,12 @@ class Scheduler:
         trial = self._take_back(job)
         self._failures.reset()
         self._keep(trial, job, measurement=measurement, reused=False)
-        self._emit_job_finished(trial, job, measurement=measurement)
+        self._emit(
+            JobFinished(
+                job=job, name=trial.name, measurement=measurement, remaining=self.remaining()
+            )
+        )
+        self._advance_trials()
 
     def fail(self, job: Job, failure: Failure) -> bool:
         """Record the failure of a job; return whether it is run again.
@@ -209,7 +153,15 @@ class Scheduler:
             reason = self._retry_policy.reason(job, failure)
             self._failed_jobs[job.key] = reason
             self._mark_failed(trial, reason)
-        self._emit_job_finished(trial, job, reason=reason, is_retried=is_retried)
+        event = JobFinished(
+            job=job,
+            name=trial.name,
+            reason=reason,
+            remaining=self.remaining(),
+            is_retried=is_retried,
+        )
+        self._emit(event)
+        self._advance_trials()
         return is_retried
 
     @property
@@ -403,7 +355,7 @@ class Scheduler:
         if state is TrialState.FAIL and not self._state.measured and self.abort_reason is None:
             self.abort_reason = self._failures.add(reason or "no reason")
         self._emit_trial_finished(
-            trial.number, trial.name, state=state, values=values, reason=reason
+            trial.number, trial.name, state=state, values=values or (), reason=reason
         )
 
     def _end(self, number: int, state: TrialState, *, values: Values | None) -> None:
@@ -411,42 +363,14 @@ class Scheduler:
         self._generator.tell(number, state=state, values=values)
         self._state.counts[attr.state_of(state)] += 1
 
-    # Events.
-
-    def _emit_job_finished(
-        self,
-        trial: RunningTrial,
-        job: Job,
-        *,
-        measurement: Measurement | None = None,
-        reason: str | None = None,
-        is_retried: bool = False,
-    ) -> None:
-        event = JobFinished(
-            job=job,
-            name=trial.name,
-            measurement=measurement,
-            reason=reason,
-            remaining=self.remaining(),
-            is_retried=is_retried,
-        )
-        self._emit(event)
-        self._advance_trials()
-
     def _emit_trial_finished(
-        self,
-        number: int,
-        name: str,
-        *,
-        state: TrialState,
-        values: Values | None = None,
-        reason: str | None,
+        self, number: int, name: str, *, state: TrialState, values: Values = (), reason: str | None
     ) -> None:
         event = TrialFinished(
             number=number,
             name=name,
             state=attr.state_of(state),
-            values=values or (),
+            values=values,
             reason=reason,
             remaining=self.remaining(),
         )

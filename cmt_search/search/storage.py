@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
@@ -16,15 +15,13 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cmt_search.errors import RunError
-from cmt_search.search.run_dir import RunDir, mask_passwords
-from cmt_search.search.serialization import TRIALS, trial_record
-from cmt_search.search.types import TrialRecord
+from cmt_search.search.run_dir import mask_passwords
 
-_SQLITE = "sqlite:///"
-_ERRORS = (SQLAlchemyError, StorageInternalError, ImportError)
+SQLITE = "sqlite:///"
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, ImportError)
 _RESTORE = "it was not changed; restore it from a backup"
 _CONNECT_TIMEOUT = 10  # seconds; some systems wait for minutes
 _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
@@ -43,7 +40,7 @@ def to_run_error(error: Exception, *, url: str, action: str) -> RunError:
     lines = next(texts, str(cause)).strip().splitlines() or [type(cause).__name__]
     reason = mask_passwords(lines[0])
     if "decode" in reason:  # bytes that are not text
-        return _damaged(mask_passwords(url), reason)
+        return damaged_error(mask_passwords(url), reason)
     return RunError(
         f"{mask_passwords(url)} cannot be {action} ({reason}): {_remedy(error, url=url)}"
     )
@@ -73,10 +70,10 @@ def _remedy(error: Exception, *, url: str) -> str:
 
 
 @contextmanager
-def _errors(url: str, *, action: str) -> Iterator[None]:
+def run_errors(url: str, *, action: str) -> Iterator[None]:
     try:
         yield
-    except _ERRORS as error:
+    except DATABASE_ERRORS as error:
         raise to_run_error(error, url=url, action=action) from error
 
 
@@ -89,7 +86,7 @@ def check_integrity(file: Path) -> None:
     if not file.exists() or file.stat().st_size == 0:
         return
     try:
-        connection = sqlite3.connect(_read_only_address(file), uri=True)
+        connection = sqlite3.connect(read_only_address(file), uri=True)
         try:
             result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
@@ -97,10 +94,10 @@ def check_integrity(file: Path) -> None:
     except sqlite3.DatabaseError as error:
         result = str(error)
     if result != "ok":
-        raise _damaged(file, result)
+        raise damaged_error(file, result)
 
 
-def _damaged(file: Path | str, reason: object) -> RunError:
+def damaged_error(file: Path | str, reason: object) -> RunError:
     text = " ".join(str(reason).split())
     return RunError(f"{file} is damaged ({text:.200}); {_RESTORE}")
 
@@ -136,7 +133,7 @@ def exclusive_lock(url: str, *, run_id: str) -> Iterator[None]:
     if not _is_server(url) or make_url(url).get_backend_name() not in _LOCKS:
         yield
         return
-    with _errors(url, action="opened"):
+    with run_errors(url, action="opened"):
         engine = sqlalchemy.create_engine(url, **engine_options(url))
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
@@ -207,9 +204,9 @@ class StudyStore:
         Raises:
             RunError: the database cannot be used, or its study belongs to another search.
         """
-        if file := _sqlite_file(url):
+        if file := sqlite_file(url):
             check_integrity(file)
-        with _errors(url, action="opened"):
+        with run_errors(url, action="opened"):
             storage = RDBStorage(url, engine_options(url))
             if url.startswith("sqlite"):
                 _use_wal(storage)
@@ -304,7 +301,7 @@ class StudyStore:
 
     def _errors(self, action: str) -> AbstractContextManager[None]:
         url = str(self.storage.engine.url) if isinstance(self.storage, RDBStorage) else "memory"
-        return _errors(url, action=action)
+        return run_errors(url, action=action)
 
 
 def _use_wal(storage: RDBStorage) -> None:
@@ -354,153 +351,14 @@ def _check_study(
         storage.set_study_user_attr(study, key, value)
 
 
-# Reading and copying.
-
-
-def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any]]:
-    """Read all trials by number and the attributes of a study; changes nothing.
-
-    Raises:
-        RunError: there is no such study yet, or it cannot be read.
-    """
-    file, address = _sqlite_file(url), _read_only(url)
-    try:
-        with _opened(address, url=url) as storage:
-            study = storage.get_study_id_from_name(name)
-            trials = storage.get_all_trials(study, deepcopy=False)
-            attributes: dict[str, Any] = storage.get_study_user_attrs(study)
-    except (*_ERRORS, LookupError, ValueError) as error:
-        if _read_only(url) != address:  # a driver started writing
-            return read_study(url, name=name)
-        if file is not None:
-            check_integrity(file)
-        cause = error.__cause__ or error
-        is_missing = isinstance(cause, ProgrammingError) or "no such table" in str(cause)
-        if isinstance(error, KeyError) or is_missing:
-            raise RunError(
-                f"there is no study {name!r} in {mask_passwords(url)} yet; start the search with "
-                "`cmt-search run`, or wait until it has begun"
-            ) from error
-        if isinstance(error, _ERRORS):
-            raise to_run_error(error, url=url, action="read") from error
-        raise _damaged(mask_passwords(url), error) from error
-    return sorted(trials, key=lambda trial: trial.number), attributes
-
-
-def _sqlite_file(url: str) -> Path | None:
+def sqlite_file(url: str) -> Path | None:
     """Return the file of a SQLite URL without options."""
-    is_file = url.startswith(_SQLITE) and "?" not in url
-    return Path(url.removeprefix(_SQLITE)).resolve() if is_file else None
+    is_file = url.startswith(SQLITE) and "?" not in url
+    return Path(url.removeprefix(SQLITE)).resolve() if is_file else None
 
 
-def _read_only(url: str) -> str:
-    file = _sqlite_file(url)
-    return url if file is None else f"{_SQLITE}{_read_only_address(file)}&uri=true"
-
-
-def _read_only_address(file: Path) -> str:
+def read_only_address(file: Path) -> str:
     """Return a URI with which SQLite neither creates nor changes a file."""
     # Without a write-ahead log the file is complete, and readable in a read-only folder.
     immutable = "" if file.with_name(file.name + "-wal").exists() else "&immutable=1"
     return f"{file.as_uri().replace('file://', 'file:')}?mode=ro{immutable}"
-
-
-@contextmanager
-def _opened(address: str, *, url: str) -> Iterator[RDBStorage]:
-    storage = RDBStorage(
-        address, engine_options(url), skip_table_creation=True, skip_compatibility_check=True
-    )
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """The study of a run."""
-
-    trials: tuple[TrialRecord, ...]  # by number
-    wanted: int | None  # number of trials last requested by --trials; None: the space's
-    driven: bool  # a process is running the search
-
-
-def read_trials(run_dir: Path, *, storage: str | None = None) -> tuple[TrialRecord, ...]:
-    """Read the trials of a run by number, also while a driver writes; changes nothing.
-
-    Running trials are "interrupted" if no process drives the run.
-
-    Raises:
-        RunError: there is no run, or it has no study yet.
-    """
-    return read_run(run_dir, storage=storage).trials
-
-
-def read_run(run_dir: Path, *, storage: str | None = None) -> RunRecord:
-    """Read the trials of a run like `read_trials`, and the state of the run.
-
-    Raises:
-        RunError: there is no run, or it has no study yet, or it is damaged.
-    """
-    run = RunDir.open(run_dir)
-    url, info = run.storage_url(storage), run.info()
-    if info.storage is None and not run.study.exists():
-        raise RunError(
-            f"{run_dir} has no study yet; start it with `cmt-search resume {run_dir}`, "
-            "or wait until it has begun"
-        )
-    is_driven = run.driver() is not None  # first: a driver that ends now has finished its trials
-    trials, attributes = read_study(url, name=info.name)
-    records = _records(trials, url=url, is_driven=is_driven)
-    return RunRecord(trials=records, wanted=attributes.get(TRIALS), driven=is_driven)
-
-
-def _records(
-    trials: Sequence[FrozenTrial], *, url: str, is_driven: bool
-) -> tuple[TrialRecord, ...]:
-    records = []
-    for trial in trials:
-        try:
-            records.append(trial_record(trial, is_driven=is_driven))
-        except (KeyError, ValueError, TypeError) as error:
-            reason = f"trial {trial.number}: {type(error).__name__}: {error}"
-            raise _damaged(mask_passwords(url), reason) from error
-    return tuple(records)
-
-
-def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
-    """Copy the study of a run into a new SQLite file.
-
-    Raises:
-        RunError: there is no run, or it has no study yet.
-    """
-    run = RunDir.open(run_dir)
-    url, name = run.storage_url(storage), run.info().name
-    read_study(url, name=name)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    target = RDBStorage(f"{_SQLITE}{to.resolve()}")
-    try:
-        with _opened(_read_only(url), url=url) as source:
-            optuna.copy_study(from_study_name=name, from_storage=source, to_storage=target)
-    finally:
-        target.remove_session()
-        target.engine.dispose()
-        optuna.logging.set_verbosity(verbosity)
-
-
-def read_copy(file: Path) -> tuple[TrialRecord, ...]:
-    """Read the trials of the one study in a SQLite file.
-
-    Raises:
-        RunError: it holds no study or several, or is damaged.
-    """
-    url = f"{_SQLITE}{file.resolve()}"
-    check_integrity(file)
-    with _errors(url, action="read"), _opened(_read_only(url), url=url) as storage:
-        names = optuna.get_all_study_names(storage)
-    if len(names) != 1:
-        raise RunError(f"{file} holds {len(names)} studies, not one; copy the study again")
-    trials, _ = read_study(url, name=names[0])
-    return _records(trials, url=url, is_driven=False)

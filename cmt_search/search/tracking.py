@@ -17,7 +17,7 @@ from cmt_search.errors import CmtSearchError
 from cmt_search.io import atomic_write
 from cmt_search.scaling.shares import DIMENSIONS
 from cmt_search.search.run_dir import RunDir, mask_passwords
-from cmt_search.search.storage import read_trials
+from cmt_search.search.study_reader import read_trials
 from cmt_search.search.types import Event, RungRecord, TrialFinished, TrialRecord
 
 _ENDED = ("complete", "pruned", "failed")

@@ -106,8 +106,8 @@ class JobFinished:
 
     job: Job
     name: str
-    measurement: Measurement | None
-    reason: str | None
+    measurement: Measurement | None = None
+    reason: str | None = None
     remaining: Remaining
     is_retried: bool = False  # it failed and will be run again
 
