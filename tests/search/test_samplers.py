@@ -31,6 +31,7 @@ class Stepped(FakeSpace):
     groups: int = 0
     kind: Any = "pareto"
     hopeless: int | None = None  # group without feasible candidates
+    rarely: int | None = None  # group of which one candidate in nine is feasible
 
     def parameters(self) -> tuple[Parameter, ...]:
         group = Parameter(name="budget", low=0, high=self.groups - 1, integer=True, group=True)
@@ -42,7 +43,9 @@ class Stepped(FakeSpace):
 
     def candidate(self, params: Any, name: str | None = None) -> Any:
         is_hopeless = self.hopeless is not None and params["budget"] == self.hopeless
-        return super().candidate({**params, "depth": 9.0} if is_hopeless else params, name)
+        is_rare = self.rarely is not None and params["budget"] == self.rarely
+        is_infeasible = is_hopeless or (is_rare and params["depth"] > 0)
+        return super().candidate({**params, "depth": 9.0} if is_infeasible else params, name)
 
 
 def space(name: str, *, objectives: int = 1, groups: int = 0, **changes: Any) -> Stepped:
@@ -187,6 +190,24 @@ def test_a_group_without_feasible_candidates_does_not_end_the_others(
     assert {feasible.count(value) for value in range(3) if value != hopeless} == {10}
     states = [trial.params["budget"] for trial in record.storage.get_all_trials(record.id)]
     assert states.count(hopeless) == 100
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_group_that_is_rarely_feasible_gets_as_many_trials_as_the_others(name: str) -> None:
+    record = Record(space(name, groups=3, rarely=1))
+    generator, feasible = record.generator(), []
+    while len(feasible) < 24:
+        assert generator.n_left is None
+        if len(feasible) == 12:
+            generator = record.generator()
+        suggestion = generator.ask()
+        record.add(suggestion, generator)
+        if suggestion.candidate is not None:
+            record.end(suggestion, generator)
+            feasible.append(suggestion.params["budget"])
+    assert [feasible.count(value) for value in range(3)] == [8, 8, 8]
+    tried = [trial.params["budget"] for trial in record.storage.get_all_trials(record.id)]
+    assert tried.count(1) > 16
 
 
 def test_a_grid_suggests_each_point_once() -> None:
