@@ -103,7 +103,8 @@ def unwrap(checkpoint: object, *, use_ema: bool, where: str) -> dict[str, Tensor
             if isinstance(checkpoint.get(name), Mapping) and checkpoint[name]:
                 return unwrap(checkpoint[name], use_ema=use_ema, where=f"{where}[{name!r}]")
         if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
-            return dict(clean_state_dict(checkpoint))
+            # Twice, since older timm removes nested prefixes in one order only.
+            return dict(clean_state_dict(clean_state_dict(checkpoint)))
         content = join_keys([str(key) for key in checkpoint]) or "nothing"
     raise ArchError(
         f"{where}: no state dict found, neither at the top nor under {', '.join(names)} (content: "

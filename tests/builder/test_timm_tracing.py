@@ -1,12 +1,19 @@
 """torch.fx, and timm's reparameterization for inference."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules
+from timm.layers import (
+    get_notrace_functions,
+    get_notrace_modules,
+    set_fused_attn,
+    use_fused_attn,
+)
 from timm.utils import reparameterize_model
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -143,6 +150,26 @@ def test_attention_is_its_formula(qk_width: int, kv_stride: int, position: bool)
             wanted[image, :, values] = shares @ v[image, :, values]
     out = attention(x, table if position else None)
     assert torch.allclose(out.flatten(1, 2), attention.proj(wanted), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_attention_without_fused_kernels_computes_the_same(position: str) -> None:
+    torch.manual_seed(0)
+    fused = create(arch=replace(SMALL, position=position)).double().eval()
+    with set_fused_attn_back():
+        set_fused_attn(False)
+        plain = create(arch=replace(SMALL, position=position)).double().eval()
+    plain.load_state_dict(fused.state_dict())
+    assert [a.fused_attn for a in plain.modules() if isinstance(a, LMHSA)] == [False] * 6
+    x = images(fused)
+    assert torch.allclose(plain(x), fused(x), rtol=0, atol=1e-10)
+
+
+@contextmanager
+def set_fused_attn_back() -> Iterator[None]:
+    before = use_fused_attn()
+    yield
+    set_fused_attn(before)
 
 
 @pytest.mark.parametrize(("position", "tables"), [("block", 6), ("stage", 4)])

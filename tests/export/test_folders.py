@@ -1,5 +1,6 @@
 """Folders for timm and for the Hugging Face Hub."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def test_a_folder_builds_in_timm(fresh: Source, tmp_path: Path) -> None:
     model = timm.create_model(f"local-dir:{folder}")
     assert sum(p.numel() for p in model.parameters()) == cost(TINY).params
     assert model.arch == TINY
+    assert json.loads((folder / "config.json").read_text())["num_features"] == model.num_features
     assert timm.create_model(f"local-dir:{folder}", num_classes=3).num_classes == 3
 
 
