@@ -125,7 +125,7 @@ class Evaluator(Protocol):
         one can start from a shorter one's.
 
         Raises:
-            TrainingFailed: there is no measurement.
+            TrainingFailed: the training failed.
         """
         ...
 
