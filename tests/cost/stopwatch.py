@@ -1,4 +1,4 @@
-"""A network that takes the seconds it is told to, by a clock of its own."""
+"""A network whose passes take given seconds, by a clock of its own."""
 
 from collections.abc import Iterator
 

@@ -22,7 +22,7 @@ QUICK = BenchmarkConfig(seconds=0.02)
 
 
 class Fails(nn.Module):
-    """A network whose pass raises what it is told to."""
+    """A network whose pass raises a given error."""
 
     def __init__(self, error: Callable[[], Exception]) -> None:
         super().__init__()

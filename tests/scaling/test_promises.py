@@ -162,13 +162,13 @@ def test_caps_are_respected_or_the_ones_that_bind_are_named(
     try:
         capped = rule.member(replace(budget, **caps))
     except BudgetError as error:
-        told = re.fullmatch(
+        match = re.fullmatch(
             r"budget [\d,]+ MACs exceeds the cap on (.*); raise the cap or lower the budget",
             str(error),
         )
         broken = [name for name, cap in caps.items() if getattr(free.cost, name) > cap]
-        assert told is not None
-        assert any(name in told[1] for name in broken)  # the free member breaks one that is named
+        assert match is not None
+        assert any(name in match[1] for name in broken)  # the free member breaks one that is named
     else:
         assert all(getattr(capped.cost, name) <= cap for name, cap in caps.items())
         assert abs(capped.cost.macs / budget.macs - 1) <= 0.02

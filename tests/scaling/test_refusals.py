@@ -47,16 +47,16 @@ def test_a_budget_between_the_steps_is_refused_with_a_tolerance_that_works() -> 
     member = _member(resolution_step=64)
     with pytest.raises(BudgetError) as caught:
         member(1.5 * PICO_MACS)
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"budget 664,740 MACs: the nearest network is \+(\d+\.\d)% off; raise the tolerance to "
         r"(0\.\d+), or use finer steps or wider ranges",
         str(caught.value),
     )
-    assert told is not None
-    budget = Budget(macs=1.5 * PICO_MACS, tolerance=float(told[2]))
+    assert match is not None
+    budget = Budget(macs=1.5 * PICO_MACS, tolerance=float(match[2]))
     rule = ScalingRule(base=PICO, shares=MIXED, grid=Grid(resolution_step=64))
     off = rule.member(budget).cost.macs / budget.macs - 1
-    assert off == pytest.approx(float(told[1]) / 100, abs=1e-3)
+    assert off == pytest.approx(float(match[1]) / 100, abs=1e-3)
 
 
 def test_a_budget_that_no_sensible_tolerance_saves_is_refused_without_that_advice() -> None:
