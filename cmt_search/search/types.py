@@ -180,7 +180,7 @@ class Sampler(Protocol):
 
     @property
     def initial_points(self) -> int | None:
-        """Sobol points of a free or shape search before its model asks; None: as many as fit."""
+        """Sobol points of a Pareto or shape search before its sampler learns; None: the default."""
         ...
 
 
@@ -189,7 +189,7 @@ class Space(Protocol):
 
     @property
     def kind(self) -> Literal["rule", "shape", "pareto", "list"]:
-        """What a candidate is: a rule, a shape at a budget, a network, or one of a list."""
+        """Kind of candidate: a rule, a shape at a budget, a network, or one of a list."""
         ...
 
     @property
@@ -229,15 +229,15 @@ class Space(Protocol):
         ...
 
     def analytic_only(self) -> "Space":
-        """The same space, of whose networks nothing is measured before training."""
+        """Return the same space without measured costs (latency, memory)."""
         ...
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """The numbers that a sampler chooses."""
+        """Return the parameters that a sampler chooses."""
         ...
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
-        """The candidate that a choice of parameters means.
+        """Return the candidate of a choice of parameters.
 
         Raises:
             BudgetError: no network meets the limits, those measured before training among them.
@@ -245,9 +245,9 @@ class Space(Protocol):
         ...
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
-        """The parameters that give these shares; rule searches."""
+        """Return the parameters that give these shares; rule searches only."""
         ...
 
     def named_shares(self) -> Mapping[str, Shares]:
-        """The named rules that a rule search includes, "cmt-paper" among them."""
+        """Return the named rules of a rule search, including "cmt-paper"."""
         ...
