@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.run_dir import Checkpoints, RunDir
+from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.run_dir import RunDir
 from cmt_search.search.types import Ending, Listener, Outcome, Space, Stopping
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def run_search(
     run.check(space.fingerprint)
     url = run.storage_url(storage)
     if retries < 0:
-        raise RunError(f"retries={retries} is no number of retries; use 0 for none")
+        raise RunError(f"retries={retries} must not be negative; use 0 for none")
     runner = _executor(
         run,
         executor,
@@ -213,7 +214,8 @@ def _executor(
         return InlineExecutor(threads=max(1, int(cpus)))
 
     prepare_ray(local=address is None)
-    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
+    from cmt_search.search.executors.ray import RayExecutor
+    from cmt_search.search.executors.ray_cluster import ResourceRequest
 
     request = ResourceRequest(slots=slots, address=address, cpus=cpus, gpus=gpus)
     return RayExecutor(folder=run.path, request=request)

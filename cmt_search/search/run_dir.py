@@ -1,12 +1,11 @@
-"""Run directory: layout, driver lock, environment, checkpoints."""
+"""Run directory: layout, driver lock, environment."""
 
 import fcntl
 import json
 import os
 import platform
-import shutil
 import socket
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,11 +20,10 @@ from filelock import FileLock, Timeout
 
 from cmt_search.errors import RunError, closest_match
 from cmt_search.io import atomic_write
-from cmt_search.search.types import Job
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
 _MASK = "***"
-_LOCK_TIMEOUT = 0.5  # seconds; whoever reads the driver holds the lock for a moment
+_LOCK_TIMEOUT = 0.5  # seconds; reading the driver takes the lock for a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +121,7 @@ class RunDir:
             atomic_write(run.space, space_yaml)
             atomic_write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         return run
 
     @classmethod
@@ -220,7 +218,7 @@ class RunDir:
                 "or stop it with Ctrl-C (or kill) first"
             ) from None
         except OSError as error:
-            raise _unwritable(self.lock_file, error) from error
+            raise unwritable(self.lock_file, error) from error
         try:
             self.write_driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
             yield
@@ -237,7 +235,7 @@ class RunDir:
         try:
             atomic_write(self.driver_file, json.dumps(asdict(driver)) + "\n")
         except OSError as error:
-            raise _unwritable(self.driver_file, error) from error
+            raise unwritable(self.driver_file, error) from error
 
     @property
     def study_created(self) -> bool:
@@ -286,7 +284,8 @@ class RunDir:
         return self.last_driver() or Driver(pid=0, host="unknown", since="just now")
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path, error: OSError) -> RunError:
+    """Return the error of a folder or file of a run that cannot be written."""
     return RunError(
         f"{path} cannot be written ({error.strerror}); choose another folder, or free it: a run "
         "needs one that it may write, on a disk with room and locks"
@@ -365,56 +364,3 @@ def _memory_gib() -> int:
 def _gpus() -> list[str]:
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return [_line(str(file), "Model") or "unknown" for file in files]
-
-
-_MARK = "driver"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoints:
-    """The driver's folder of checkpoints, with a subfolder per job; workers get a copy.
-
-    On another machine the same path may be another disk: a worker uses the folder only if it holds
-    the driver's mark. Elsewhere jobs keep no checkpoints and start anew when they are killed.
-    """
-
-    folder: Path
-    mark: str
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open the folder for a driver; checkpoints of earlier drivers stay.
-
-        Raises:
-            RunError: the folder cannot be written.
-        """
-        folder, mark = folder.resolve(), uuid4().hex
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / _MARK).write_text(mark)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        return cls(folder=folder, mark=mark)
-
-    def path_for(self, job: Job) -> Path | None:
-        """Return the folder of a job, which its training creates; None: not the driver's disk."""
-        try:
-            usable = (self.folder / _MARK).read_text() == self.mark
-        except OSError:
-            return None
-        writable = usable and os.access(self.folder, os.W_OK)
-        return self.folder / job.checkpoint_name if writable else None
-
-    def delete(self, job: Job) -> None:
-        """Delete a job's checkpoints; for the driver."""
-        shutil.rmtree(self.folder / job.checkpoint_name, ignore_errors=True)
-
-    def retain(self, keys: Container[str]) -> None:
-        """Delete the checkpoints of all networks but these; for the driver."""
-        for folder in self.folder.glob("*/"):
-            if folder.name.split("-")[0] not in keys:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def clear(self) -> None:
-        """Delete all checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)

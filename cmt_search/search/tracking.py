@@ -25,7 +25,7 @@ _ENDED = ("complete", "pruned", "failed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialLog:
-    """What is logged of a trial."""
+    """The log of a trial."""
 
     number: int
     state: str  # complete, pruned, failed
@@ -117,7 +117,7 @@ class TensorBoard:
         self._folder = Path(where) / folder if where else run.path / "tensorboard"
 
     def log(self, trial: TrialLog) -> None:
-        """Write the trial's folder anew."""
+        """Replace the trial's folder."""
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
@@ -286,7 +286,7 @@ _READING_SHARE = 0.1  # of the driver's time: reading a large study takes second
 
 @dataclass(slots=True, kw_only=True)
 class TrackingCallback:
-    """Log trials when they end, and note them in the run's folder, so that a resume goes on there.
+    """Log trials when they end, and note them in the run's folder, for the next resume.
 
     A tracker that fails is reported once and disabled for the session.
     """
@@ -313,7 +313,7 @@ class TrackingCallback:
             return
         try:
             records = read_trials(self.run.path, storage=self.storage)
-        except Exception as error:  # noqa: BLE001  # whatever reading raises, trainings go on
+        except Exception as error:  # noqa: BLE001  # the search continues
             self._disabled.update(self.targets)
             self.warn(f"--log is disabled for this session: {error}")
             return
@@ -334,7 +334,7 @@ class TrackingCallback:
                 self._trackers[target].log(TrialLog.from_record(record))
                 numbers.append(record.number)
                 atomic_write(self.run.logged, json.dumps(logged) + "\n")
-        except Exception as error:  # noqa: BLE001  # whatever a tracker raises, trainings go on
+        except Exception as error:  # noqa: BLE001  # the search continues
             self._disabled.add(target)
             text = next(iter(str(error).strip().splitlines()), "no reason")
             if target.where:

@@ -13,7 +13,7 @@ from cmt_search.search.driver import prepare_ray
 def ray_here() -> Iterator[None]:
     """A local Ray with two slots, whose workers find the evaluators of the tests."""
     prepare_ray(local=True)
-    from cmt_search.search.executors.ray import ResourceRequest, connected
+    from cmt_search.search.executors.ray_cluster import ResourceRequest, connected
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)

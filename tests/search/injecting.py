@@ -108,16 +108,18 @@ class Faults:
         return False
 
     def _node(self) -> bool:
-        before = self.training()
-        nodes = [node for node in self.cluster.list_all_nodes() if not node.head]
-        self.cluster.remove_node(self.chance.choice(nodes), allow_graceful=False)
-        deadline = time.monotonic() + 5
-        while not (hit := any(not alive(process) for process in before)):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
+        """Remove a node that trains."""
+        parents = {parent(process) for process in self.training()}
+        busy = [
+            node
+            for node in self.cluster.list_all_nodes()
+            if not node.head and node.all_processes["raylet"][0].process.pid in parents
+        ]
+        if not busy:
+            return False
+        self.cluster.remove_node(self.chance.choice(busy), allow_graceful=False)
         add_node(self.cluster)
-        return hit
+        return True
 
     def finish(self) -> str:
         """Let the search finish, and check what it holds against each kill."""
@@ -131,12 +133,18 @@ class Faults:
         return out
 
 
+def parent(process: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 def main(folder: str, faults: str, seed: str) -> None:
     """Inject them, one after the other, and let the search finish."""
     with cluster_here() as cluster:
         search = Faults(
             folder=Path(folder),
-            trials=6 + 6 * len(faults),
+            trials=10 + 10 * len(faults),
             cluster=cluster,
             chance=random.Random(int(seed)),
         )

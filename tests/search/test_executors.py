@@ -22,8 +22,8 @@ from cmt_search.search import (
     read_trials,
     run_search,
 )
+from cmt_search.search.checkpoints import Checkpoints
 from cmt_search.search.driver import ExecutorName
-from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
@@ -115,7 +115,8 @@ def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cmt_search.search import retries
-    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
+    from cmt_search.search.executors.ray import RayExecutor
+    from cmt_search.search.executors.ray_cluster import ResourceRequest
 
     run, log = new(tmp_path / "r"), tmp_path / "log"
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
@@ -187,7 +188,8 @@ def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) 
 def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
 ) -> None:
-    from cmt_search.search.executors.ray import RayExecutor, ResourceRequest
+    from cmt_search.search.executors.ray import RayExecutor
+    from cmt_search.search.executors.ray_cluster import ResourceRequest
 
     run = new(tmp_path / "r")
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))

@@ -219,5 +219,5 @@ def test_a_limit_is_for_one_job_and_leaves_nothing_armed(tmp_path: Path) -> None
 
 def test_retries_below_none_are_refused(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
-    with pytest.raises(RunError, match="retries=-1 is no number of retries; use 0 for none"):
+    with pytest.raises(RunError, match="retries=-1 must not be negative; use 0 for none"):
         run_search(run, SPACE, LookupFactory(), executor="inline", retries=-1)

@@ -16,8 +16,8 @@ prepare_ray(local=True)
 
 from ray.exceptions import AuthenticationError  # noqa: E402
 
-from cmt_search.search.executors import ray as ray_executor  # noqa: E402
-from cmt_search.search.executors.ray import ResourceRequest, connected  # noqa: E402
+from cmt_search.search.executors import ray_cluster  # noqa: E402
+from cmt_search.search.executors.ray_cluster import ResourceRequest, connected  # noqa: E402
 
 Nodes = list[Mapping[str, float]]
 GPUS: Nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]
@@ -77,7 +77,7 @@ def test_missing_resources_are_named(asked: ResourceRequest, parts: list[str]) -
 def test_what_no_cluster_grants_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], remedy: str
 ) -> None:
-    monkeypatch.setattr(ray_executor.ray, "init", lambda *a, **k: pytest.fail("ray was started"))
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda *a, **k: pytest.fail("ray was started"))
     run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint="f00d")
     with pytest.raises(RunError, match=remedy):
         run_search(run, FakeSpace(), LookupFactory(), executor="ray", **asked)
@@ -101,7 +101,7 @@ def test_a_ray_that_does_not_start_is_one_error_with_remedies(
         raise raised
 
     off = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
-    monkeypatch.setattr(ray_executor, "ray", off)
+    monkeypatch.setattr(ray_cluster, "ray", off)
     with pytest.raises(RunError) as error, connected(ResourceRequest(address=address)):
         pytest.fail("it was joined")
     message = str(error.value)

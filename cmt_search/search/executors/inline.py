@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cmt_search.evaluation import EvaluatorFactory, Measurement
+from cmt_search.search.checkpoints import Checkpoints
 from cmt_search.search.executors.worker import make_evaluator, run_job
-from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 
