@@ -1,5 +1,6 @@
-"""One training step: augmentation, forward, backward, optimiser."""
+"""One training step: augmentation, forward, backward, optimiser; on a GPU, as a CUDA graph."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,8 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Augment = Callable[..., tuple[Tensor, Tensor]]
-"""`(images, labels, generator=)` to images and targets; see `proxy.augment.Augmenter`."""
+from cmt_search.proxy.augment import Augmenter
+
+_WARM_UP = 3  # steps before a recording: libraries choose kernels and allocate in the first ones
+log = logging.getLogger(__name__)
+
+StepFunction = Callable[[Tensor, Tensor], Tensor]
+"""`(images, labels)` to the loss of the step, which stays on the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Step:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    augment: Augment
+    augment: Augmenter
     normalize: Normalize
     generator: torch.Generator  # of the augmentation
     label_smoothing: float = 0.0
@@ -82,3 +88,81 @@ def forward(model: nn.Module, x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.is_cuda):
         logits: Tensor = model(x)
     return logits.float()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class GraphStep:
+    """A step that runs eagerly at first, then is recorded as a CUDA graph and replayed.
+
+    The warm-up steps are steps of the training, so the numbers do not depend on when the recording
+    happens. If it fails, steps stay eager, and `reason` says why.
+    """
+
+    step: Step
+    device: torch.device
+    warm_up: int = _WARM_UP  # steps still to run before the recording
+    reason: str | None = None  # why the step is not replayed
+    recorded: StepFunction | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Train on a batch; every batch has the shape of the first."""
+        if self.warm_up > 0:
+            self.warm_up -= 1
+            return self.run_aside(images, labels)
+        if self.recorded is None and self.reason is None:
+            self._record(images.clone(), labels.clone())
+        run = self.step if self.recorded is None else self.recorded
+        return run(images, labels)
+
+    def run_aside(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Run a step on a side stream, as PyTorch requires before a recording."""
+        side, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            loss = self.step(images, labels)
+        current.wait_stream(side)
+        return loss
+
+    def capture(self, images: Tensor, labels: Tensor) -> tuple[Callable[[], None], Tensor]:
+        """Record a step without running it; return its replay, and the tensor of its loss.
+
+        The generators of the process and of the augmentation advance on replay. Gradients and
+        activations live in the graph's memory.
+        """
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.step.generator)
+        # The thread that reads images may allocate pinned memory meanwhile.
+        mode = "thread_local"
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, capture_error_mode=mode):
+            loss = self.step(images, labels)
+        return graph.replay, loss
+
+    def _record(self, static_images: Tensor, static_labels: Tensor) -> None:
+        self.step.optimizer.zero_grad(set_to_none=True)  # gradients belong to the recording
+        try:
+            replay, loss = self.capture(static_images, static_labels)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.reason = f"the recording failed: {str(error).splitlines()[0]}"
+            self.step.optimizer.zero_grad(set_to_none=True)  # left by the failed recording
+            log.warning("steps run eagerly, without a CUDA graph: %s", self.reason)
+            return
+
+        def run(images: Tensor, labels: Tensor) -> Tensor:
+            static_images.copy_(images, non_blocking=True)
+            static_labels.copy_(labels, non_blocking=True)
+            replay()
+            return loss
+
+        self.recorded = run
+
+
+def fastest_step(step: Step, *, device: torch.device, obstacle: str | None = None) -> StepFunction:
+    """Return the step, recorded on a GPU unless there is a known obstacle."""
+    if device.type != "cuda":
+        return step
+    if obstacle is not None:
+        log.warning("steps run eagerly, without a CUDA graph: %s", obstacle)
+        return step
+    return GraphStep(step=step, device=device)

@@ -16,7 +16,6 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.cuda_graph import StepFunction, fastest_step
 from cmt_search.proxy.data import Dataset, resize
 from cmt_search.proxy.loader import BatchLoader
 from cmt_search.proxy.optim import (
@@ -27,7 +26,7 @@ from cmt_search.proxy.optim import (
     phases,
     set_lr,
 )
-from cmt_search.proxy.step import Normalize, Step, forward
+from cmt_search.proxy.step import Normalize, Step, StepFunction, fastest_step, forward
 from cmt_search.recipe import Recipe
 
 DIVERGENCE_HINT = "use a lower lr or clip_grad: 1"

@@ -10,8 +10,8 @@ from cmt_search.arch import Arch
 from cmt_search.evaluation import Fidelity, TrainingFailed
 from cmt_search.proxy import Dataset, DatasetSpec, ProxyEvaluator, Recipe, train
 from cmt_search.proxy import trainer as training_module
-from cmt_search.proxy.cuda_graph import GraphStep
 from cmt_search.proxy.evaluator import device_mode
+from cmt_search.proxy.step import GraphStep
 from cmt_search.recipe import Augment, TwoPhase
 
 pytestmark = [
@@ -113,7 +113,7 @@ def test_every_step_after_the_first_few_is_replayed_from_a_graph(
     run.advance()
     assert isinstance(run._step_function, GraphStep)
     assert run._step_function.reason is None
-    assert run._step_function.recording is not None
+    assert run._step_function.recorded is not None
     assert run.curve[-1].train_loss < run.curve[0].train_loss
 
 

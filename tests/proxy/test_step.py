@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +16,8 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.proxy import Recipe
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.cuda_graph import GraphStep, fastest_step
 from cmt_search.proxy.optim import Phase, create_optimizer, graph_obstacle, phases, set_lr
-from cmt_search.proxy.step import Normalize, Step
+from cmt_search.proxy.step import GraphStep, Normalize, Step, fastest_step
 from cmt_search.recipe import Augment
 
 CPU = torch.device("cpu")
@@ -152,18 +151,19 @@ def test_lion_is_known_not_to_fit_into_a_graph() -> None:
     assert graph_obstacle(_phase("lion")) == "timm's Lion reads its learning rate on the host"
 
 
-@dataclass
-class FakeRecorder:
+class FakeGraphStep(GraphStep):
     """Replays by running again; a CUDA graph does the same on its device."""
 
-    error: Exception | None = None
-    log: list[str] = field(default_factory=list)
+    def __init__(self, step: Step, *, error: Exception | None = None, warm_up: int = 3) -> None:
+        GraphStep.__init__(self, step=step, device=CPU, warm_up=warm_up)
+        self.error = error
+        self.log: list[str] = []
 
-    def warm_up(self, run: Callable[[], Tensor]) -> Tensor:
+    def run_aside(self, images: Tensor, labels: Tensor) -> Tensor:
         self.log.append("warm-up")
-        return run()
+        return self.step(images, labels)
 
-    def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    def capture(self, images: Tensor, labels: Tensor) -> tuple[Callable[[], None], Tensor]:
         self.log.append("record")
         if self.error is not None:
             raise self.error
@@ -171,7 +171,7 @@ class FakeRecorder:
 
         def replay() -> None:
             self.log.append("replay")
-            loss.copy_(run())
+            loss.copy_(self.step(images, labels))
 
         return replay, loss
 
@@ -184,13 +184,13 @@ def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def test_a_recorded_step_gives_the_numbers_of_steps_one_by_one(
     tiny: Arch, augment: Augment
 ) -> None:
-    recorder, eager = FakeRecorder(), _step(tiny, optimizer="adamw", augment=augment)
-    recorded = GraphStep(step=_step(tiny, optimizer="adamw", augment=augment), recorder=recorder)
+    eager = _step(tiny, optimizer="adamw", augment=augment)
+    recorded = FakeGraphStep(_step(tiny, optimizer="adamw", augment=augment))
     for number, batch in enumerate(_batches(tiny, count=6)):
         for step in (eager, recorded.step):
             set_lr(step.optimizer, 0.001 * (number + 1))
         assert torch.equal(eager(*batch), recorded(*batch))
-    assert recorder.log == ["warm-up"] * 3 + ["record"] + ["replay"] * 3
+    assert recorded.log == ["warm-up"] * 3 + ["record"] + ["replay"] * 3
     assert recorded.reason is None
     assert _same(_weights(eager), _weights(recorded.step))
 
@@ -198,12 +198,12 @@ def test_a_recorded_step_gives_the_numbers_of_steps_one_by_one(
 def test_a_recording_that_fails_is_said_once_and_the_steps_go_on(
     tiny: Arch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder = FakeRecorder(error=RuntimeError("operation not permitted\nlong trace"))
-    eager, recorded = _step(tiny), GraphStep(step=_step(tiny), recorder=recorder)
+    error = RuntimeError("operation not permitted\nlong trace")
+    eager, recorded = _step(tiny), FakeGraphStep(_step(tiny), error=error)
     with caplog.at_level(logging.WARNING):
         for batch in _batches(tiny, count=6):
             assert torch.equal(eager(*batch), recorded(*batch))
-    assert recorder.log == ["warm-up"] * 3 + ["record"]
+    assert recorded.log == ["warm-up"] * 3 + ["record"]
     assert recorded.reason == "the recording failed: operation not permitted"
     assert [record.getMessage() for record in caplog.records] == [
         "steps run eagerly, without a CUDA graph: the recording failed: operation not permitted"
@@ -211,8 +211,8 @@ def test_a_recording_that_fails_is_said_once_and_the_steps_go_on(
 
 
 def test_memory_that_runs_out_in_a_recording_is_not_hidden(tiny: Arch) -> None:
-    recorder = FakeRecorder(error=torch.OutOfMemoryError("CUDA out of memory"))
-    recorded = GraphStep(step=_step(tiny), recorder=recorder, warm_up=0)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    recorded = FakeGraphStep(_step(tiny), error=error, warm_up=0)
     with pytest.raises(torch.OutOfMemoryError):
         recorded(*_batches(tiny, count=1)[0])
 
