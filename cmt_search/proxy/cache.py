@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from cmt_search.errors import DataError
-from cmt_search.io import atomic_write
+from cmt_search.io import atomic_path, atomic_write
+from cmt_search.proxy.data import ImageSet
 
 FOLDER_VARIABLE = "CMT_SEARCH_CACHE"  # default: cmt_search in the user's cache folder
 LIMIT_VARIABLE = "CMT_SEARCH_CACHE_GB"  # size above which the least recently used sets are deleted
@@ -25,28 +25,21 @@ _DEFAULT_LIMIT_GB = "50"
 _LABEL_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CachedSet:
-    """Shape: images (N, C, S, S) uint8, memory-mapped; labels (N,) int64."""
-
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-
-
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor]  # images (k, C, S, S) uint8, labels (k,) int64
+Classes = tuple[str, ...]  # their names, in order of the labels
+Decoded = tuple[ImageSet, Classes]
 
 
 def load_or_build(
     key: str,
-    batches: Callable[[], Batches],
+    batches: Callable[[], Iterable[Batch]],
     *,
     classes: Callable[[Tensor], tuple[str, ...]],
-) -> CachedSet:
+) -> Decoded:
     """Open the set of this key; if there is none, write `batches` first.
 
-    `batches` yields images (k, C, S, S) uint8 and labels (k,) int64; `classes` maps all labels to
-    the names of the classes. Neither is called for a set that exists.
+    `classes` maps all labels to the names of the classes. Neither callable is used for a set that
+    exists.
 
     Raises:
         DataError: the folder cannot be written or is full, or an environment variable is invalid.
@@ -55,9 +48,8 @@ def load_or_build(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{key}.lock"):
-            cached = _open(folder, key)
-            if cached is None:
-                _build(folder, key, batches, classes)
+            if (cached := _open(folder, key)) is None:
+                _build(folder, key, batches(), classes)
                 cached = _open(folder, key)
             os.utime(folder / f"{key}.bin")
         with suppress(FileNotFoundError):  # another process evicts the same set
@@ -93,33 +85,24 @@ def cache_limit() -> int:
 
 
 def _build(
-    folder: Path,
-    key: str,
-    batches: Callable[[], Batches],
-    classes: Callable[[Tensor], tuple[str, ...]],
+    folder: Path, key: str, batches: Iterable[Batch], classes: Callable[[Tensor], Classes]
 ) -> None:
-    partial = folder / f"{key}.partial"
+    info = folder / f"{key}.json"
+    info.unlink(missing_ok=True)
     shape: list[int] = []
     parts: list[Tensor] = []
-    try:
-        with partial.open("wb") as file:
-            for images, labels in batches():
-                file.write(images.contiguous().numpy().data)
-                shape = list(images.shape[1:])
-                parts.append(labels.long())
-            all_labels = torch.cat(parts)
-            file.write(all_labels.numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        (folder / f"{key}.json").unlink(missing_ok=True)
-        partial.replace(folder / f"{key}.bin")
-    finally:
-        partial.unlink(missing_ok=True)
-    info = {"shape": [len(all_labels), *shape], "classes": list(classes(all_labels))}
-    atomic_write(folder / f"{key}.json", json.dumps(info))
+    with atomic_path(folder / f"{key}.bin") as partial, partial.open("wb") as file:
+        for images, labels in batches:
+            file.write(images.contiguous().numpy().data)
+            shape = list(images.shape[1:])
+            parts.append(labels.long())
+        all_labels = torch.cat(parts)
+        file.write(all_labels.numpy().data)
+    content = {"shape": [len(all_labels), *shape], "classes": list(classes(all_labels))}
+    atomic_write(info, json.dumps(content))
 
 
-def _open(folder: Path, key: str) -> CachedSet | None:
+def _open(folder: Path, key: str) -> Decoded | None:
     """Map the set, or return None where it is missing or was cut short."""
     data = folder / f"{key}.bin"
     try:
@@ -133,9 +116,7 @@ def _open(folder: Path, key: str) -> CachedSet | None:
         labels = np.fromfile(data, dtype=np.int64, offset=size)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return CachedSet(
-        images=torch.from_numpy(images), labels=torch.from_numpy(labels), classes=classes
-    )
+    return ImageSet(images=torch.from_numpy(images), labels=torch.from_numpy(labels)), classes
 
 
 def _evict(folder: Path, *, limit: int, keep: str) -> None:
@@ -143,14 +124,16 @@ def _evict(folder: Path, *, limit: int, keep: str) -> None:
 
     Files that a killed process left half-written are deleted too: their locks are free.
     """
-    sets = sorted((path.stat().st_mtime_ns, path) for path in folder.glob("*.bin"))
-    total = sum(path.stat().st_size for _, path in sets)
+    sets = sorted(folder.glob("*.bin"), key=lambda path: path.stat().st_mtime_ns)
+    excess = sum(path.stat().st_size for path in sets) - limit
     obsolete = list(folder.glob("*.partial"))
-    for _, path in sets:
-        if total > limit and path.stem != keep:
-            total -= path.stat().st_size
+    for path in sets:
+        if excess > 0 and path.stem != keep:
+            excess -= path.stat().st_size
             obsolete.append(path)
     for path in obsolete:
-        with suppress(Timeout), FileLock(folder / f"{path.stem}.lock", timeout=0):
-            path.with_suffix(".json").unlink(missing_ok=True)
+        key = path.name.removeprefix(".").partition(".")[0]
+        with suppress(Timeout), FileLock(folder / f"{key}.lock", timeout=0):
+            if path.suffix == ".bin":
+                path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Image sets in memory or memory-mapped: splits, classes, subsets."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,62 +140,6 @@ def resize(images: Tensor, side: int) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Choose the classes of the spec, in the source's order.
-
-    Raises:
-        DataError: the source lacks a class, or has too few.
-    """
-    if spec.classes is None:
-        return names
-    if isinstance(spec.classes, int):
-        if spec.classes > len(names):
-            raise DataError(
-                f"proxy.dataset.classes={spec.classes}, but {spec.name} has {len(names)}; "
-                "use fewer, or leave the key out"
-            )
-        order = np.random.RandomState(spec.subset_seed).permutation(len(names))
-        return tuple(names[i] for i in sorted(order[: spec.classes]))
-    unknown = [name for name in spec.classes if name not in names]
-    if unknown:
-        raise DataError(
-            f"proxy.dataset.classes: {spec.name} has no class {unknown[0]!r}; "
-            f"it has {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-        )
-    return tuple(name for name in names if name in spec.classes)
-
-
-def filter_classes(
-    images: ImageSet, *, chosen: tuple[str, ...], names: tuple[str, ...]
-) -> ImageSet:
-    """Return the images of the chosen classes, with labels that index `chosen`."""
-    if chosen == names:
-        return images
-    label_map = torch.full((len(names),), -1)
-    label_map[torch.tensor([names.index(name) for name in chosen])] = torch.arange(len(chosen))
-    labels = label_map[images.labels]
-    return images.relabel(labels).select(labels >= 0)
-
-
-def subsample(images: ImageSet, spec: DatasetSpec) -> ImageSet:
-    """Return `fraction` or `per_class` of the images of each class, at least one of each.
-
-    Raises:
-        DataError: a class has fewer images than `per_class`.
-    """
-    if spec.fraction is not None and spec.fraction < 1:
-        return images.select(images.class_quantiles(seed=spec.subset_seed) < spec.fraction)
-    if spec.per_class is not None:
-        ranks, counts = images.class_ranks(seed=spec.subset_seed)
-        if int(counts.min()) < spec.per_class:
-            raise DataError(
-                f"proxy.dataset.per_class={spec.per_class}, but a class of {spec.name} has "
-                f"{int(counts.min())} training images; use at most that many"
-            )
-        return images.select(ranks < spec.per_class)
-    return images
-
-
 def fits_in_memory(size: int, device: torch.device) -> bool:
     """Whether `size` bytes are at most 40% of a GPU's free memory, or half of main memory's."""
     if device.type == "cuda":
@@ -206,12 +149,9 @@ def fits_in_memory(size: int, device: torch.device) -> bool:
 
 def available_memory() -> int:
     """Return the bytes of main memory still free for a process; file caches count as free."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) * 1024
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    available = int(kibibytes) * 1024
     if _CGROUP_LIMIT.exists() and (limit := _CGROUP_LIMIT.read_text().strip()).isdigit():
         available = min(available, int(limit))
     return available

@@ -15,15 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import load_or_build
-from cmt_search.proxy.data import ImageSet
+from cmt_search.proxy.cache import Batch, Classes, Decoded, load_or_build
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Decoded = tuple[ImageSet, tuple[str, ...]]  # images, and the names of their classes
 
 _CONTENT_BYTES = 2**28  # up to which a fingerprint covers the contents of files
 _BATCH = 512  # images decoded before they are written
@@ -40,19 +38,15 @@ def list_files(root: Path) -> list[File]:
     Raises:
         DataError: a link is broken.
     """
-    if root.is_file():
-        return [(root, root.stat())]
-    names = (
-        Path(folder, name) for folder, _, files in os.walk(root, followlinks=True) for name in files
-    )
-    return [(path, _stat(path)) for path in sorted(names)]
-
-
-def _stat(path: Path) -> os.stat_result:
+    paths = [root] if root.is_file() else []
+    for folder, _, names in os.walk(root, followlinks=True):
+        paths += [Path(folder, name) for name in names]
     try:
-        return path.stat()
+        return [(path, path.stat()) for path in sorted(paths)]
     except OSError as error:
-        raise DataError(f"{path} is a broken link ({error}); repair or remove it") from error
+        raise DataError(
+            f"{error.filename} is a broken link ({error}); repair or remove it"
+        ) from error
 
 
 def fingerprint(files: Sequence[File], *, root: Path) -> str:
@@ -83,13 +77,12 @@ def read_folder(folder: Path, *, side: int) -> Decoded:
     files = list_files(folder)
     samples = _samples(folder, [path for path, _ in files])
     classes = tuple(sorted({name for name, _ in samples}))
-    fit = CenterSquare(side)
 
     def decode(sample: tuple[str, Path]) -> tuple[Tensor, int]:
         name, path = sample
         try:
             with Image.open(path) as image:
-                return fit(image), classes.index(name)
+                return fit_square(image, side=side), classes.index(name)
         except UNREADABLE as error:
             raise DataError(
                 f"{path} cannot be read as an image ({error}); repair or remove it"
@@ -116,8 +109,8 @@ def _samples(folder: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
             samples.append((name, path))
         elif not path.name.startswith("."):
             skipped.append(path)
-    names = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else ()
-    empty = sorted(set(names) - {name for name, _ in samples})
+    names = {entry.name for entry in folder.glob("*/")}
+    empty = sorted(names - {name for name, _ in samples})
     if empty or not samples:
         missing = f"no image for class {empty[0]!r}" if empty else "no folders"
         raise DataError(
@@ -125,41 +118,28 @@ def _samples(folder: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
             f"lay them out as {folder}/CLASS/IMAGE"
         )
     if skipped:
-        log.warning(
-            "%s: %d files are skipped, such as %s; images end in %s",
-            folder,
-            len(skipped),
-            skipped[0],
-            " ".join(IMG_EXTENSIONS),
-        )
+        message = "%s: %d files are skipped, such as %s; images end in %s"
+        log.warning(message, folder, len(skipped), skipped[0], " ".join(IMG_EXTENSIONS))
     return sorted(samples, key=lambda sample: (sample[0], str(sample[1].parent), sample[1].name))
 
 
-class CenterSquare:
+def fit_square(image: Image.Image, *, side: int) -> Tensor:
     """Resize an image, antialiased, and crop its centre.
 
     Shape: to (3, side, side) uint8.
+
+    Raises:
+        ValueError: it has too many pixels, or values of an unknown range.
     """
-
-    def __init__(self, side: int) -> None:
-        self._side = side
-        steps = [v2.Resize(side, antialias=True), v2.CenterCrop(side), v2.PILToTensor()]
-        self._fit = v2.Compose(steps)
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """Convert one image.
-
-        Raises:
-            ValueError: it has too many pixels, or values of an unknown range.
-        """
-        if image.width * image.height > _MAX_PIXELS:
-            image.draft("RGB", (self._side, self._side))  # JPEG is decoded at a part of its size
-        if image.width * image.height > _MAX_PIXELS:
-            raise ValueError(
-                f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS:,}; shrink it"
-            )
-        tensor: Tensor = self._fit(_to_rgb(image))
-        return tensor
+    if image.width * image.height > _MAX_PIXELS:
+        image.draft("RGB", (side, side))  # JPEG is decoded at a part of its size
+    if image.width * image.height > _MAX_PIXELS:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS:,}; shrink it"
+        )
+    resized = F.resize(_to_rgb(image), [side], antialias=True)
+    tensor: Tensor = F.pil_to_tensor(F.center_crop(resized, [side, side]))
+    return tensor
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -176,7 +156,7 @@ def cached_images(
     items: Callable[[], Iterable[T]],
     *,
     decode: Callable[[T], tuple[Tensor, int]],
-    classes: Callable[[Tensor], tuple[str, ...]],
+    classes: Callable[[Tensor], Classes],
     identity: str,
     threads: bool = True,
 ) -> Decoded:
@@ -190,19 +170,13 @@ def cached_images(
     """
     key = hashlib.sha256(f"{identity}\0Pillow {PIL.__version__}".encode()).hexdigest()[:32]
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+    def batches() -> Iterator[Batch]:
         log.info("decoding images into the cache")
         workers = min(len(os.sched_getaffinity(0)), _MAX_THREADS) if threads else 1
+        source = iter(items())
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            for batch in _batched(items()):
+            while batch := list(islice(source, _BATCH)):
                 images, labels = zip(*pool.map(decode, batch), strict=True)
                 yield torch.stack(images), torch.tensor(labels)
 
-    cached = load_or_build(key, batches, classes=classes)
-    return ImageSet(images=cached.images, labels=cached.labels), cached.classes
-
-
-def _batched(items: Iterable[T]) -> Iterator[list[T]]:
-    source = iter(items)
-    while batch := list(islice(source, _BATCH)):
-        yield batch
+    return load_or_build(key, batches, classes=classes)

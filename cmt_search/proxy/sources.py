@@ -1,8 +1,6 @@
 """Read image data sets from disk."""
 
 import gzip
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,23 +11,19 @@ import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, FashionMNIST
 
-from cmt_search.dataset_spec import DatasetSpec
+from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.data import Dataset, ImageSet, filter_classes, select_classes, subsample
-from cmt_search.proxy.image_files import Decoded, read_folder
+from cmt_search.proxy.cache import Decoded
+from cmt_search.proxy.data import Dataset, ImageSet
+from cmt_search.proxy.image_files import read_folder
 from cmt_search.proxy.timm_data import read_timm
 
 _VAL_FRACTION = 0.2  # of a source without validation images, for each of the two folds
 _TEST_FRACTION = 0.1  # of the training images of a source with validation images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """All images of a source, before they are split."""
-
-    train: ImageSet
-    val: ImageSet | None  # None: the source has no validation images of its own
-    classes: tuple[str, ...]
+_TORCHVISION = {  # classes, and the files that they read
+    "fashion-mnist": (FashionMNIST, "FashionMNIST/raw/train-images-idx3-ubyte and three siblings"),
+    "cifar10": (CIFAR10, "cifar-10-batches-py/data_batch_1 to 5 and test_batch"),
+}
 
 
 def load_dataset(spec: DatasetSpec) -> Dataset:
@@ -45,38 +39,46 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
     Raises:
         DataError: the images are missing, unreadable, or not a classification task.
     """
-    source = _timm(spec) if spec.of_timm is not None else _READERS[spec.name](spec)
-    names = source.classes
+    (images, names), val = _read(spec)
+    if val is not None and val[1] != names:
+        odd = sorted(set(names) ^ set(val[1]))[0]
+        raise DataError(
+            f"{spec.root}: class {odd!r} is in only one of train and val; give both the same "
+            "classes"
+        )
     if len(names) < 2:
         raise DataError(f"{spec.root} holds one class, {names[0]!r}; give at least two")
-    classes = select_classes(spec, names=names)
-    train, val = (
-        filter_classes(part, chosen=classes, names=names)
-        for part in _split(source, test=spec.split == "test")
+    classes = _select_classes(spec, names=names)
+    train_set, val_set = (
+        _filter_classes(part, chosen=classes, names=names)
+        for part in _split(images, None if val is None else val[0], test=spec.split == "test")
     )
-    train = subsample(train, spec)
-    mean, std = train.statistics()
-    return Dataset(spec=spec, train=train, val=val, classes=classes, mean=mean, std=std)
+    train_set = _subsample(train_set, spec)
+    mean, std = train_set.statistics()
+    return Dataset(spec=spec, train=train_set, val=val_set, classes=classes, mean=mean, std=std)
 
 
-def _split(source: _Source, *, test: bool) -> tuple[ImageSet, ImageSet]:
-    if source.val is not None and not test:
-        return source.train, source.val
-    quantiles = source.train.class_quantiles()
-    if source.val is not None:
-        fold = quantiles < _TEST_FRACTION
-    else:
-        low = _VAL_FRACTION if test else 0.0
-        fold = (quantiles >= low) & (quantiles < low + _VAL_FRACTION)
-    return source.train.select(~fold), source.train.select(fold)
+def _read(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
+    """Read training and validation images; the latter are None where the source has none."""
+    if spec.of_timm is not None:
+        return read_timm(spec)
+    if spec.name == EMBEDDED:
+        return _read_embedded(), None
+    if spec.name in _TORCHVISION:
+        return _read_torchvision(spec)
+    root, side = Path(spec.root or ""), spec.size or 0  # DatasetSpec requires both
+    if not root.is_dir():
+        raise DataError(
+            f"proxy.dataset.root={spec.root!r} is not a folder; set it to that of the images"
+        )
+    return read_folder(root / "train", side=side), read_folder(root / "val", side=side)
 
 
-def _embedded(_: DatasetSpec) -> _Source:
+def _read_embedded() -> Decoded:
     folder = resources.files("cmt_search.proxy") / "embedded"
     images = _read_idx(folder / "t10k-images-idx3-ubyte.gz")
     labels = _read_idx(folder / "t10k-labels-idx1-ubyte.gz")
-    pool = ImageSet(images=images[:, None], labels=labels.long())
-    return _Source(train=pool, val=None, classes=tuple(FashionMNIST.classes))
+    return ImageSet(images=images[:, None], labels=labels.long()), tuple(FashionMNIST.classes)
 
 
 def _read_idx(file: Traversable) -> Tensor:
@@ -87,32 +89,8 @@ def _read_idx(file: Traversable) -> Tensor:
     return torch.from_numpy(values.reshape(shape.tolist()).copy())
 
 
-def _fashion_mnist(spec: DatasetSpec) -> _Source:
-    layout = "FashionMNIST/raw/train-images-idx3-ubyte and its three siblings"
-    train, val = _torchvision_parts(spec, FashionMNIST, layout=layout)
-    train_set, val_set = (
-        ImageSet(images=part.data[:, None], labels=part.targets.long()) for part in (train, val)
-    )
-    return _Source(train=train_set, val=val_set, classes=tuple(train.classes))
-
-
-def _cifar10(spec: DatasetSpec) -> _Source:
-    layout = "cifar-10-batches-py/data_batch_1 to 5 and test_batch"
-    train, val = _torchvision_parts(spec, CIFAR10, layout=layout)
-    train_set, val_set = (
-        ImageSet(
-            images=torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
-            labels=torch.tensor(part.targets),
-        )
-        for part in (train, val)
-    )
-    return _Source(train=train_set, val=val_set, classes=tuple(train.classes))
-
-
-def _torchvision_parts(
-    spec: DatasetSpec, kind: type[FashionMNIST | CIFAR10], *, layout: str
-) -> tuple[Any, Any]:
-    """Open the training and the validation images of a torchvision data set."""
+def _read_torchvision(spec: DatasetSpec) -> tuple[Decoded, Decoded]:
+    kind, layout = _TORCHVISION[spec.name]
     try:
         train, val = (kind(str(spec.root), train=train, download=False) for train in (True, False))
     except (RuntimeError, OSError, ValueError) as error:
@@ -122,39 +100,80 @@ def _torchvision_parts(
             f"'from torchvision.datasets import {kind.__name__} as D; "
             f"D({spec.root!r}, download=True)'"
         ) from error
-    return train, val
+    return _convert(train), _convert(val)
 
 
-def _folder(spec: DatasetSpec) -> _Source:
-    root, side = Path(spec.root or ""), spec.size or 0  # DatasetSpec requires both
-    if not root.is_dir():
+def _convert(part: Any) -> Decoded:
+    """Convert the pixels of a torchvision data set, (N, S, S) or (N, S, S, C)."""
+    pixels = torch.as_tensor(part.data)
+    images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    labels = torch.as_tensor(part.targets).long()
+    return ImageSet(images=images, labels=labels), tuple(part.classes)
+
+
+def _split(images: ImageSet, val: ImageSet | None, *, test: bool) -> tuple[ImageSet, ImageSet]:
+    if val is not None and not test:
+        return images, val
+    quantiles = images.class_quantiles()
+    if val is not None:
+        fold = quantiles < _TEST_FRACTION
+    else:
+        low = _VAL_FRACTION if test else 0.0
+        fold = (quantiles >= low) & (quantiles < low + _VAL_FRACTION)
+    return images.select(~fold), images.select(fold)
+
+
+def _select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Choose the classes of the spec, in the source's order.
+
+    Raises:
+        DataError: the source lacks a class, or has too few.
+    """
+    if spec.classes is None:
+        return names
+    if isinstance(spec.classes, int):
+        if spec.classes > len(names):
+            raise DataError(
+                f"proxy.dataset.classes={spec.classes}, but {spec.name} has {len(names)}; "
+                "use fewer, or leave the key out"
+            )
+        order = np.random.RandomState(spec.subset_seed).permutation(len(names))
+        return tuple(names[i] for i in sorted(order[: spec.classes]))
+    unknown = [name for name in spec.classes if name not in names]
+    if unknown:
         raise DataError(
-            f"proxy.dataset.root={spec.root!r} is not a folder; set it to that of the images"
+            f"proxy.dataset.classes: {spec.name} has no class {unknown[0]!r}; "
+            f"it has {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
         )
-    train, val = (read_folder(root / part, side=side) for part in ("train", "val"))
-    return _source(train, val, spec=spec)
+    return tuple(name for name in names if name in spec.classes)
 
 
-def _timm(spec: DatasetSpec) -> _Source:
-    train, val = read_timm(spec)
-    return _source(train, val, spec=spec)
+def _filter_classes(
+    images: ImageSet, *, chosen: tuple[str, ...], names: tuple[str, ...]
+) -> ImageSet:
+    """Return the images of the chosen classes, with labels that index `chosen`."""
+    if chosen == names:
+        return images
+    label_map = torch.full((len(names),), -1)
+    label_map[torch.tensor([names.index(name) for name in chosen])] = torch.arange(len(chosen))
+    labels = label_map[images.labels]
+    return images.relabel(labels).select(labels >= 0)
 
 
-def _source(train: Decoded, val: Decoded | None, *, spec: DatasetSpec) -> _Source:
-    if val is None:
-        return _Source(train=train[0], val=None, classes=train[1])
-    if train[1] != val[1]:
-        odd = sorted(set(train[1]) ^ set(val[1]))[0]
-        raise DataError(
-            f"{spec.root}: class {odd!r} is in only one of train and val; give both the same "
-            "classes"
-        )
-    return _Source(train=train[0], val=val[0], classes=train[1])
+def _subsample(images: ImageSet, spec: DatasetSpec) -> ImageSet:
+    """Return `fraction` or `per_class` of the images of each class, at least one of each.
 
-
-_READERS: Mapping[str, Callable[[DatasetSpec], _Source]] = {
-    "fashion-mnist-10k": _embedded,
-    "fashion-mnist": _fashion_mnist,
-    "cifar10": _cifar10,
-    "folder": _folder,
-}
+    Raises:
+        DataError: a class has fewer images than `per_class`.
+    """
+    if spec.fraction is not None and spec.fraction < 1:
+        return images.select(images.class_quantiles(seed=spec.subset_seed) < spec.fraction)
+    if spec.per_class is not None:
+        ranks, counts = images.class_ranks(seed=spec.subset_seed)
+        if int(counts.min()) < spec.per_class:
+            raise DataError(
+                f"proxy.dataset.per_class={spec.per_class}, but a class of {spec.name} has "
+                f"{int(counts.min())} training images; use at most that many"
+            )
+        return images.select(ranks < spec.per_class)
+    return images

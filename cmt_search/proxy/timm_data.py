@@ -15,13 +15,12 @@ from torch.utils.data import IterableDataset
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.data import ImageSet
+from cmt_search.proxy.cache import Decoded
 from cmt_search.proxy.image_files import (
     UNREADABLE,
-    CenterSquare,
-    Decoded,
     cached_images,
     fingerprint,
+    fit_square,
     list_files,
 )
 
@@ -41,7 +40,10 @@ def read_timm(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
     if spec.val_split is None:
         return train, None
     val = _read(spec, split=spec.val_split)
-    if _is_same(train[0], val[0]):
+    first = torch.arange(min(len(train[0]), len(val[0]), _COMPARED_IMAGES))
+    if torch.equal(train[0].labels, val[0].labels) and torch.equal(
+        train[0].take(first)[0], val[0].take(first)[0]
+    ):
         raise DataError(
             f"proxy.dataset: {spec.name} gives the same images for train_split="
             f"{spec.train_split!r} and val_split={spec.val_split!r}; name another split, or set "
@@ -53,7 +55,6 @@ def read_timm(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
 def _read(spec: DatasetSpec, *, split: str) -> Decoded:
     with _offline():
         source = _open(spec, split=split)
-        fit = CenterSquare(spec.size or 0)
         indexed = not isinstance(source, IterableDataset)
         if hasattr(source, "_max_retries"):
             source._max_retries = 1  # timm would replace an unreadable image by the next
@@ -64,7 +65,7 @@ def _read(spec: DatasetSpec, *, split: str) -> Decoded:
                 image, label = source[item] if indexed else item
                 if not isinstance(image, Image.Image):
                     raise ValueError(f"{type(image).__name__} is not an image")
-                return fit(image), _label(label, spec)
+                return fit_square(image, side=spec.size or 0), _label(label, spec)
 
         def stream() -> Iterator[Any]:
             with _readable(spec, split=split):
@@ -158,13 +159,6 @@ def _state(spec: DatasetSpec, source: Any) -> str:
     known = getattr(arrow, "_fingerprint", None)  # Hugging Face's own
     root = Path(spec.root or "")
     return str(known) if known else fingerprint(list_files(root), root=root)
-
-
-def _is_same(train: ImageSet, val: ImageSet) -> bool:
-    if len(train) != len(val) or not torch.equal(train.labels, val.labels):
-        return False
-    first = torch.arange(min(len(train), _COMPARED_IMAGES))
-    return torch.equal(train.take(first)[0], val.take(first)[0])
 
 
 @contextmanager

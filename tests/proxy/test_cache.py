@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import Batches, CachedSet, cache_folder, load_or_build
+from cmt_search.proxy.cache import Batch, cache_folder, load_or_build
+from cmt_search.proxy.data import ImageSet
 
 _FORK = multiprocessing.get_context("fork")
 IMAGE_BYTES = 3 * 4 * 4
@@ -28,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _batches(value: int = 7, *, images: int = 50) -> Batches:
+def _batches(value: int = 7, *, images: int = 50) -> Iterator[Batch]:
     for start in range(0, images, 20):
         count = min(20, images - start)
         batch = torch.full((count, 3, 4, 4), value, dtype=torch.uint8)
@@ -39,11 +40,13 @@ def _classes(_: Tensor) -> tuple[str, ...]:
     return ("cat", "dog")
 
 
-def _load(key: str, batches: Callable[[], Batches] = _batches) -> CachedSet:
-    return load_or_build(key, batches, classes=_classes)
+def _load(key: str, batches: Callable[[], Iterator[Batch]] = _batches) -> ImageSet:
+    images, classes = load_or_build(key, batches, classes=_classes)
+    assert classes == ("cat", "dog")
+    return images
 
 
-def _never() -> Batches:
+def _never() -> Iterator[Batch]:
     raise AssertionError("the set was there")
 
 
@@ -51,7 +54,7 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
 
 
-def _slow_batches(pipe: Connection) -> Iterator[tuple[Tensor, Tensor]]:
+def _slow_batches(pipe: Connection) -> Iterator[Batch]:
     pipe.send("building")
     for value in range(5):
         time.sleep(0.05)
@@ -87,7 +90,6 @@ def test_a_set_is_read_as_it_was_written_and_built_once() -> None:
         assert cached.images.dtype == torch.uint8
         assert bool((cached.images == 7).all())
         assert cached.labels.tolist() == list(range(50))
-        assert cached.classes == ("cat", "dog")
 
 
 def test_writing_to_a_loaded_set_does_not_reach_the_disk() -> None:
@@ -111,13 +113,14 @@ def test_what_a_killed_builder_left_is_deleted(folder: Path, key: str) -> None:
     assert receiver.recv() == "building"
     process.kill()
     process.join(30)
-    assert _names(folder) == {"key.partial"}
+    (partial,) = _names(folder)
+    assert partial.startswith(".key.bin.")
     assert len(_load(key).images) == 50
     assert _names(folder) == {f"{key}.bin", f"{key}.json"}
 
 
 def test_a_builder_that_fails_leaves_nothing(folder: Path) -> None:
-    def broken() -> Batches:
+    def broken() -> Iterator[Batch]:
         yield from _batches()
         raise DataError("no such image")
 

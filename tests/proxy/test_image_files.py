@@ -15,7 +15,7 @@ from PIL import Image
 
 from cmt_search.errors import DataError
 from cmt_search.proxy import image_files
-from cmt_search.proxy.image_files import CenterSquare, list_files, read_folder
+from cmt_search.proxy.image_files import fit_square, list_files, read_folder
 
 
 def _fingerprint(root: Path) -> str:
@@ -117,11 +117,11 @@ def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
 def test_images_of_16_bits_keep_their_brightness() -> None:
     values = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
     for byte_order in ("<u2", ">u2"):
-        tensor = CenterSquare(2)(Image.fromarray(values.astype(byte_order)))
+        tensor = fit_square(Image.fromarray(values.astype(byte_order)), side=2)
         assert tensor[0].tolist() == [[0, 100], [200, 255]]
     stored = io.BytesIO()
     Image.fromarray(values).save(stored, "PNG")
-    assert torch.equal(CenterSquare(2)(Image.open(stored)), tensor)
+    assert torch.equal(fit_square(Image.open(stored), side=2), tensor)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
@@ -161,6 +161,6 @@ def test_a_large_photo_is_decoded_at_a_part_of_its_size(monkeypatch: pytest.Monk
     stored = io.BytesIO()
     Image.new("RGB", (400, 400), (120, 60, 30)).save(stored, "JPEG")
     image = Image.open(stored)
-    tensor = CenterSquare(16)(image)
+    tensor = fit_square(image, side=16)
     assert image.size == (50, 50)
     assert (tensor.float().mean((1, 2)) - torch.tensor([120.0, 60.0, 30.0])).abs().max() < 2

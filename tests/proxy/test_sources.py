@@ -14,8 +14,7 @@ from PIL import Image
 from cmt_search.arch import Arch
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity
-from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, load_dataset
-from cmt_search.proxy.image_files import CenterSquare
+from cmt_search.proxy import DatasetSpec, ProxyEvaluator, Recipe, image_files, load_dataset
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:
@@ -164,7 +163,7 @@ def test_a_folder_is_decoded_once_until_a_file_changes(
     spec = DatasetSpec(name="folder", root=str(root), size=10)
     first = load_dataset(spec)
     with monkeypatch.context() as patch:
-        patch.setattr(CenterSquare, "__call__", _no_decoding)
+        patch.setattr(image_files, "fit_square", _no_decoding)
         again = load_dataset(spec)
     assert torch.equal(again.train.images, first.train.images)
     assert torch.equal(again.val.labels, first.val.labels)
@@ -179,7 +178,7 @@ def test_a_folder_that_moves_is_not_decoded_again(
     _write_folder(tmp_path / "here")
     load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "here"), size=10))
     (tmp_path / "here").rename(tmp_path / "there")
-    monkeypatch.setattr(CenterSquare, "__call__", _no_decoding)
+    monkeypatch.setattr(image_files, "fit_square", _no_decoding)
     load_dataset(DatasetSpec(name="folder", root=str(tmp_path / "there"), size=10))
 
 
@@ -198,5 +197,5 @@ def test_a_folder_is_stored_once_whatever_the_side_of_the_networks(
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == stored
 
 
-def _no_decoding(*_: object) -> None:
+def _no_decoding(*_: object, **__: object) -> None:
     raise AssertionError("these images were stored")
