@@ -3,7 +3,8 @@
 The optimum of each budget is that of a quadratic over the plane of equal MACs; the slope of the
 optima against growth gives the shares. A quadratic is biased where powers differ between
 dimensions, as the error is not symmetric around its minimum. The bias is predicted from the fitted
-parametric law, by the same quadratic on the law's values at the same networks, and subtracted.
+parametric law, by the same quadratic on the law's values at the same networks, and subtracted,
+unless the law fits significantly worse than the quadratics.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 from scipy.spatial import ConvexHull
 
 from cmt_search.errors import AnalysisError
@@ -25,13 +27,13 @@ from cmt_search.stats.bootstrap import (
     hc1_residuals,
 )
 from cmt_search.stats.gradient import PLANE
-from cmt_search.stats.noise import Bools, Estimate, Floats, p_value_of_zero
+from cmt_search.stats.noise import Bools, Estimate, Floats, label_groups, p_value_of_zero
 from cmt_search.stats.scaling_law import AdditiveLaw, fit_additive_law
 
 SHAPES_NEEDED = 7  # six terms of a quadratic in two dimensions, and one more
 BUDGETS_NEEDED = 4
 SPAN_NEEDED = 8.0  # largest budget over smallest
-_ALPHA = 0.05  # level at which the estimators disagree
+_ALPHA = 0.05  # level at which the estimators disagree, and at which the law does not fit
 _NEGLIGIBLE = 0.05  # difference of shares that rounding to whole networks also makes
 _WIDEST = 0.5  # useful width of a 95% interval of a share
 _LEAST_LOG_MACS_RATIO = float(
@@ -39,6 +41,7 @@ _LEAST_LOG_MACS_RATIO = float(
 )  # for an average slope: below twice the base it means little
 _LEAST_VARIANCE = 1e-9  # of an optimum; noiseless data have none
 _EDGE_STEPS = 32  # along each side of the measured range
+_LAW_TERMS = 7
 _DRAWS = 500
 
 
@@ -202,6 +205,7 @@ def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
             "the parametric law of shape does not converge; measure more shapes, further apart"
         )
     fitted, networks = AdditiveLaw.from_theta(start).error(parts), len(set(data.network))
+    law_fits = _lack_of_fit(error - fitted, shapes=shapes, data=data) >= _ALPHA
 
     def fit(weights: Floats, values: Floats) -> Floats:
         errors = data.error(values)
@@ -220,11 +224,30 @@ def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
             *(s.bias(law, parts=parts, weights=weights) for s in shapes), strict=True
         )
         # The law predicts no bias where its own optimum is outside the range at some budget.
-        predictable = np.stack(inside, axis=1).min(axis=1, keepdims=True)
+        predictable = law_fits & np.stack(inside, axis=1).min(axis=1, keepdims=True)
         points = [o - np.where(predictable, b, 0.0) for o, b in zip(optima, biases, strict=True)]
         return np.hstack([*points, np.stack(edges, axis=1), thetas])
 
     return fit
+
+
+def _lack_of_fit(residuals: Floats, *, shapes: list[BudgetShapes], data: Trainings) -> float:
+    """Return the p-value of the law against a quadratic per budget, by an F test over networks.
+
+    Shape: residuals of the law (T,).
+    """
+    label, _ = label_groups(data.network)
+    error, within = data.error(data.value), np.empty_like(residuals)
+    for one in shapes:
+        within[one.rows] = error[one.rows] - one.quadratic.hat @ error[one.rows]
+    law, quadratic = (
+        float(np.sum(np.bincount(label, weights=r) ** 2 / np.bincount(label)))
+        for r in (residuals, within)
+    )
+    terms = sum(len(one.quadratic.unit) for one in shapes)
+    extra, dof = terms - _LAW_TERMS, sum(one.quadratic.networks for one in shapes) - terms
+    variance = max(quadratic / dof, np.finfo(float).tiny)
+    return float(stats.f.sf((law - quadratic) / extra / variance, extra, dof))
 
 
 def _summarize(fits: BootstrapFit, *, budgets: Floats, log_macs_ratio: Floats) -> PowerLaws:
