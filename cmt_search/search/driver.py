@@ -18,7 +18,8 @@ from cmt_search.search.run_dir import RunDir
 from cmt_search.search.types import Ending, Listener, Outcome, Space, Stopping
 
 if TYPE_CHECKING:
-    from cmt_search.search.executors.inline import Executor
+    from cmt_search.search.executors.inline import InlineExecutor
+    from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.scheduler import Scheduler
 
 
@@ -203,7 +204,7 @@ def _executor(
     address: str | None,
     cpus: float,
     gpus: float,
-) -> "Executor":
+) -> "InlineExecutor | RayExecutor":
     if slots is not None and slots < 1:
         raise RunError(f"slots={slots} runs nothing; use at least 1")
     if name == "inline":

@@ -9,10 +9,16 @@ from cmt_search.errors import RunError, SpaceError
 from cmt_search.evaluation import Measurement
 from cmt_search.search import serialization as attr
 from cmt_search.search.asha import should_promote
-from cmt_search.search.retries import FailureCounter, RetryPolicy, validate_measurement
 from cmt_search.search.sampling.design import Design
 from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
-from cmt_search.search.search_state import RunningTrial, SearchState, Values
+from cmt_search.search.search_state import (
+    FailureCounter,
+    RetryPolicy,
+    RunningTrial,
+    SearchState,
+    Values,
+    validate_measurement,
+)
 from cmt_search.search.storage import StudyStore, sign
 from cmt_search.search.types import (
     Event,

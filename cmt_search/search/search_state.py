@@ -1,5 +1,7 @@
 """In-memory state of a search: running trials and the results to compare them with."""
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +11,13 @@ from optuna.trial import FrozenTrial
 
 from cmt_search.evaluation import SEEDS_PER_REPLICATE, Fidelity, Measurement
 from cmt_search.search import serialization as attr
-from cmt_search.search.types import Job, MeasurementKey, Space
+from cmt_search.search.types import Failure, Job, MeasurementKey, Space
 from cmt_search.space.candidates import Candidate
 
 Values = tuple[float, ...]  # one per objective
+_DEATH_RETRIES = 2  # at least: a worker often dies by the machine, not by its network
+_MAX_EQUAL_FAILURES = 5  # trials in a row, without any measurement, before the search aborts
+_MAX_FAILURES = 10  # likewise, with different reasons
 
 
 def training_seed(seed: int, *, replicate: int, seed_index: int) -> int:
@@ -161,3 +166,56 @@ class SearchState:
         passed[trial.number] = values
         trial.rungs_done += 1
         return values, others
+
+
+class RetryPolicy:
+    """Decides whether a failed job is run again in this session."""
+
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
+        self._special = {"verdict": 0, "memory": 1, "died": max(retries, _DEATH_RETRIES)}
+        self._n_failed: Counter[MeasurementKey] = Counter()
+
+    def should_retry(self, job: Job, failure: Failure) -> bool:
+        """Count a failure; return whether the job is run again."""
+        self._n_failed[job.key] += 1
+        return self._n_failed[job.key] <= self._special.get(failure.kind, self._retries)
+
+    def reason(self, job: Job, failure: Failure) -> str:
+        """Return the reason for which the trial of the job fails."""
+        n_tries = self._n_failed[job.key]
+        return failure.reason + (f" (tried {n_tries} times)" if n_tries > 1 else "")
+
+
+class FailureCounter:
+    """Counts consecutive failed trials."""
+
+    def __init__(self) -> None:
+        self._reasons: list[str] = []
+
+    def reset(self) -> None:
+        """Start again: something was measured."""
+        self._reasons.clear()
+
+    def add(self, reason: str) -> str | None:
+        """Count a failed trial; return why the search should abort, if it should."""
+        without_location = reason.partition(", in ")[0]
+        self._reasons.append(re.sub(r"\d+(\.\d+)?", "#", without_location))
+        count = len(self._reasons)
+        if count >= _MAX_EQUAL_FAILURES and len(set(self._reasons)) == 1:
+            return f"the first {count} trials all failed: {reason}"
+        if count >= _MAX_FAILURES:
+            return f"the first {count} trials all failed, the last of them with: {reason}"
+        return None
+
+
+def validate_measurement(measurement: Measurement, *, job: Job) -> str | None:
+    """Return what makes a measurement invalid, if anything."""
+    for name in ("top1", "loss", "seconds"):
+        if not math.isfinite(getattr(measurement, name)):
+            return f"{name} is {getattr(measurement, name)}: the training diverged"
+    if not 0 <= measurement.top1 <= 1:
+        return f"top1 is {measurement.top1}, outside 0..1"
+    if measurement.seed != job.seed:
+        return f"seed is {measurement.seed}, requested was {job.seed}"
+    return None

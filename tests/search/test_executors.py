@@ -114,7 +114,7 @@ def test_a_worker_trains_on_the_cpus_of_its_trial(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmt_search.search import retries
+    from cmt_search.search import search_state
     from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.executors.ray_cluster import ResourceRequest
 
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
     )
-    monkeypatch.setitem(retries._MIN_RETRIES, "died", 1)
+    monkeypatch.setattr(search_state, "_DEATH_RETRIES", 1)
     # The factory exceeds the limit of a job, which must not count it.
     factory = LookupFactory(log=log, dies=DEPTH_ONLY, keeps=True, decode=1.1)
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))

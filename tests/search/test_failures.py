@@ -10,7 +10,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import DataError, RunError, SpaceError
 from cmt_search.evaluation import OutOfMemory, TrainingFailed
 from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
-from cmt_search.search.executors.worker import run_job
+from cmt_search.search.executors.inline import run_job
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
 from cmt_search.search.types import Failure, Job

@@ -1,5 +1,6 @@
 """Executor on Ray Tune, local or on a cluster: one Tune trial is one job."""
 
+import faulthandler
 import shutil
 import time
 from collections.abc import Callable
@@ -14,12 +15,12 @@ from ray.tune.search import Searcher
 from cmt_search.errors import CmtSearchError
 from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
 from cmt_search.search.checkpoints import Checkpoints
-from cmt_search.search.executors.inline import handle_result
+from cmt_search.search.executors.inline import describe, handle_result, make_evaluator, run_job
 from cmt_search.search.executors.ray_cluster import ResourceRequest, connected
-from cmt_search.search.executors.worker import describe, kill_after, make_evaluator, run_job
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 
+_GRACE = 5.0  # seconds between the time limit of a job and the end of its process
 _REASON_LINES = 3  # of Tune's error file
 _JOBS_PER_TUNER = 1000  # Tune walks its list of all trials at every step
 
@@ -70,19 +71,19 @@ class JobSearcher(Searcher):
         """Note when a worker started the job."""
         self._started[trial_id] = time.monotonic()
 
-    def complete(self, trial_id: str, result: "Measurement | Failure | AbortSearch") -> None:
+    def complete(self, trial_id: str, result: Measurement | Failure | Exception) -> None:
         """Give a result to the scheduler."""
         job = self._running.pop(trial_id)
         self._started.pop(trial_id, None)
         try:
-            if isinstance(result, AbortSearch):
-                raise result.error
+            if isinstance(result, Exception):
+                raise result
             handle_result(self._scheduler, job, result, checkpoints=self._checkpoints)
         except Exception as error:  # noqa: BLE001  # raised after the run
             self.error = self.error or error
 
     def on_worker_died(self, trial_id: str, *, error_file: str | None) -> None:
-        """Fail the job of a worker that died, by `kill_after` or by something else."""
+        """Fail the job of a worker that died, by its time limit or by something else."""
         seconds = time.monotonic() - self._started.get(trial_id, float("inf"))
         if self._limit is not None and seconds >= self._limit:
             reason = f"hung: its process was ended after {seconds:.0f} s; the limit is "
@@ -115,15 +116,12 @@ def _last_error(file: str | None) -> str:
     return " ".join([line.strip() for line in lines if line.strip()][-_REASON_LINES:]) or "no log"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbortSearch:
-    """An error that ends the whole search: no evaluator, or data that fit no network."""
-
-    error: Exception
-
-
 class JobRunner(tune.Trainable):
-    """A worker process. It makes the evaluator once and keeps it from job to job."""
+    """A worker process. It makes the evaluator once and keeps it from job to job.
+
+    The result of a job is an exception if it ends the whole search: no evaluator, or data that fit
+    no network.
+    """
 
     def setup(
         self,
@@ -137,14 +135,13 @@ class JobRunner(tune.Trainable):
         self._job: Job = config["job"]
         self._checkpoints = checkpoints
         self._limit = limit
-        self._evaluator: Evaluator | AbortSearch
+        self._evaluator: Evaluator | Exception
         try:
             self._evaluator = make_evaluator(factory, threads=threads)
         except CmtSearchError as error:
-            self._evaluator = AbortSearch(error=error)
+            self._evaluator = error
         except Exception as error:  # noqa: BLE001  # raised in the driver
-            reason = RuntimeError(f"no evaluator could be made: {describe(error)}")
-            self._evaluator = AbortSearch(error=reason)
+            self._evaluator = RuntimeError(f"no evaluator could be made: {describe(error)}")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next job."""
@@ -155,15 +152,18 @@ class JobRunner(tune.Trainable):
         """Run the job."""
         return {"result": self._run_job(), "done": True}
 
-    def _run_job(self) -> Measurement | Failure | AbortSearch:
-        if isinstance(self._evaluator, AbortSearch):
+    def _run_job(self) -> Measurement | Failure | Exception:
+        if isinstance(self._evaluator, Exception):
             return self._evaluator
         folder = None if self._checkpoints is None else self._checkpoints.path_for(self._job)
+        if self._limit is not None:  # end this process where `run_job` cannot raise
+            faulthandler.dump_traceback_later(self._limit + _GRACE, exit=True)
         try:
-            with kill_after(self._limit):
-                return run_job(self._evaluator, self._job, folder=folder, limit=self._limit)
+            return run_job(self._evaluator, self._job, folder=folder, limit=self._limit)
         except CmtSearchError as error:
-            return AbortSearch(error=error)
+            return error
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 class LazyFIFOScheduler(FIFOScheduler):
