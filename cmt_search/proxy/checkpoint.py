@@ -1,8 +1,8 @@
 """State of a training between its epochs, in a folder."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -22,21 +22,15 @@ def delete_checkpoints(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
     """The last epoch of a training, and the last that it shares with longer ones.
 
     An identity covers all that determines the numbers; the state of another training is ignored.
+    Without a folder, nothing is saved.
     """
 
-    folder: Path | None  # None: nothing is saved
-    identity: str
-    shared_identity: str  # the same for trainings of all lengths
-    shared_epochs: int
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         folder: Path | None,
         *,
         arch: Arch,
@@ -45,42 +39,39 @@ class Checkpoints:
         fidelity: Fidelity,
         seed: int,
         device: torch.device,
-    ) -> Self:
-        """Derive the identities of a training."""
+    ) -> None:
         images = {**asdict(dataset), "root": None}  # a copy elsewhere gives the same training
         any_length = replace(fidelity, epochs=1)
         in_epochs = fidelity.steps is None and fidelity.seconds is None
-        return cls(
-            folder=folder,
-            identity=repr((arch, images, recipe, fidelity, seed, device.type)),
-            shared_identity=repr((arch, images, recipe, any_length, seed, device.type)),
-            shared_epochs=recipe.shared_epochs(fidelity.epochs) if in_epochs else 0,
-        )
+        self._folder = folder
+        self._identity = repr((arch, images, recipe, fidelity, seed, device.type))
+        self._shared_identity = repr((arch, images, recipe, any_length, seed, device.type))
+        self._shared_epochs = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
 
     def save(self, training: Training) -> None:
         """Replace the state atomically."""
-        self._write(_CHECKPOINT, training, identity=self.identity)
-        if len(training.curve) == self.shared_epochs:
-            self._write(_SHARED_PREFIX, training, identity=self.shared_identity)
+        self._write(_CHECKPOINT, training, identity=self._identity)
+        if len(training.curve) == self._shared_epochs:
+            self._write(_SHARED_PREFIX, training, identity=self._shared_identity)
 
     def restore(self, training: Training) -> None:
         """Continue from the last state of this training, or of a shorter one."""
-        if state := self._read(_CHECKPOINT, identity=self.identity):
+        if state := self._read(_CHECKPOINT, identity=self._identity):
             training.restore(state)
             return
-        state = self._read(_SHARED_PREFIX, identity=self.shared_identity)
-        if state is not None and len(state["curve"]) <= self.shared_epochs:
+        state = self._read(_SHARED_PREFIX, identity=self._shared_identity)
+        if state is not None and len(state["curve"]) <= self._shared_epochs:
             training.restore(state)
             training.shared_seconds = training.seconds
 
     def _write(self, name: str, training: Training, *, identity: str) -> None:
-        if self.folder is not None:
-            with atomic_path(self.folder / name) as partial:
+        if self._folder is not None:
+            with atomic_path(self._folder / name) as partial:
                 torch.save({"identity": identity, **training.state()}, partial)
 
     def _read(self, name: str, *, identity: str) -> dict[str, Any] | None:
-        if self.folder is None or not (self.folder / name).exists():
+        if self._folder is None or not (self._folder / name).exists():
             return None
-        path = self.folder / name
+        path = self._folder / name
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state if state["identity"] == identity else None

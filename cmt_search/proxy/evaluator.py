@@ -14,12 +14,7 @@ import torch
 from cmt_search.arch import Arch
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.evaluation import (
-    Fidelity,
-    Measurement,
-    OutOfMemory,
-    evaluator_threads,
-)
+from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, evaluator_threads
 from cmt_search.proxy.checkpoint import Checkpoints
 from cmt_search.proxy.data import Dataset
 from cmt_search.proxy.sources import load_dataset
@@ -66,20 +61,13 @@ def run_within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.dev
         if device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
-    raise _out_of_memory(recipe, device=device)
-
-
-def _out_of_memory(recipe: Recipe, *, device: torch.device) -> OutOfMemory:
-    batch = recipe.micro_batch or recipe.batch
-    half = batch // 2 if batch >= 4 and batch % 2 == 0 else None  # BatchNorm needs two images
-    if half is None:
-        return OutOfMemory(
-            f"out of memory on {device} with batches of {batch}; use a smaller batch or budget"
+    batch, advice = recipe.micro_batch or recipe.batch, "use a smaller batch or budget"
+    if batch >= 4 and batch % 2 == 0:  # BatchNorm needs two images
+        advice = (
+            f"use a smaller budget, or proxy.recipe.micro_batch: {batch // 2} for every network "
+            "that this one is compared to"
         )
-    return OutOfMemory(
-        f"out of memory on {device} with batches of {batch}; use a smaller budget, or "
-        f"proxy.recipe.micro_batch: {half} for every network that this one is compared to"
-    )
+    raise OutOfMemory(f"out of memory on {device} with batches of {batch}; {advice}")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -121,17 +109,17 @@ def train(
     """
     _check_compatible(arch, data)
     device = torch.device(device)
-    checkpoints = Checkpoints.of(
-        folder,
-        arch=arch,
-        dataset=data.spec,
-        recipe=recipe,
-        fidelity=fidelity,
-        seed=seed,
-        device=device,
-    )
 
     def run() -> Measurement:
+        checkpoints = Checkpoints(
+            folder,
+            arch=arch,
+            dataset=data.spec,
+            recipe=recipe,
+            fidelity=fidelity,
+            seed=seed,
+            device=device,
+        )
         part = data.to(device).subset(fidelity.data_fraction)
         # `Training.start` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -151,8 +139,7 @@ def train(
 
 
 def _measurement(training: Training, *, seed: int) -> Measurement:
-    last = training.curve[-1]
-    device = training.device
+    last, device = training.curve[-1], training.device
     return Measurement(
         top1=last.top1,
         loss=last.loss,
@@ -162,7 +149,7 @@ def _measurement(training: Training, *, seed: int) -> Measurement:
         seconds=training.seconds,
         shared_seconds=training.shared_seconds,
         seed=seed,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=torch.cuda.get_device_name(device) if training.on_gpu else "cpu",
     )
 
 
@@ -185,13 +172,7 @@ class ProxyEvaluator:
         DataError: the images cannot be read, or the device is unknown.
     """
 
-    def __init__(
-        self,
-        dataset: DatasetSpec,
-        *,
-        recipe: Recipe,
-        device: str | None = None,
-    ) -> None:
+    def __init__(self, dataset: DatasetSpec, *, recipe: Recipe, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = resolve_device(device)
         if self.device.type == "cpu":
@@ -199,12 +180,7 @@ class ProxyEvaluator:
         self._data = load_dataset(dataset).to(self.device)
 
     def __call__(
-        self,
-        arch: Arch,
-        *,
-        fidelity: Fidelity,
-        seed: int,
-        folder: Path | None = None,
+        self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
     ) -> Measurement:
         """Train `arch` and measure it; `folder` is for checkpoints.
 

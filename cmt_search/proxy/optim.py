@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from timm.optim import Muon, create_optimizer_v2
 from torch import nn
 
 from cmt_search.errors import DataError
-from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleName, TwoPhase
+from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,8 @@ def phases(
     Raises:
         DataError: the warm-up is given in epochs, and `per_epoch` is unknown.
     """
-    split = steps if recipe.two_phase is None else round(recipe.two_phase.at * steps)
+    second = recipe.two_phase
+    split = steps if second is None else round(second.at * steps)
     first = Phase(
         number=0,
         start=0,
@@ -81,8 +82,22 @@ def phases(
         final=recipe.final_lr,
     )
     plan = [first]
-    if recipe.two_phase is not None:
-        plan.append(_second(recipe, recipe.two_phase, start=split, steps=steps, scale=scale))
+    if second is not None:
+        decay = recipe.weight_decay if second.weight_decay is None else second.weight_decay
+        last = replace(
+            first,
+            number=1,
+            start=split,
+            steps=steps - split,
+            optimizer=second.optimizer,
+            peak=second.lr * scale,
+            momentum=second.momentum,
+            weight_decay=decay,
+            schedule=second.schedule,
+            warmup=0,
+            decay=0,
+        )
+        plan.append(last)
     return tuple(phase for phase in plan if phase.steps > 0)
 
 
@@ -97,47 +112,29 @@ def _warmup(recipe: Recipe, *, steps: int, per_epoch: int | None) -> int:
     return math.ceil(recipe.warmup_epochs * per_epoch)
 
 
-def _second(recipe: Recipe, second: TwoPhase, *, start: int, steps: int, scale: float) -> Phase:
-    decay = recipe.weight_decay if second.weight_decay is None else second.weight_decay
-    return Phase(
-        number=1,
-        start=start,
-        steps=steps - start,
-        optimizer=second.optimizer,
-        peak=second.lr * scale,
-        momentum=second.momentum,
-        weight_decay=decay,
-        schedule=second.schedule,
-        warmup=0,
-        decay=0,
-        final=recipe.final_lr,
-    )
-
-
 def phase_at(plan: tuple[Phase, ...], step: int) -> Phase:
     """Return the phase of a step."""
     return next(phase for phase in reversed(plan) if step >= phase.start)
 
 
 def create_optimizer(
-    model: nn.Module, *, phase: Phase, betas: tuple[float, float] | None, capturable: bool = False
+    model: nn.Module, *, phase: Phase, betas: tuple[float, float] | None
 ) -> torch.optim.Optimizer:
     """Create the optimiser of a phase.
 
     Biases, norms and parameters in the model's `no_weight_decay` are not decayed. Muon optimises
-    matrices within the network, and leaves these and the classifier to its AdamW. If `capturable`,
-    state and learning rate are on the device, so that a CUDA graph can record the step.
+    matrices within the network, and leaves these and the classifier to its AdamW. On a GPU, state
+    and learning rate are on the device where possible, so that a CUDA graph can record the step.
     """
-    name = phase.optimizer
+    name, device = phase.optimizer, next(model.parameters()).device
+    capturable = device.type == "cuda" and graph_obstacle(phase) is None
+    lr: Any = torch.tensor(phase.peak, device=device) if capturable else phase.peak
     options: dict[str, Any] = {} if betas is None else {"betas": betas}
-    lr: Any = phase.peak
-    if capturable and name != "lion":
-        lr = torch.tensor(phase.peak, device=next(model.parameters()).device)
     if name in ("adamw", "sgd"):
         options["fused"] = True
     if name == "sgd":
         options["nesterov"] = False
-    elif capturable and name != "lion":
+    elif capturable:
         options["capturable"] = True
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         model,

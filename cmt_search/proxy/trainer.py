@@ -108,20 +108,11 @@ class TrainingLength:
             seconds=fidelity.seconds,
         )
 
-    @property
-    def schedule_length(self) -> int:
-        """Length of the schedule in its unit."""
-        return self.steps if self.seconds is None else _TIME_TICKS
-
     def schedule_position(self, *, step: int, seconds: float) -> int:
         """Return the position of a step in the schedule."""
         if self.seconds is None:
             return step
         return min(int(seconds / self.seconds * _TIME_TICKS), _TIME_TICKS - 1)
-
-    def steps_of_epoch(self, *, step: int) -> int:
-        """Return the number of steps of the epoch that begins at this step."""
-        return min(self.steps_per_epoch, self.steps - step)
 
     def out_of_time(self, seconds: float) -> bool:
         """Whether the time limit is exceeded."""
@@ -180,13 +171,15 @@ class Training:
         )
         sizes = arch.depth, arch.stages[0].width, arch.resolution
         scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
-        per_epoch = length.steps_per_epoch if length.seconds is None else None
-        plan = phases(recipe, steps=length.schedule_length, scale=scale, per_epoch=per_epoch)
+        if length.seconds is None:
+            plan = phases(recipe, steps=length.steps, scale=scale, per_epoch=length.steps_per_epoch)
+        else:
+            plan = phases(recipe, steps=_TIME_TICKS, scale=scale)
         return cls(
             model=model,
             # The decay warms up, so that the average forgets the initial weights.
             average=ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None,
-            optimizer=_optimizer(model, phase=plan[0], recipe=recipe),
+            optimizer=create_optimizer(model, phase=plan[0], betas=recipe.betas),
             phase=plan[0],
             plan=plan,
             length=length,
@@ -271,7 +264,7 @@ class Training:
     def _order(self) -> Tensor:
         """Draw the images of each step. Shape: (steps of the epoch, batch)."""
         order = torch.randperm(len(self.data.train), generator=self.order)
-        count = self.length.steps_of_epoch(step=self.step)
+        count = min(self.length.steps_per_epoch, self.length.steps - self.step)
         order = order[: count * self.length.batch].view(count, self.length.batch)
         if self.on_gpu and self.loader.resident:  # once, and without waiting for it
             return order.pin_memory().to(self.device, non_blocking=True)
@@ -282,7 +275,7 @@ class Training:
         if phase is not self.phase:
             self.phase, self._step_function = phase, None
             self.optimizer.zero_grad(set_to_none=True)
-            self.optimizer = _optimizer(self.model, phase=phase, recipe=self.recipe)
+            self.optimizer = create_optimizer(self.model, phase=phase, betas=self.recipe.betas)
 
     def step_function(self) -> StepFunction:
         """Return the step of the current phase."""
@@ -339,10 +332,3 @@ class Training:
         torch.set_rng_state(state["cpu_rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-
-
-def _optimizer(model: nn.Module, *, phase: Phase, recipe: Recipe) -> torch.optim.Optimizer:
-    on_gpu = next(model.parameters()).is_cuda
-    return create_optimizer(
-        model, phase=phase, betas=recipe.betas, capturable=on_gpu and graph_obstacle(phase) is None
-    )
