@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cmt_search.arch import Arch
     from cmt_search.evaluation import Fidelity, Measurement
     from cmt_search.proxy import Dataset
-    from cmt_search.proxy.run_dir import TrainingDir
     from cmt_search.proxy.trainer import Training
+    from cmt_search.proxy.training_dir import TrainingDir
     from cmt_search.space.schema import Proxy
 
 Recipe = Annotated[
@@ -145,7 +145,7 @@ def _run(request: _Request, *, to: Path | None, name: str, quiet: bool) -> dict[
     """Train in the folder, or return the complete training there."""
     from cmt_search.proxy import load_dataset
     from cmt_search.proxy.evaluator import resolve_device
-    from cmt_search.proxy.run_dir import TrainingDir
+    from cmt_search.proxy.training_dir import TrainingDir
 
     device = resolve_device(request.device)
     data = load_dataset(request.section.dataset)

@@ -107,30 +107,6 @@ def random_erase(images: Tensor, draws: Tensor, *, probability: float) -> Tensor
     return torch.where(box[:, None], images.mean((2, 3), keepdim=True), images)
 
 
-def mixup_cutmix(
-    images: Tensor, *, blend: Tensor | None, paste: Tensor | None, choice: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Blend each image with its neighbour in the batch, or paste a box of the neighbour into it.
-
-    `blend` is the share that an image keeps in mixup; `paste` is that of cutmix, and the centre of
-    the box. If both are given, `choice` selects mixup. The second result is the exact share kept.
-
-    Source: mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899.
-    Shape: images (B, C, S, S) float, blend (B,), paste (3, B), choice (B,) bool, all in 0..1, to
-    (B, C, S, S) and (B,).
-    """
-    keep, share = None, None  # of each pixel, (B, S, S) or (B, 1, 1); of each image, (B,)
-    if paste is not None:
-        keep, share = _pasted(paste, side=images.shape[-1])
-    if blend is not None:
-        even = blend[:, None, None]
-        keep = even if keep is None else torch.where(_column(choice), even, keep)
-        share = blend if share is None else torch.where(_column(choice)[:, 0, 0], blend, share)
-    assert keep is not None
-    assert share is not None
-    return torch.lerp(images.roll(1, 0), images, keep[:, None]), share
-
-
 def soft_targets(labels: Tensor, *, share: Tensor, num_classes: int) -> Tensor:
     """Compute class shares. Shape: (B,) int64, (B,) to (B, num_classes) float32."""
     classes = torch.arange(num_classes, device=labels.device)
@@ -165,13 +141,18 @@ def beta(draws: Tensor, *, table: Tensor, alpha: float) -> Tensor:
     return torch.where(draws < 0.5, half, 1 - half)
 
 
-def _pasted(paste: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
-    """Return the mask of the pixels kept, and their share. Shape: (3, B) to (B, S, S), (B,)."""
-    half = (1 - paste[0]).sqrt() * (side / 2)
-    top, left = ((paste[1:] * side - half).round()).clamp(0, side)
-    bottom, right = ((paste[1:] * side + half).round()).clamp(0, side)
-    keep = (~_box(top, left, bottom, right, side=side)).float()
-    return keep, 1 - (bottom - top) * (right - left) / side**2
+def _outside_box(draws: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
+    """Mask all pixels but a box, of which `draws` are the area outside and the centre.
+
+    The second result is the exact share of the pixels outside.
+
+    Shape: (3, B) in 0..1 to (B, S, S) float, (B,).
+    """
+    half = (1 - draws[0]).sqrt() * (side / 2)
+    top, left = ((draws[1:] * side - half).round()).clamp(0, side)
+    bottom, right = ((draws[1:] * side + half).round()).clamp(0, side)
+    mask = (~_box(top, left, bottom, right, side=side)).float()
+    return mask, 1 - (bottom - top) * (right - left) / side**2
 
 
 def _box(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, *, side: int) -> Tensor:
@@ -180,11 +161,6 @@ def _box(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, *, side: int)
     rows = (grid >= top[:, None]) & (grid < bottom[:, None])
     cols = (grid >= left[:, None]) & (grid < right[:, None])
     return rows[:, :, None] & cols[:, None, :]
-
-
-def _column(choice: Tensor | None) -> Tensor:
-    assert choice is not None, "mixup with cutmix needs a choice"
-    return choice[:, None, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -253,15 +229,26 @@ class Augmenter:
         return images
 
     def _mix(self, images: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        spec, blend, paste, choice = self.spec, None, None, None
+        """Blend each image with its neighbour in the batch, or paste a box of the neighbour.
+
+        Source: mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899.
+        Shape: (B, C, S, S) to (B, C, S, S) float and the share kept of each image, (B,).
+        """
+        spec, images = self.spec, images.float()
         if spec.mixup:
-            blend = self._beta(_draws(images, 1, generator)[0], alpha=spec.mixup)
+            share = self._beta(_draws(images, 1, generator)[0], alpha=spec.mixup)
+            keep = share[:, None, None]
         if spec.cutmix:
-            paste = _draws(images, 3, generator)
-            paste[0] = self._beta(paste[0], alpha=spec.cutmix)
-        if spec.mixup and spec.cutmix:
-            choice = _draws(images, 1, generator)[0] < 0.5
-        return mixup_cutmix(images.float(), blend=blend, paste=paste, choice=choice)
+            draws = _draws(images, 3, generator)
+            draws[0] = self._beta(draws[0], alpha=spec.cutmix)
+            outside, area = _outside_box(draws, side=images.shape[-1])
+            if spec.mixup:
+                blends = _draws(images, 1, generator)[0] < 0.5
+                keep = torch.where(blends[:, None, None], keep, outside)
+                share = torch.where(blends, share, area)
+            else:
+                keep, share = outside, area
+        return torch.lerp(images.roll(1, 0), images, keep[:, None]), share
 
     def _beta(self, draws: Tensor, *, alpha: float) -> Tensor:
         key = (alpha, draws.device)

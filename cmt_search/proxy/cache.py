@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cmt_search.errors import DataError
 from cmt_search.io import atomic_path, atomic_write
-from cmt_search.proxy.data import ImageSet
+from cmt_search.proxy.data import Batch, ImageSet
 
 FOLDER_VARIABLE = "CMT_SEARCH_CACHE"  # default: cmt_search in the user's cache folder
 LIMIT_VARIABLE = "CMT_SEARCH_CACHE_GB"  # size above which the least recently used sets are deleted
@@ -25,7 +25,6 @@ _DEFAULT_LIMIT_GB = "50"
 _LABEL_BYTES = 8
 
 
-Batch = tuple[Tensor, Tensor]  # images (k, C, S, S) uint8, labels (k,) int64
 Classes = tuple[str, ...]  # their names, in order of the labels
 Decoded = tuple[ImageSet, Classes]
 

@@ -1,6 +1,8 @@
-"""Image sets in memory or memory-mapped: splits, classes, subsets."""
+"""Image sets in memory or memory-mapped, their subsets, and batches of them on a device."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,7 +19,10 @@ _CHUNK = 2048  # images copied, or counted, at a time
 _STATISTICS_IMAGES = 100_000  # images that normalisation statistics are computed from, at most
 _ENOUGH_VAL_IMAGES = 2000
 _MEMORY_SHARE = {"cuda": 0.4, "cpu": 0.5}  # of the free memory; networks and trials need the rest
+_READ_AHEAD = 2  # batches
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+Batch = tuple[Tensor, Tensor]  # images (B, C, S, S) uint8, labels (B,) int64
 
 
 class ImageSet:
@@ -219,4 +224,61 @@ class Dataset:
         )
         return replace(
             self, train=train, val=val, mean=self.mean.to(device), std=self.std.to(device)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchLoader:
+    """Yields the batches of an image set; they do not depend on where the images are."""
+
+    images: ImageSet
+    device: torch.device
+    resident: bool  # gather batches in place, instead of reading them ahead in a thread
+
+    @classmethod
+    def of(cls, images: ImageSet, *, device: torch.device, resident: bool | None = None) -> Self:
+        """Create a loader; by default, images are resident on a device where they fit."""
+        if resident is None:
+            there = images.device == device and device.type != "cpu"
+            resident = there or fits_in_memory(images.nbytes, device)
+        if resident:
+            images = images.to(device)
+        return cls(images=images, device=device, resident=resident)
+
+    def batches(self, order: Iterable[Tensor]) -> Iterator[Batch]:
+        """Yield the images and labels of each row of `order`.
+
+        Errors of the reading thread reach the caller. Closing the iterator ends the thread.
+
+        Shape: order (n, B) int64 to n times (B, C, S, S) uint8 and (B,) int64.
+        """
+        if self.resident:
+            rows = order.to(self.device) if isinstance(order, Tensor) else order
+            for indices in rows:
+                yield self.images.take(indices.to(self.device))
+        else:
+            yield from self._read_ahead(order)
+
+    def _read_ahead(self, order: Iterable[Tensor]) -> Iterator[Batch]:
+        pending: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
+            for indices in order:
+                pending.append(pool.submit(self._gather, indices))
+                if len(pending) > _READ_AHEAD:
+                    yield self._copy(pending.popleft().result())
+            while pending:
+                yield self._copy(pending.popleft().result())
+
+    def _gather(self, indices: Tensor) -> Batch:
+        images, labels = self.images.take(indices.cpu())
+        if self.device.type == "cuda":
+            return images.pin_memory(), labels.pin_memory()
+        return images, labels
+
+    def _copy(self, batch: Batch) -> Batch:
+        """Copy a batch to the device; from pinned memory, concurrently with earlier steps."""
+        images, labels = batch
+        return (
+            images.to(self.device, non_blocking=True),
+            labels.to(self.device, non_blocking=True),
         )

@@ -15,10 +15,10 @@ from cmt_search.arch import Arch
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
 from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, evaluator_threads
-from cmt_search.proxy.checkpoint import Checkpoints
 from cmt_search.proxy.data import Dataset
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Training
+from cmt_search.proxy.training_dir import Checkpoints
 from cmt_search.recipe import Recipe
 
 T = TypeVar("T")

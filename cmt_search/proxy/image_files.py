@@ -18,7 +18,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional as F
 
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import Batch, Classes, Decoded, load_or_build
+from cmt_search.proxy.cache import Classes, Decoded, load_or_build
+from cmt_search.proxy.data import Batch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

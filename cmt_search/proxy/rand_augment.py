@@ -33,11 +33,8 @@ def color_jitter(images: Tensor, draws: Tensor, *, strength: float) -> Tensor:
     return images
 
 
-_ROTATION, _SHEAR, _SHIFT = (
-    math.radians(30),
-    0.3,
-    0.45,
-)  # at magnitude 10; the shift is a fraction of the side
+# At magnitude 10; the shift is a fraction of the side.
+_ROTATION, _SHEAR, _SHIFT = math.radians(30), 0.3, 0.45
 _ENHANCE, _BITS = 0.9, 4  # likewise: change of a factor, bits lost
 
 

@@ -16,8 +16,7 @@ from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.proxy.augment import Augmenter
-from cmt_search.proxy.data import Dataset, resize
-from cmt_search.proxy.loader import BatchLoader
+from cmt_search.proxy.data import BatchLoader, Dataset, resize
 from cmt_search.proxy.optim import (
     Phase,
     create_optimizer,

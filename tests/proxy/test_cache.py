@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import Batch, cache_folder, load_or_build
-from cmt_search.proxy.data import ImageSet
+from cmt_search.proxy.cache import cache_folder, load_or_build
+from cmt_search.proxy.data import Batch, ImageSet
 
 _FORK = multiprocessing.get_context("fork")
 IMAGE_BYTES = 3 * 4 * 4

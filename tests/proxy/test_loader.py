@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cmt_search.proxy import loader as loader_module
-from cmt_search.proxy.data import ImageSet, available_memory, fits_in_memory
-from cmt_search.proxy.loader import BatchLoader
+from cmt_search.proxy import data as data_module
+from cmt_search.proxy.data import BatchLoader, ImageSet, available_memory, fits_in_memory
 
 CPU = torch.device("cpu")
 
@@ -98,7 +97,7 @@ def test_sets_beyond_half_of_the_free_memory_do_not_stay() -> None:
 
 def test_images_that_do_not_fit_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BatchLoader.of(_part(), device=CPU).resident
-    monkeypatch.setattr(loader_module, "fits_in_memory", lambda size, device: False)
+    monkeypatch.setattr(data_module, "fits_in_memory", lambda size, device: False)
     assert not BatchLoader.of(_part(), device=CPU).resident
 
 
