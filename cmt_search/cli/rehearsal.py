@@ -18,12 +18,12 @@ from cmt_search.cli.planning import (
 from cmt_search.errors import BudgetError, RunError
 from cmt_search.search import RunDir, initial_points, preview_candidates
 from cmt_search.space import format_quantity
+from cmt_search.space.candidates import SAMPLERS
 
 if TYPE_CHECKING:
     from cmt_search.search import DesignPoint
     from cmt_search.space import Candidate, SearchSpace
 
-_ENDLESS = ("sobol", "grid")  # samplers all of whose points are known beforehand
 _SHOWN = 12  # of those
 _SAMPLE = 4  # networks of a space of which nothing is known beforehand
 
@@ -79,15 +79,15 @@ def show_rehearsal(plan: Mapping[str, Any], *, json: bool) -> None:
 def _first(space: "SearchSpace", *, trials: int | None) -> tuple[Solved, bool]:
     """The candidates that are known beforehand, or else a sample of the space; which of the two."""
     most = trials or space.trials
-    if space.sampler.name in _ENDLESS:
+    if space.kind != "rule" and not SAMPLERS[space.sampler.name].is_optuna:  # all are known
         most = min(most or _SHOWN, _SHOWN)
     points: list[tuple[DesignPoint, Candidate]] = []
     infeasible: dict[str, str] = {}
-    for point, candidate, reason in preview_candidates(space, most=most):
-        if candidate is None:
-            infeasible[point.name] = (reason or "").removeprefix("infeasible: ")
+    for point in preview_candidates(space, most=most):
+        if point.candidate is None:
+            infeasible[point.name] = (point.reason or "").removeprefix("infeasible: ")
         else:
-            points.append((point, candidate))
+            points.append((point, point.candidate))
     if infeasible and not points:
         name, why = next(iter(infeasible.items()))
         raise BudgetError(f"no candidate has its networks; {name}: {why}")

@@ -160,7 +160,7 @@ class Sampler(Protocol):
 
     @property
     def name(self) -> str:
-        """One of "design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"."""
+        """A key of `SAMPLERS`."""
         ...
 
     @property

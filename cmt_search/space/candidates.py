@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from cmt_search.arch import Arch
 from cmt_search.errors import BudgetError, SpaceError
@@ -17,6 +17,30 @@ Params = Mapping[str, float | int]
 UNITS = {"latency_ms": "ms", "memory_mib": "MiB"}  # of measured costs
 BUDGET = "budget"  # the parameter of shape searches: index of the budget, increasing
 SHARE_PARAMS = ("depth_quantile", "width_of_rest")
+SamplerName = Literal["design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerTraits:
+    """Properties of a sampler."""
+
+    for_rules: bool = False  # whether rule searches can use it
+    learns: bool = True  # from results, after its initial points
+    is_optuna: bool = True  # one of Optuna's; the others list their points
+    packages: tuple[str, ...] = ()  # that it needs
+
+
+SAMPLERS: Mapping[str, SamplerTraits] = {
+    "design": SamplerTraits(for_rules=True, learns=False, is_optuna=False),
+    "gp": SamplerTraits(for_rules=True, packages=("torch", "scipy")),
+    "tpe": SamplerTraits(for_rules=True),
+    "sobol": SamplerTraits(learns=False, is_optuna=False),
+    "random": SamplerTraits(for_rules=True, learns=False),
+    "grid": SamplerTraits(learns=False, is_optuna=False),
+    "nsga2": SamplerTraits(),
+    "nsga3": SamplerTraits(),
+    "cmaes": SamplerTraits(packages=("cmaes",)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

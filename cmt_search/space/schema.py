@@ -17,7 +17,7 @@ from cmt_search.format import parse_quantity
 from cmt_search.presets import PRESETS
 from cmt_search.recipe import Recipe
 from cmt_search.scaling import CATALOGUE, NAMED_RULES, Fixed, Shares
-from cmt_search.space.candidates import Parameter
+from cmt_search.space.candidates import Parameter, SamplerName
 
 Count = Annotated[int, Interval(ge=1, le=1_000_000)]
 Epochs = Annotated[int, Interval(ge=1, le=100_000)]
@@ -291,9 +291,6 @@ class Point(Section):
     def shares(self) -> Shares:
         """The point of the triangle."""
         return Shares(depth=self.depth, width=self.width, resolution=self.resolution)
-
-
-SamplerName = Literal["design", "gp", "tpe", "sobol", "random", "grid", "nsga2", "nsga3", "cmaes"]
 
 
 class Sampler(Section):

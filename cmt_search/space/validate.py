@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cmt_search.errors import ArchError, BudgetError
 from cmt_search.scaling import Budget, ScalingRule, SmoothFamily
-from cmt_search.space.candidates import BUDGET, Parameter, Params
+from cmt_search.space.candidates import BUDGET, SAMPLERS, Parameter, Params
 from cmt_search.space.schema import (
     PARETO_KNOBS,
     PARETO_ONLY,
@@ -17,8 +17,6 @@ from cmt_search.space.schema import (
     RatioRange,
     SpaceFile,
 )
-
-_RULE_SAMPLERS = ("design", "gp", "tpe", "random")
 
 
 def check_sections(space: SpaceFile) -> None:
@@ -45,10 +43,11 @@ def _rule_problems(space: SpaceFile) -> Iterator[str]:
             "fidelities.epochs: a rule search trains its budgets for proxy.epochs; remove the key, "
             "or add fidelities.reduction_factor to prune rules after the shorter trainings"
         )
-    if space.sampler.name not in _RULE_SAMPLERS:
+    if not SAMPLERS[space.sampler.name].for_rules:
+        names = [name for name, sampler in SAMPLERS.items() if sampler.for_rules]
         yield (
             f"sampler.name: {space.sampler.name} is for shape and pareto searches; "
-            f"use one of {', '.join(_RULE_SAMPLERS)}"
+            f"use one of {', '.join(names)}"
         )
     if isinstance(knobs.stage_ratio, RatioRange):
         yield "knobs.stage_ratio: is fixed in a rule search; write one number, or none"

@@ -1,7 +1,7 @@
 """Candidate generation: the design or initial points first, then the sampler."""
 
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,41 +21,46 @@ from cmt_search.search.sampling.sobol import (
     n_initial_points,
     sobol_params,
 )
-from cmt_search.search.serialization import (
-    INFEASIBLE,
-    REPLICATE,
-    RETRY_OF,
-    SAMPLER_STATE,
-    join_text,
-    split_text,
-)
+from cmt_search.search.serialization import INFEASIBLE, REPLICATE, RETRY_OF
 from cmt_search.search.storage import directions
 from cmt_search.search.types import Space
-from cmt_search.space.candidates import Candidate, Parameter
+from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
 
 _MAX_INFEASIBLE = 100  # suggestions of a group in a row, before it gets no more
 # For samplers: unlike failed trials, those that were pruned without a value count as bad.
 _INFEASIBLE_STATE = TrialState.PRUNED
 _SOBOL_INDEX = "sobol_index"
 
+Params = Mapping[str, float | int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suggestion:
-    """A candidate of the next trial."""
+class Suggestion(DesignPoint):
+    """The point of the next trial, and its candidate."""
 
     number: int
-    params: dict[str, float | int]
-    name: str
-    replicate: int
     candidate: Candidate | None  # None: infeasible
     reason: str | None = None  # of infeasibility
     attributes: dict[str, Any] = field(default_factory=dict)  # the sampler's, of the trial
 
 
-def fixed_design(space: Space) -> Design:
-    """Return the points that do not depend on results: design and initial points."""
-    design = make_design(space)
-    return Design(points=(*design.points, *initial_points(space)), infeasible=design.infeasible)
+@dataclass(slots=True, kw_only=True)
+class _Group:
+    """Trials whose values compare: of one budget in a shape search, else all."""
+
+    params: dict[str, float | int]  # common to its trials
+    study: SamplerStudy
+    n_feasible: int = 0
+    n_infeasible_in_a_row: int = 0
+    sobol_index: int = 0  # of the next point
+
+    @property
+    def is_open(self) -> bool:
+        return self.n_infeasible_in_a_row < _MAX_INFEASIBLE
+
+    def count(self, *, is_feasible: bool) -> None:
+        self.n_feasible += is_feasible
+        self.n_infeasible_in_a_row = 0 if is_feasible else self.n_infeasible_in_a_row + 1
 
 
 class CandidateGenerator:
@@ -70,19 +75,20 @@ class CandidateGenerator:
         self._space, self._sampler = space, space.sampler.name
         self._parameters = space.parameters()
         self.distributions = distributions(self._parameters)
-        self._grouping = next((p for p in self._parameters if p.group), None)
-        self.design = fixed_design(space) if design is None else design
-        self.design_size = len(self.design.points) if space.kind in ("rule", "list") else 0
-        self._queue = deque(self.design.points)
+        if design is None:
+            points = make_design(space)
+            design = Design(
+                points=(*points.points, *initial_points(space)), infeasible=points.infeasible
+            )
+        self.design = design
+        self.design_size = len(design.points) if space.kind in ("rule", "list") else 0
+        self._queue = deque(design.points)
         is_guided = space.kind == "rule" and self._sampler == "gp"
-        self._acquisition = RuleAcquisition(space, design=self.design) if is_guided else None
-        self._uses_optuna = not is_guided and self._sampler not in ("design", "sobol", "grid")
-        self._studies: dict[int, SamplerStudy] = {}  # by group
-        self._places: list[tuple[int, int]] = []  # group and index there, by trial number
+        self._acquisition = RuleAcquisition(space, design=design) if is_guided else None
+        self._uses_optuna = not is_guided and SAMPLERS[self._sampler].is_optuna
+        self._groups = self._make_groups()
+        self._places: list[tuple[_Group, int]] = []  # group and index there, by trial number
         self._n_retries = 0
-        self._n_feasible: Counter[int] = Counter()  # by group
-        self._n_infeasible_in_a_row: Counter[int] = Counter()  # by group
-        self._sobol_index: Counter[int] = Counter()  # next, by group
         if self._sampler == "grid":
             grid_size(self._parameters)  # raises on an endless grid
         elif self._uses_optuna:
@@ -104,25 +110,25 @@ class CandidateGenerator:
         """Number of candidates left; None: unlimited."""
         if self._sampler == "grid":
             return max(0, grid_size(self._parameters) - self._n_suggested)
-        if self._sampler == "design" or not self._open_groups():
+        if self._sampler == "design" or not any(group.is_open for group in self._groups):
             return len(self._queue)
         return None
 
     @property
     def is_predetermined(self) -> bool:
         """Whether the next candidate does not depend on results."""
-        return bool(self._queue) or self._sampler in ("sobol", "grid")
+        return bool(self._queue) or not SAMPLERS[self._sampler].is_optuna
 
     def ask(self) -> Suggestion:
         """Suggest the candidate of the next trial."""
         number = len(self._places)
-        point, group, attributes = self._next_point(number)
+        point, attributes = self._next_point(number)
         candidate, reason = None, None
         try:
             candidate = self._space.candidate(point.params, point.name)
         except BudgetError as error:
             reason = f"infeasible: {error}"
-        self._count(group, is_feasible=candidate is not None)
+        self._places[number][0].count(is_feasible=candidate is not None)
         if candidate is None:
             self.tell(number, state=_INFEASIBLE_STATE, values=None)
         if self._acquisition is not None:
@@ -142,16 +148,14 @@ class CandidateGenerator:
     def report(self, number: int, *, rung: int, value: float) -> None:
         """Take the value of a single objective at a rung."""
         group, index = self._places[number]
-        if self._uses_optuna:
-            self._studies[group].report(index, rung=rung, value=value)
+        group.study.report(index, rung=rung, value=value)
         if self._acquisition is not None:
             self._acquisition.report(number, rung=rung, value=value)
 
     def tell(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
         """Take the end of a trial."""
         group, index = self._places[number]
-        if self._uses_optuna:
-            self._studies[group].tell(index, state=state, values=values)
+        group.study.tell(index, state=state, values=values)
         if self._acquisition is not None:
             self._acquisition.end(number)
 
@@ -170,151 +174,114 @@ class CandidateGenerator:
             "budgets of the space"
         )
 
-    # Choosing.
-
     @property
     def _n_suggested(self) -> int:
         return len(self._places) - self._n_retries
 
     def _seed(self) -> int:
-        return suggestion_seed(self._space.seed, number=self._n_suggested)
+        digest = hashlib.sha256(f"{self._space.seed}:{self._n_suggested}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
 
-    def _next_point(self, number: int) -> tuple[DesignPoint, int, dict[str, Any]]:
-        """Return the next point, its group and the attributes that the sampler needs."""
+    def _next_point(self, number: int) -> tuple[DesignPoint, dict[str, Any]]:
+        """Return the next point and the attributes that the sampler needs; add it to its group."""
         if self._queue:
             point = self._queue.popleft()
-            group, attributes = self._group_of(point.params), {}
             if self._uses_optuna and point.shares is None:  # an initial point: the sampler's own
-                attributes = self._ask_sampler(group, params=point.params)[1]
-            else:
-                self._place(group, params=point.params)
-            return point, group, attributes
-        group, name = self._next_group(), f"{self._sampler} {number}"
+                group = self._group_of(point.params)
+                return point, self._ask_sampler(group, params=point.params)[1]
+            return self._add(point), {}
+        name = f"{self._sampler} {number}"
         if self._acquisition is not None:
-            point = self._acquisition.ask(number, seed=self._seed())
-        elif self._sampler == "sobol":
-            return self._sobol_point(group)
-        elif self._sampler == "grid":
+            return self._add(self._acquisition.ask(number, seed=self._seed())), {}
+        if self._sampler == "grid":
             params = grid_params(self._parameters, index=self._n_suggested, seed=self._space.seed)
             if params is None:
                 raise SpaceError(self.why_no_more())
-            point, group = DesignPoint(name=name, params=params), self._group_of(params)
-        else:
-            params, attributes = self._ask_sampler(group)
-            return DesignPoint(name=name, params=params), group, attributes
-        self._place(group, params=point.params)
-        return point, group, {}
+            return self._add(DesignPoint(name=name, params=params)), {}
+        # the open group with the fewest feasible trials, the first of equals
+        groups = [group for group in self._groups if group.is_open] or self._groups
+        group = min(groups, key=lambda group: group.n_feasible)
+        if self._sampler == "sobol":
+            return self._sobol_point(group)
+        params, attributes = self._ask_sampler(group)
+        return DesignPoint(name=name, params=params), attributes
 
     def _ask_sampler(
-        self, group: int, *, params: Mapping[str, float | int] | None = None
+        self, group: _Group, *, params: Params | None = None
     ) -> tuple[dict[str, float | int], dict[str, Any]]:
         """Ask Optuna's sampler, or enqueue `params`; return parameters and attributes."""
         sampler = make_sampler(
             self._sampler,
             seed=self._seed(),
-            n_initial=-(-n_initial_points(self._space) // len(self._groups())),
+            n_initial=-(-n_initial_points(self._space) // len(self._groups)),
         )
-        index, chosen, state = self._study(group).ask(sampler, params=params)
+        index, chosen, attributes = group.study.ask(sampler, params=params)
         self._places.append((group, index))
-        attributes = {} if state is None else split_text(SAMPLER_STATE, state)
-        return {**self._group_params(group), **chosen}, dict(attributes)
+        return {**group.params, **chosen}, attributes
 
-    def _sobol_point(self, group: int) -> tuple[DesignPoint, int, dict[str, Any]]:
+    def _sobol_point(self, group: _Group) -> tuple[DesignPoint, dict[str, Any]]:
         """Return the next point of the sequence that has its networks, if there is one soon."""
         others = [p for p in self._parameters if not p.group]
         for _ in range(_MAX_INFEASIBLE):
-            index = self._sobol_index[group]
-            self._sobol_index[group] += 1
+            index = group.sobol_index
+            group.sobol_index += 1
             values = sobol_params(others, index=index, seed=self._space.seed)
-            params = {**self._group_params(group), **values}
+            params = {**group.params, **values}
             if has_networks(self._space, params):
                 break
-        self._place(group, params=params)
-        return DesignPoint(name=f"sobol {index}", params=params), group, {_SOBOL_INDEX: index}
+        return self._add(DesignPoint(name=f"sobol {index}", params=params)), {_SOBOL_INDEX: index}
 
-    def _place(self, group: int, *, params: Mapping[str, float | int]) -> None:
-        index = self._study(group).add(params) if self._uses_optuna else 0
-        self._places.append((group, index))
+    def _add(self, point: DesignPoint) -> DesignPoint:
+        """Add a point that Optuna's sampler did not suggest to its group."""
+        group = self._group_of(point.params)
+        self._places.append((group, group.study.add(point.params)))
+        return point
 
-    # Groups.
+    def _make_groups(self) -> list[_Group]:
+        grouping = next((p for p in self._parameters if p.group), None)
+        of_groups: list[dict[str, float | int]] = [{}]
+        if grouping is not None:
+            first = int(grouping.low)
+            of_groups = [{grouping.name: first + i} for i in range(grouping.steps or 1)]
+        others = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
+        objectives = directions(self._space.objectives)
+        return [
+            _Group(params=params, study=SamplerStudy(directions=objectives, distributions=others))
+            for params in of_groups
+        ]
 
-    def _groups(self) -> range:
-        if self._grouping is None:
-            return range(1)
-        first = int(self._grouping.low)
-        return range(first, first + (self._grouping.steps or 1))
-
-    def _open_groups(self) -> list[int]:
-        return [g for g in self._groups() if self._n_infeasible_in_a_row[g] < _MAX_INFEASIBLE]
-
-    def _next_group(self) -> int:
-        """Return the open group with the fewest feasible trials, the first of equals."""
-        return min(self._open_groups() or self._groups(), key=lambda group: self._n_feasible[group])
-
-    def _group_of(self, params: Mapping[str, float | int]) -> int:
+    def _group_of(self, params: Params) -> _Group:
         """Return the group of a trial; one without parameters is another program's."""
-        if self._grouping is None:
-            return 0
-        return int(params.get(self._grouping.name, self._grouping.low))
-
-    def _group_params(self, group: int) -> dict[str, float | int]:
-        return {} if self._grouping is None else {self._grouping.name: group}
-
-    def _study(self, group: int) -> SamplerStudy:
-        if group not in self._studies:
-            others = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
-            self._studies[group] = SamplerStudy(
-                directions=directions(self._space.objectives), distributions=others
-            )
-        return self._studies[group]
-
-    def _count(self, group: int, *, is_feasible: bool) -> None:
-        self._n_feasible[group] += is_feasible
-        in_a_row = self._n_infeasible_in_a_row[group]
-        self._n_infeasible_in_a_row[group] = 0 if is_feasible else in_a_row + 1
+        of_group = (g for g in self._groups if g.params.items() <= params.items())
+        return next(of_group, self._groups[0])
 
     def _restore(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
-        attributes, group, index = trial.user_attrs, self._group_of(trial.params), 0
+        attributes, group = trial.user_attrs, self._group_of(trial.params)
         is_infeasible = INFEASIBLE in attributes
-        if self._uses_optuna:
-            state = join_text(SAMPLER_STATE, attributes) if SAMPLER_STATE in attributes else None
-            index = self._study(group).restore(
-                trial,
-                state=_INFEASIBLE_STATE if is_infeasible else trial.state,
-                sampler_state=state,
-            )
-        self._places.append((group, index))
+        state = _INFEASIBLE_STATE if is_infeasible else trial.state
+        self._places.append((group, group.study.restore(trial, state=state)))
         self._n_retries += RETRY_OF in attributes
-        self._count(group, is_feasible=not is_infeasible)
+        group.count(is_feasible=not is_infeasible)
         if _SOBOL_INDEX in attributes:
-            self._sobol_index[group] = attributes[_SOBOL_INDEX] + 1
+            group.sobol_index = attributes[_SOBOL_INDEX] + 1
         if self._acquisition is not None:
             self._acquisition.restore(trial, candidate)
 
 
 def distributions(parameters: Iterable[Parameter]) -> dict[str, BaseDistribution]:
     """Return Optuna's distributions of the parameters."""
-    return {parameter.name: _distribution(parameter) for parameter in parameters}
+    return {
+        p.name: IntDistribution(int(p.low), int(p.high), log=p.log, step=int(p.step or 1))
+        if p.integer
+        else FloatDistribution(p.low, p.high, log=p.log, step=p.step)
+        for p in parameters
+    }
 
 
-def suggestion_seed(seed: int, *, number: int) -> int:
-    """Return the seed of a suggestion."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
+def preview_candidates(space: Space, *, most: int | None = None) -> Iterator[Suggestion]:
+    """Yield the first suggestions, in the order of their trials, as long as results do not matter.
 
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    low, high, log = parameter.low, parameter.high, parameter.log
-    if not parameter.integer:
-        return FloatDistribution(low, high, log=log, step=parameter.step)
-    return IntDistribution(int(low), int(high), log=log, step=int(parameter.step or 1))
-
-
-def preview_candidates(
-    space: Space, *, most: int | None = None
-) -> Iterator[tuple[DesignPoint, Candidate | None, str | None]]:
-    """Yield the first candidates, in the order of their trials, as long as results do not matter.
-
-    An infeasible candidate is None, with the reason; it counts as a trial in a design only.
+    An infeasible one counts as a trial in a design only.
     """
     from optuna.logging import WARNING, set_verbosity
 
@@ -325,7 +292,4 @@ def preview_candidates(
     ):
         suggestion = generator.ask()
         n_trials += suggestion.candidate is not None or space.sampler.name == "design"
-        point = DesignPoint(
-            name=suggestion.name, params=suggestion.params, replicate=suggestion.replicate
-        )
-        yield point, suggestion.candidate, suggestion.reason
+        yield suggestion

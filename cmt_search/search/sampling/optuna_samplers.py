@@ -15,12 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.errors import SpaceError
+from cmt_search.search.serialization import SAMPLER_STATE, join_text, split_text
+from cmt_search.space.candidates import SAMPLERS
 
 _NAME = "sampler"
 _FIXED_PARAMS = "fixed_params"  # system attribute of an enqueued trial, repeated by its params
 _STARTUP_TRIALS = 10  # random ones of a model without initial points
 _SMALLEST_GENERATION = 4  # from which parents can be drawn
-_PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}
 
 
 class SamplerStudy:
@@ -39,28 +40,27 @@ class SamplerStudy:
         distributions: Mapping[str, BaseDistribution],
     ) -> None:
         self._distributions = dict(distributions)
-        self._storage = InMemoryStorage()
+        self._storage = InMemoryStorage()  # of this study alone: indices are its ids of trials
         self._id = self._storage.create_new_study(directions, _NAME)
         self._study = optuna.Study(_NAME, self._storage)
-        self._size = 0
 
-    def restore(self, trial: FrozenTrial, *, state: TrialState, sampler_state: str | None) -> int:
-        """Add a trial of the run's study with the sampler's state; return its index."""
-        stored = json.loads(sampler_state) if sampler_state else {"trial": {}, "study": {}}
+    def restore(self, trial: FrozenTrial, *, state: TrialState) -> int:
+        """Add a trial of the run's study; return its index."""
+        stored: dict[str, Any] = {"trial": {}, "study": {}}
+        if SAMPLER_STATE in trial.user_attrs:
+            stored = json.loads(join_text(SAMPLER_STATE, trial.user_attrs))
         params = {name: v for name, v in trial.params.items() if name in self._distributions}
-        self._study.add_trial(
-            create_trial(
-                state=state,
-                params=params,
-                distributions={name: self._distributions[name] for name in params},
-                values=trial.values if state is TrialState.COMPLETE else None,
-                intermediate_values=trial.intermediate_values,
-                system_attrs=stored["trial"],
-            )
-        )
         for key, value in stored["study"].items():
             self._storage.set_study_system_attr(self._id, key, value)
-        return self._next_index()
+        restored = create_trial(
+            state=state,
+            params=params,
+            distributions={name: self._distributions[name] for name in params},
+            values=trial.values if state is TrialState.COMPLETE else None,
+            intermediate_values=trial.intermediate_values,
+            system_attrs=stored["trial"],
+        )
+        return self._storage.create_new_trial(self._id, restored)
 
     def add(self, params: Mapping[str, float | int]) -> int:
         """Add a running trial that the sampler did not suggest; return its index."""
@@ -68,13 +68,12 @@ class SamplerStudy:
         trial = create_trial(
             state=TrialState.RUNNING, params=params, distributions=self._distributions
         )
-        self._study.add_trial(trial)
-        return self._next_index()
+        return self._storage.create_new_trial(self._id, trial)
 
     def ask(
         self, sampler: BaseSampler, *, params: Mapping[str, float | int] | None = None
-    ) -> tuple[int, dict[str, float | int], str | None]:
-        """Ask the sampler, or enqueue `params`; return index, parameters and sampler state."""
+    ) -> tuple[int, dict[str, float | int], dict[str, Any]]:
+        """Ask the sampler, or enqueue `params`; return index, parameters and its attributes."""
         before = dict(self._storage.get_study_system_attrs(self._id))
         self._study.sampler = sampler
         if params is not None:
@@ -86,30 +85,28 @@ class SamplerStudy:
         of_trial.pop(_FIXED_PARAMS, None)
         after = self._storage.get_study_system_attrs(self._id)
         of_study = {key: value for key, value in after.items() if before.get(key) != value}
-        state = json.dumps({"trial": of_trial, "study": of_study}) if of_trial or of_study else None
-        return self._next_index(), dict(trial.params), state
+        attributes: dict[str, Any] = {}
+        if of_trial or of_study:
+            state = json.dumps({"trial": of_trial, "study": of_study})
+            attributes |= split_text(SAMPLER_STATE, state)
+        return trial.number, dict(trial.params), attributes
 
     def report(self, index: int, *, rung: int, value: float) -> None:
         """Store the value of a single objective at a rung."""
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, index)
-        self._storage.set_trial_intermediate_value(trial_id, rung, value)
+        self._storage.set_trial_intermediate_value(index, rung, value)
 
     def tell(self, index: int, *, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial."""
         self._study.tell(index, values, state=state)
-
-    def _next_index(self) -> int:
-        self._size += 1
-        return self._size - 1
 
 
 def make_sampler(name: str, *, seed: int, n_initial: int) -> BaseSampler:
     """Make the sampler for one suggestion, after `n_initial` initial points.
 
     Raises:
-        SpaceError: the name is unknown, or a package is missing.
+        SpaceError: a package is missing.
     """
-    for package in _PACKAGES.get(name, ()):
+    for package in SAMPLERS[name].packages:
         if find_spec(package) is None:
             raise SpaceError(
                 f"sampler.name: {name} needs the package {package}; install it with "
@@ -131,7 +128,6 @@ def make_sampler(name: str, *, seed: int, n_initial: int) -> BaseSampler:
                 return samplers.NSGAIISampler(seed=seed, population_size=population)
             case "nsga3":
                 return samplers.NSGAIIISampler(seed=seed, population_size=population)
-            case "cmaes":
+            case _:
                 options: dict[str, Any] = {"warn_independent_sampling": False}
                 return samplers.CmaEsSampler(seed=seed, n_startup_trials=startup, **options)
-    raise SpaceError(f"sampler.name={name!r} is unknown; see docs/search.md for the names")

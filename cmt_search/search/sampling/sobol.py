@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from cmt_search.errors import ArchError, BudgetError, SpaceError
 from cmt_search.search.sampling.design import DesignPoint
 from cmt_search.search.types import Space
-from cmt_search.space.candidates import Candidate, Parameter
+from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
 
-_NOT_LEARNING = ("design", "sobol", "grid", "random")  # samplers without initial points
 _DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
 _MOST_POINTS = 1_000_000  # of a grid
@@ -22,7 +21,7 @@ T = TypeVar("T")
 
 def n_initial_points(space: Space) -> int:
     """Return the number of Sobol points that a Pareto or shape search measures first."""
-    if space.kind not in ("shape", "pareto") or space.sampler.name in _NOT_LEARNING:
+    if space.kind not in ("shape", "pareto") or not SAMPLERS[space.sampler.name].learns:
         return 0
     if space.sampler.initial_points is not None:
         return space.sampler.initial_points
