@@ -32,7 +32,6 @@ from cmt_search.search.types import TrialRecord
 from cmt_search.stats import (
     GaussianProcess,
     PowerLaws,
-    QuadraticModel,
     correct_base,
     fit_accuracy_law,
     fit_power_laws,
@@ -133,10 +132,12 @@ def _base_law(
 
 
 def _propose_base(surface: GaussianProcess, *, base: BaseContext) -> ProposedBase:
-    model = QuadraticModel.from_derivatives(
-        surface.first, second=surface.second, log_macs_ratio=float(surface.log_macs_ratios[-1])
+    correction = correct_base(
+        surface.first,
+        second=surface.second,
+        log_macs_ratio=float(surface.log_macs_ratios[-1]),
+        exponents=base.exponents,
     )
-    correction = correct_base(model, exponents=base.exponents)
     depth, width, side = (float(factor) for factor in np.exp(correction.x))
     arch = base.solve_at(correction.x)
     return ProposedBase(

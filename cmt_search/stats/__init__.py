@@ -1,45 +1,26 @@
 """Statistics on plain arrays: noise, response, equivalence, scaling laws, bootstrap."""
 
-from cmt_search.stats.bootstrap import (
-    BootstrapFit,
-    Trainings,
-    bootstrap_fit,
-    resample,
-    unpack_bits,
-)
-from cmt_search.stats.coverage import NOMINAL, Coverage, simulate_coverage
+from cmt_search.stats.bootstrap import Trainings, bootstrap_fit, resample, unpack_bits
 from cmt_search.stats.equivalence import (
     ALPHA,
     CREDIBLE,
     DETECTABLE_STANDARD_ERRORS,
     SMALLEST_EFFECT,
-    Assessment,
     Conclusion,
     Contrast,
     assess,
     conclude,
     equivalence_set,
-    flatness_p_value,
-    required_margin,
     rms_standard_error,
     simplex_grid,
     simultaneous_contrasts,
     summarize_contrast,
 )
-from cmt_search.stats.extrapolation import (
-    MIN_SPAN,
-    ExtrapolatedRule,
-    Extrapolation,
-    SelectedRule,
-    check_extrapolation,
-)
+from cmt_search.stats.extrapolation import MIN_SPAN, Extrapolation, check_extrapolation
 from cmt_search.stats.gp import GaussianProcess, fit_gaussian_process
-from cmt_search.stats.gradient import BaseCorrection, GradientTest, QuadraticModel, correct_base
-from cmt_search.stats.lr_scaling import BestLr, LrScaling, find_best_lr, fit_lr_scaling
+from cmt_search.stats.gradient import BaseCorrection, GradientTest, correct_base
 from cmt_search.stats.noise import Estimate, Noise, pooled_noise, relative_noise
-from cmt_search.stats.observations import NETWORKS_NEEDED
-from cmt_search.stats.power import SEEDS, Power, predict_power, sufficient_seeds
-from cmt_search.stats.power_law import Optimum, PowerLaws, RuleEstimate, fit_power_laws
+from cmt_search.stats.power_law import PowerLaws, RuleEstimate, fit_power_laws
 from cmt_search.stats.rank import (
     RankAgreement,
     RankCorrelation,
@@ -48,42 +29,47 @@ from cmt_search.stats.rank import (
     estimate_variance_components,
     selection_regret,
 )
-from cmt_search.stats.scaling_law import AccuracyLaw, AdditiveLaw, Prediction, fit_accuracy_law
+from cmt_search.stats.scaling_law import (
+    AccuracyLaw,
+    LrScaling,
+    Prediction,
+    find_best_lr,
+    fit_accuracy_law,
+    fit_lr_scaling,
+)
+from cmt_search.stats.simulation import (
+    SEEDS,
+    Coverage,
+    Power,
+    predict_power,
+    simulate_coverage,
+    sufficient_seeds,
+)
 
 __all__ = [
     "ALPHA",
     "CREDIBLE",
     "DETECTABLE_STANDARD_ERRORS",
     "MIN_SPAN",
-    "NETWORKS_NEEDED",
-    "NOMINAL",
     "SEEDS",
     "SMALLEST_EFFECT",
     "AccuracyLaw",
-    "AdditiveLaw",
-    "Assessment",
     "BaseCorrection",
-    "BestLr",
-    "BootstrapFit",
     "Conclusion",
     "Contrast",
     "Coverage",
     "Estimate",
-    "ExtrapolatedRule",
     "Extrapolation",
     "GaussianProcess",
     "GradientTest",
     "LrScaling",
     "Noise",
-    "Optimum",
     "Power",
     "PowerLaws",
     "Prediction",
-    "QuadraticModel",
     "RankAgreement",
     "RankCorrelation",
     "RuleEstimate",
-    "SelectedRule",
     "Trainings",
     "VarianceComponents",
     "assess",
@@ -99,11 +85,9 @@ __all__ = [
     "fit_gaussian_process",
     "fit_lr_scaling",
     "fit_power_laws",
-    "flatness_p_value",
     "pooled_noise",
     "predict_power",
     "relative_noise",
-    "required_margin",
     "resample",
     "rms_standard_error",
     "selection_regret",

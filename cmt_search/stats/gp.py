@@ -23,8 +23,7 @@ from numpy.typing import ArrayLike
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats.kernel import Basis, build_basis
-from cmt_search.stats.noise import Floats, Ints, relative_noise
-from cmt_search.stats.observations import Design, reduce_repeats
+from cmt_search.stats.noise import Design, Floats, Ints, reduce_repeats, relative_noise
 
 _LENGTH, _NOISE, _NUGGET = 1.0, 0.01, 0.003  # prior medians
 _LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -274,17 +273,12 @@ def fit_gaussian_process(
     Raises:
         AnalysisError: too few distinct networks, or a network no larger than the base.
     """
-    design, outcome = reduce_repeats(
+    design, mean, within = reduce_repeats(
         accuracy, shares=shares, log_macs_ratio=log_macs_ratio, budget=budget, network=network
     )
-    relative = relative_noise(outcome.within, dof=design.dof)
-    model = build_mixture(design, within=outcome.within, relative=relative)
-    posterior = model.sample(
-        outcome.mean[:, None],
-        within=outcome.within[:, None],
-        draws=draws,
-        rng=np.random.default_rng(seed),
-    )
+    model = build_mixture(design, within=within, relative=relative_noise(within, dof=design.dof))
+    rng = np.random.default_rng(seed)
+    posterior = model.sample(mean[:, None], within=within[:, None], draws=draws, rng=rng)
     return GaussianProcess(model=model, posterior=posterior)
 
 

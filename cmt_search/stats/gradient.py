@@ -62,28 +62,6 @@ class GradientTest:
         return to_triple(np.array(self.gains) / self.log_macs_ratio)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QuadraticModel:
-    """Draws of accuracy around the base in the plane of equal MACs, per unit of ln MACs."""
-
-    gradient: Floats  # (S, 2)
-    curvature: Floats  # (S, 2, 2)
-
-    @classmethod
-    def from_derivatives(
-        cls, first: Floats, *, second: Floats, log_macs_ratio: float
-    ) -> "QuadraticModel":
-        """Build from derivatives in top1 at `log_macs_ratio`.
-
-        Shape: first (S, 3); second (S, 6), in the order dd, ww, rr, dw, dr, wr.
-        """
-        full = second[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]]
-        return cls(
-            gradient=first @ PLANE / log_macs_ratio,
-            curvature=PLANE.T @ full @ PLANE / log_macs_ratio**2,
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseCorrection:
     """A move at the base's own MACs towards a base that gains equally from all dimensions."""
@@ -95,15 +73,21 @@ class BaseCorrection:
     gain: float  # expected, top1
 
 
-def correct_base(model: QuadraticModel, *, exponents: ArrayLike) -> BaseCorrection:
+def correct_base(
+    first: Floats, *, second: Floats, log_macs_ratio: float, exponents: ArrayLike
+) -> BaseCorrection:
     """Propose a base with equal gains; meaningful where the gradient test is "unbalanced".
 
-    Shape: exponents (3,), local ones of MACs at the base.
+    Shape: draws of derivatives, first (S, 3) and second (S, 6) in the order dd, ww, rr, dw, dr, wr;
+    exponents (3,), local ones of MACs at the base.
+    Units: derivatives in top1 at `log_macs_ratio`.
     """
-    gradient, curvature = model.gradient.mean(axis=0), model.curvature.mean(axis=0)
-    concave = np.linalg.eigvalsh(model.curvature)[:, 1] < 0
+    full = PLANE.T @ second[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]] @ PLANE / log_macs_ratio**2
+    gradient = (first @ PLANE / log_macs_ratio).mean(axis=0)
+    curvature = full.mean(axis=0)
+    concave = np.linalg.eigvalsh(full)[:, 1] < 0
     second_order = bool(concave.mean() >= _CONCAVE and np.linalg.eigvalsh(curvature)[1] < 0)
-    target = _stationary_point(gradient, curvature) if second_order else gradient
+    target = np.linalg.solve(-2 * curvature, gradient) if second_order else gradient
     length = float(np.abs(PLANE @ target).max())
     limit = min(length, MAX_MOVE) if second_order else STEP
     scale = limit / length
@@ -116,9 +100,3 @@ def correct_base(model: QuadraticModel, *, exponents: ArrayLike) -> BaseCorrecti
         x=to_triple(move / np.asarray(exponents, dtype=float)),
         gain=float(gain),
     )
-
-
-def _stationary_point(gradient: Floats, curvature: Floats) -> Floats:
-    """Solve g + 2 B z = 0. Shape: (..., 2) and (..., 2, 2) to (..., 2)."""
-    point = np.linalg.solve(-2 * curvature, gradient[..., None])[..., 0]
-    return np.asarray(point, dtype=float)

@@ -1,4 +1,4 @@
-"""Seed noise, and estimates with intervals."""
+"""Repeats of networks, seed noise, and estimates with intervals."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from cmt_search.errors import AnalysisError
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
 Bools = NDArray[np.bool_]
 Triple = tuple[float, float, float]
 
+NETWORKS_NEEDED = 6  # distinct, at the largest budget: as many as a quadratic has terms
 PRIOR_REPEATS = 4.0  # a prior factor of about 1.4 in SD between budgets
 
 
@@ -98,3 +101,68 @@ def label_groups(groups: Sequence[Hashable]) -> tuple[Ints, Ints]:
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     label = np.array([number[group] for group in groups], dtype=int)
     return label, np.unique(label, return_index=True)[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Design:
+    """What was trained: one row per network."""
+
+    budgets: Floats  # (B,) MACs, ascending
+    log_macs_ratios: Floats  # (B,) mean L of each budget's networks
+    shares: Floats  # (n, 3) realised
+    u: Floats  # (n,) L over that of the largest budget
+    level: Ints  # (n,) index of its budget
+    count: Floats  # (n,) measurements
+
+    @property
+    def dof(self) -> Floats:
+        """Measurements beyond the first of each network. Shape: (B,)."""
+        return np.bincount(self.level, weights=self.count - 1).astype(float)
+
+
+def reduce_repeats(
+    accuracy: ArrayLike,
+    *,
+    shares: ArrayLike,
+    log_macs_ratio: ArrayLike,
+    budget: ArrayLike,
+    network: Sequence[Hashable],
+) -> tuple[Design, Floats, Floats]:
+    """Reduce measurements, as in `fit_gaussian_process`, to a design and sufficient statistics.
+
+    These are the networks' means (n,) and, by budget, sums of squares around them (B,).
+    """
+    y, s = np.asarray(accuracy, float), np.asarray(shares, float).reshape(-1, 3)
+    L, macs = np.asarray(log_macs_ratio, float), np.asarray(budget, float)
+    label, first = label_groups(network)
+    budgets, level = np.unique(macs[first], return_inverse=True)
+    _check_design(budgets, macs[first], L)
+    log_macs_ratios = np.bincount(level, weights=L[first]) / np.bincount(level)
+    count = np.bincount(label).astype(float)
+    mean = np.bincount(label, weights=y) / count
+    squares = np.bincount(label, weights=(y - mean[label]) ** 2)
+    design = Design(
+        budgets=budgets,
+        log_macs_ratios=log_macs_ratios,
+        shares=s[first],
+        u=L[first] / log_macs_ratios[-1],
+        level=level,
+        count=count,
+    )
+    return design, mean, np.bincount(level, weights=squares).astype(float)
+
+
+def _check_design(budgets: Floats, budget_of_network: Floats, log_macs_ratio: Floats) -> None:
+    count = int(np.sum(budget_of_network == budgets[-1])) if budgets.size else 0
+    if count < NETWORKS_NEEDED:
+        where = f" ({budgets[-1]:.4g} MACs)" if budgets.size else ""
+        raise AnalysisError(
+            f"a model of the triangle needs {NETWORKS_NEEDED} distinct networks at the largest "
+            f"budget{where}, but the study has {count}; run at least {NETWORKS_NEEDED - count} "
+            "more trials"
+        )
+    if log_macs_ratio.min() <= 0:
+        raise AnalysisError(
+            "a measured network is no larger than the base, where all rules coincide; "
+            "use budgets above the base's MACs"
+        )

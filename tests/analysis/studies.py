@@ -11,7 +11,8 @@ from cmt_search.evaluation import CurvePoint, Fidelity, Measurement
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import RungRecord, TrialRecord
 from cmt_search.space.candidates import Rung
-from cmt_search.stats import AdditiveLaw, simplex_grid
+from cmt_search.stats import simplex_grid
+from cmt_search.stats.scaling_law import AdditiveLaw
 
 Truth = Callable[[np.ndarray, float], float]
 BASE_MACS = 500_000.0

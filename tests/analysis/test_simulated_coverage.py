@@ -10,7 +10,8 @@ from cmt_search.analysis import (
     headline,
     summary,
 )
-from cmt_search.stats import NOMINAL, SMALLEST_EFFECT, Coverage
+from cmt_search.stats import SMALLEST_EFFECT, Coverage
+from cmt_search.stats.simulation import NOMINAL
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, flat, peak, rule_study
 
 

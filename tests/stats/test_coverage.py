@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cmt_search.stats import NOMINAL, SMALLEST_EFFECT, Coverage, simplex_grid, simulate_coverage
-from cmt_search.stats.coverage import simulate_outcomes
+from cmt_search.stats import SMALLEST_EFFECT, Coverage, simplex_grid, simulate_coverage
+from cmt_search.stats.simulation import NOMINAL, simulate_outcomes
 from tests.stats.simulation import flat, simulate_process
 
 RULES = simplex_grid(8)

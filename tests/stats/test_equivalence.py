@@ -9,11 +9,11 @@ from cmt_search.stats import (
     GradientTest,
     conclude,
     equivalence_set,
-    required_margin,
     simplex_grid,
     simultaneous_contrasts,
     summarize_contrast,
 )
+from cmt_search.stats.equivalence import required_margin
 from tests.stats.simulation import LARGEST, PAPER, flat, simulate_process, slope
 
 GRID = simplex_grid(15)

@@ -5,7 +5,6 @@ from scipy.stats import multivariate_normal
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats import (
-    NETWORKS_NEEDED,
     SMALLEST_EFFECT,
     Conclusion,
     GaussianProcess,
@@ -16,7 +15,7 @@ from cmt_search.stats import (
 )
 from cmt_search.stats.gp import build_mixture, factorise
 from cmt_search.stats.kernel import build_basis
-from cmt_search.stats.observations import Design, reduce_repeats
+from cmt_search.stats.noise import NETWORKS_NEEDED, Design, reduce_repeats
 from tests.stats.simulation import (
     LARGEST,
     PAPER,
@@ -60,8 +59,7 @@ def conclusions(
 def small_design() -> tuple[Design, np.ndarray, np.ndarray]:
     study = measurements(peak, noise=0.004, nugget=0.002, seed=3, order=2, budgets=(4.0, 9.0))
     names = ("shares", "log_macs_ratio", "budget", "network")
-    design, outcome = reduce_repeats(study["accuracy"], **{name: study[name] for name in names})
-    return design, outcome.mean, outcome.within
+    return reduce_repeats(study["accuracy"], **{name: study[name] for name in names})
 
 
 class Nothing:

@@ -7,7 +7,6 @@ from cmt_search.stats import (
     BaseCorrection,
     GaussianProcess,
     GradientTest,
-    QuadraticModel,
     Trainings,
     correct_base,
     fit_gaussian_process,
@@ -66,10 +65,12 @@ def gradient_test(gains: Sequence[float], **options: object) -> GradientTest:
 
 def correction(gains: Sequence[float], **options: object) -> BaseCorrection:
     process = fit(gains, **options)
-    model = QuadraticModel.from_derivatives(
-        process.first, second=process.second, log_macs_ratio=float(process.log_macs_ratios[-1])
+    return correct_base(
+        process.first,
+        second=process.second,
+        log_macs_ratio=float(process.log_macs_ratios[-1]),
+        exponents=EXPONENTS,
     )
-    return correct_base(model, exponents=EXPONENTS)
 
 
 def test_first_order_gains_are_recovered_per_unit_of_log_macs() -> None:

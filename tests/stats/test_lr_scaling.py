@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import BestLr, find_best_lr, fit_lr_scaling
+from cmt_search.stats import find_best_lr, fit_lr_scaling
+from cmt_search.stats.scaling_law import BestLr
 
 
 @pytest.mark.parametrize("top", [0.7, 1.0, 1.6])

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import AdditiveLaw, PowerLaws, Trainings, fit_power_laws
+from cmt_search.stats import PowerLaws, Trainings, fit_power_laws
 from cmt_search.stats.gradient import PLANE
 from cmt_search.stats.power_law import optima_slopes
-from cmt_search.stats.scaling_law import fit_additive_law
+from cmt_search.stats.scaling_law import AdditiveLaw, fit_additive_law
 
 Floats = np.ndarray
 BUDGETS = (2.0, 6.0, 18.0, 54.0)  # MACs over the base's
