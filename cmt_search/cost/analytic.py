@@ -1,6 +1,6 @@
 """Exact parameters, MACs and activations in closed form, of one network or of many."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast
 
@@ -134,12 +134,8 @@ def costs(base: Arch, **sizes: Unpack[SizeArrays]) -> CostTerms[Array]:
         chunk = {name: array[start : start + _CHUNK] for name, array in arrays.items()}
         chunk_sizes = _to_sizes(chunk, base=base)
         _check_overflow(chunk_sizes)
-        parts.append(total(network_rows(chunk_sizes)))
-    return CostTerms(
-        params=np.concatenate([part.params for part in parts]),
-        macs=np.concatenate([part.macs for part in parts]),
-        activations=np.concatenate([part.activations for part in parts]),
-    )
+        parts.append(_to_dict(total(network_rows(chunk_sizes))))
+    return CostTerms(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def sizes_of(arch: Arch, *, input_size: tuple[int, int] | None = None) -> Sizes[int]:
@@ -276,7 +272,7 @@ def _add(a: N, b: N) -> N:
     return a if isinstance(b, int) and b == 0 else a + b  # adding 0 to an array would be a pass
 
 
-def _to_dict(terms: CostTerms[int]) -> dict[str, int]:
+def _to_dict(terms: CostTerms[N]) -> dict[str, N]:
     return {"params": terms.params, "macs": terms.macs, "activations": terms.activations}
 
 
@@ -379,18 +375,15 @@ def _to_sizes(arrays: Mapping[str, Array], *, base: Arch) -> Sizes[Array]:
 
 def _check_overflow(sizes: Sizes[Array]) -> None:
     """Costs grow with every size: if the largest of each fit together, every network fits."""
-    largest = total(network_rows(_map_sizes(sizes, lambda array: int(np.max(array)))))
-    if (count := max(largest.params, largest.macs, largest.activations)) >= 2**63:
+
+    def largest(part: object, names: Sequence[str]) -> dict[str, Any]:
+        return {name: int(np.max(getattr(part, name))) for name in names}
+
+    stages = tuple(replace(stage, **largest(stage, _COUNTS)) for stage in sizes.stages)
+    ends = largest(sizes, ("stem_width", "stem_tokens", "neck_width"))
+    costs = total(network_rows(cast("Sizes[int]", replace(sizes, **ends, stages=stages))))
+    if (count := max(_to_dict(costs).values())) >= 2**63:
         raise ArchError(
             f"counts of up to {count:.1e} may not fit into 64 bits (9.2e18); "
             "count such networks one by one with cost()"
         )
-
-
-def _map_sizes(sizes: Sizes[Array], function: Callable[[Any], int]) -> Sizes[int]:
-    def mapped(part: object, names: Sequence[str]) -> dict[str, Any]:
-        return {name: function(getattr(part, name)) for name in names}
-
-    stages = tuple(replace(stage, **mapped(stage, _COUNTS)) for stage in sizes.stages)
-    ends = mapped(sizes, ("stem_width", "stem_tokens", "neck_width"))
-    return cast("Sizes[int]", replace(sizes, **ends, stages=stages))

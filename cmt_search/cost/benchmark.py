@@ -90,7 +90,9 @@ def benchmark_context(config: BenchmarkConfig) -> Iterator[BenchmarkConfig]:
                 "use a smaller batch"
             ) from error
         except RuntimeError as error:
-            if not config.compiled or not _is_compiler_error(error):
+            from torch._dynamo.exc import TorchDynamoException
+
+            if not config.compiled or not isinstance(error, TorchDynamoException):
                 raise
             raise CmtSearchError(
                 f"compile: torch.compile failed ({str(error).strip().splitlines()[0]}); install a "
@@ -319,12 +321,6 @@ def _is_native_dtype(dtype: str) -> bool:
         return True
     is_supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported", None)
     return bool(is_supported and is_supported())
-
-
-def _is_compiler_error(error: RuntimeError) -> bool:
-    from torch._dynamo.exc import TorchDynamoException
-
-    return isinstance(error, TorchDynamoException)
 
 
 def _peak_of_second_call(step: Step, *, device: str) -> float | None:

@@ -1,15 +1,8 @@
 """Compound scaling rules as shares of compute, and the networks they give at a budget."""
 
-from cmt_search.scaling.attribution import (
-    realised_coordinates,
-    realised_shares,
-    realised_stage_ratio,
-)
 from cmt_search.scaling.catalogue import (
-    ALIASES,
     CATALOGUE,
     NAMED_RULES,
-    NamedRule,
     RuleRow,
     TinyNet,
     describe_rule,
@@ -20,7 +13,7 @@ from cmt_search.scaling.catalogue import (
     solve_budgets,
 )
 from cmt_search.scaling.continuous import SmoothFamily, ideal_point
-from cmt_search.scaling.member import Budget, Factors, Fixed, Grid, LatencyFunction, Member
+from cmt_search.scaling.member import Budget, Fixed, Grid, Member
 from cmt_search.scaling.rules import (
     Constants,
     ExponentRow,
@@ -31,24 +24,20 @@ from cmt_search.scaling.rules import (
     exponent_table,
     fit_rule,
 )
-from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.scaling.shares import DIMENSIONS, Shares, realised_coordinates, realised_shares
 from cmt_search.scaling.solver import resize, solve_width
 
 __all__ = [
-    "ALIASES",
     "CATALOGUE",
     "DIMENSIONS",
     "NAMED_RULES",
     "Budget",
     "Constants",
     "ExponentRow",
-    "Factors",
     "Family",
     "Fixed",
     "Grid",
-    "LatencyFunction",
     "Member",
-    "NamedRule",
     "RuleFit",
     "RuleRow",
     "ScalingRule",
@@ -66,7 +55,6 @@ __all__ = [
     "named_rules",
     "realised_coordinates",
     "realised_shares",
-    "realised_stage_ratio",
     "resize",
     "solve_budgets",
     "solve_width",

@@ -27,15 +27,6 @@ class NamedRule(NamedTuple):
     shares: Shares | None = None
     constants: Constants | None = None
 
-    def for_base(self, base: Arch, *, name: str, grid: Grid | None = None) -> ScalingRule:
-        """Bind this rule to `base`."""
-        if self.constants is not None:
-            return ScalingRule.from_constants(
-                base, **self.constants._asdict(), grid=grid, name=name
-            )
-        assert self.shares is not None
-        return ScalingRule(base=base, shares=self.shares, grid=grid or Grid(), name=name)
-
 
 def fast_shares(alpha: float) -> Shares:
     """Dollár's family: `alpha` to width, the rest halved; 1/3 is uniform, 0.8 fast scaling.
@@ -94,13 +85,17 @@ def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRul
     """
     name = ALIASES.get(name, name)
     if alpha := re.fullmatch(r"dwr\((\d*\.?\d+)\)", name):
-        shares = fast_shares(float(alpha[1]))
-        return ScalingRule(base=base, shares=shares, grid=grid or Grid(), name=name)
-    if name not in CATALOGUE:
+        entry = NamedRule("", shares=fast_shares(float(alpha[1])))
+    elif name in CATALOGUE:
+        entry = CATALOGUE[name]
+    else:
         raise BudgetError(
             f"rule {name!r} is unknown; choose from {', '.join(CATALOGUE)}, dwr(alpha)"
         )
-    return CATALOGUE[name].for_base(base, name=name, grid=grid)
+    if entry.constants is not None:
+        return ScalingRule.from_constants(base, **entry.constants._asdict(), grid=grid, name=name)
+    assert entry.shares is not None
+    return ScalingRule(base=base, shares=entry.shares, grid=grid or Grid(), name=name)
 
 
 def named_rules(base: Arch, *, grid: Grid | None = None) -> dict[str, ScalingRule]:

@@ -92,11 +92,6 @@ class Factors:
         depth, width, resolution = (float(factor) for factor in np.exp(x))
         return cls(depth=depth, width=width, resolution=resolution)
 
-    @property
-    def logs(self) -> Floats:
-        """Coordinates relative to the base. Shape: (3,)."""
-        return np.log((self.depth, self.width, self.resolution))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:

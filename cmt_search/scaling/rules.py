@@ -10,10 +10,9 @@ import numpy as np
 from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.attribution import realised_coordinates, realised_shares
 from cmt_search.scaling.continuous import Floats, SmoothFamily, ideal_point
 from cmt_search.scaling.member import Budget, Grid, LatencyFunction, Member
-from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.scaling.shares import DIMENSIONS, Shares, realised_coordinates, realised_shares
 from cmt_search.scaling.solver import solve
 
 MACS_RATIO = 2.5  # factor on MACs per step of phi, as in the CMT paper

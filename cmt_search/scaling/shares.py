@@ -1,9 +1,17 @@
-"""A scaling rule as three shares of the growth in log MACs: a point of a triangle."""
+"""Shares of the growth in log MACs: of a rule, a point of a triangle, and those that a network has.
+
+Growth is attributed to depth, width and resolution by integrated gradients.
+"""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from cmt_search.arch import Arch
+from cmt_search.cost import cost, sizes_of
 from cmt_search.errors import BudgetError
+from cmt_search.scaling.continuous import Floats, VariableGroups, mean_gradient, to_variables
 
 DIMENSIONS = ("depth", "width", "resolution")
 
@@ -43,3 +51,48 @@ class Shares:
         return Shares(
             **{n: max(v, 0.0) / total for n, v in zip(DIMENSIONS, self.values, strict=True)}
         )
+
+
+def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:
+    """Integrated gradients of ln MACs from base to network, by dimension, and the residual.
+
+    Shares and residual sum to one. The residual is due to changed ratios, since hidden, query and
+    key channels are whole numbers. Padding of odd maps counts as resolution. Shares are None where
+    both networks cost the same.
+    Source: integrated gradients, arXiv:1703.01365.
+    """
+    log_macs_ratio = math.log(cost(arch).macs / cost(base).macs)
+    if abs(log_macs_ratio) < 1e-9:
+        return None, 0.0
+    start, end = to_variables(sizes_of(base)), to_variables(sizes_of(arch))
+    parts = mean_gradient(start, end, like=sizes_of(base)) * (end - start) / log_macs_ratio
+    groups = VariableGroups.of(len(base.stages))
+    shares = Shares(
+        depth=float(parts[groups.depth].sum()),
+        width=float(parts[groups.width].sum()),
+        resolution=float(parts[groups.resolution].sum()),
+    )
+    return shares, 1 - math.fsum(shares.values)
+
+
+def realised_coordinates(base: Arch, arch: Arch) -> Floats:
+    """Logs of the factors on depth, on stage widths (geometric mean) and on resolution.
+
+    Shape: (3,).
+    """
+    widths = [math.log(s.width / b.width) for s, b in zip(arch.stages, base.stages, strict=True)]
+    resolution = math.log(arch.resolution / base.resolution)
+    return np.array(
+        [math.log(arch.depth / base.depth), math.fsum(widths) / len(widths), resolution]
+    )
+
+
+def realised_stage_ratio(base: Arch, arch: Arch) -> float | None:
+    """Fraction of the added or removed blocks that is in the third stage.
+
+    None if no block was added or removed, or there are fewer than three stages.
+    """
+    added = arch.depth - base.depth
+    if added == 0 or len(base.stages) < 3:
+        return None
+    return (arch.stages[2].depth - base.stages[2].depth) / added

@@ -12,7 +12,6 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.cost import cost, sizes_like
 from cmt_search.cost.analytic import Array, CostTerms, Sizes, network_rows, total
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.attribution import realised_shares, realised_stage_ratio
 from cmt_search.scaling.continuous import (
     Floats,
     SmoothFamily,
@@ -31,6 +30,7 @@ from cmt_search.scaling.member import (
     width_unit,
     with_width,
 )
+from cmt_search.scaling.shares import realised_shares, realised_stage_ratio
 
 MLP_ADJUSTMENTS = tuple(sign * step / 200 for step in range(1, 7) for sign in (-1, 1))  # 0.5 to 3%
 MAX_LATENCY_MEASUREMENTS = 8  # per member
@@ -45,12 +45,6 @@ class IntegerNetwork:
     resolution: int
     stem_width: int
     stages: tuple[Stage, ...]
-
-    @property
-    def sort_key(self) -> tuple[int, ...]:
-        """Breaks ties between networks that are equally near."""
-        depths, widths = [s.depth for s in self.stages], [s.width for s in self.stages]
-        return (*depths, self.resolution, self.stem_width, *widths)
 
     def build_arch(self, base: Arch) -> Arch:
         """Return the base with these sizes."""
@@ -191,9 +185,15 @@ def _sort_by_distance(
         gaps[:, group].sum(axis=1) for group in (groups.depth, groups.width, groups.resolution)
     ]
     distances = np.sqrt(sum(part**2 for part in by_dimension)).tolist()
-    ranks = [
-        (round(distance, 12), network.sort_key)
-        for distance, network in zip(distances, networks, strict=True)
+    ranks = [  # sizes break ties
+        (
+            round(distance, 12),
+            *(s.depth for s in n.stages),
+            n.resolution,
+            n.stem_width,
+            *(s.width for s in n.stages),
+        )
+        for distance, n in zip(distances, networks, strict=True)
     ]
     return [networks[i] for i in sorted(range(len(networks)), key=ranks.__getitem__)]
 

@@ -92,7 +92,12 @@ def compare_rankings(
     def kendall(pairs: tuple[Indices, Indices], orders: Indices) -> RankCorrelation:
         rows = _kendall(x[None], y, pairs=pairs, weights=weights)
         null = _kendall(x[orders], y, pairs=pairs, weights=weights[:1])
-        return _correlation_from(rows, null=null)
+        low, high = percentile_interval(rows[1:])
+        # The observed order counts as one of the permutations, so that p is never zero.
+        p_value = (1 + int((null >= rows[0] - 1e-12).sum())) / (1 + draws)
+        return RankCorrelation(
+            value=float(rows[0]), low=float(low), high=float(high), p_value=p_value
+        )
 
     return RankAgreement(
         overall=kendall((i, j), shuffled),
@@ -171,14 +176,6 @@ def _kendall(x: Floats, y: Floats, *, pairs: tuple[Indices, Indices], weights: F
     concordance = (pair * over * under).sum(axis=1)
     tau: Floats = np.divide(concordance, untied, out=np.zeros_like(untied), where=untied > 0)
     return tau
-
-
-def _correlation_from(rows: Floats, *, null: Floats) -> RankCorrelation:
-    """Summarise the correlation of the data, the first row, and of resamples and permutations."""
-    low, high = percentile_interval(rows[1:])
-    # The observed order counts as one of the permutations, so that p is never zero.
-    p_value = (1 + int((null >= rows[0] - 1e-12).sum())) / (1 + len(null))
-    return RankCorrelation(value=float(rows[0]), low=float(low), high=float(high), p_value=p_value)
 
 
 def _reliability(spread: float, *, noise: float, seeds: int) -> float:

@@ -11,7 +11,6 @@ from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import (
-    ALIASES,
     CATALOGUE,
     NAMED_RULES,
     Budget,
@@ -23,6 +22,7 @@ from cmt_search.scaling import (
     named_rule,
     named_rules,
 )
+from cmt_search.scaling.catalogue import ALIASES
 
 CMT_S = PRESETS["cmt_s"]
 PAPER_BUDGETS = [cost(PRESETS[name]).macs for name in ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")]
