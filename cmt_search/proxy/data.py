@@ -18,7 +18,6 @@ from cmt_search.errors import DataError
 _CHUNK = 2048  # images copied, or counted, at a time
 _STATISTICS_IMAGES = 100_000  # images that normalisation statistics are computed from, at most
 _ENOUGH_VAL_IMAGES = 2000
-_MEMORY_SHARE = {"cuda": 0.4, "cpu": 0.5}  # of the free memory; networks and trials need the rest
 _READ_AHEAD = 2  # batches
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -67,17 +66,16 @@ class ImageSet:
         rows = indices if self._rows is None else self._rows[indices]
         return self._images[rows], self.labels[indices]
 
-    def select(self, mask: Tensor) -> "ImageSet":
-        """Return the subset of a mask, in the same order. Shape: (N,) bool."""
+    def select(self, mask: Tensor, *, labels: Tensor | None = None) -> "ImageSet":
+        """Return the subset of a mask, in the same order; `labels` replaces those of the set.
+
+        Shape: (N,) bool, (N,) int64.
+        """
         rows = torch.nonzero(mask).flatten()
-        labels = self.labels[rows]
+        labels = (self.labels if labels is None else labels)[rows]
         if self._rows is not None:
             rows = self._rows[rows]
         return ImageSet(images=self._images, labels=labels, rows=rows)
-
-    def relabel(self, labels: Tensor) -> "ImageSet":
-        """Return the same images with other labels. Shape: (N,) int64."""
-        return ImageSet(images=self._images, labels=labels, rows=self._rows)
 
     def to(self, device: torch.device) -> "ImageSet":
         """Copy the images to a device; on the same device, return the set itself."""
@@ -147,9 +145,9 @@ def resize(images: Tensor, side: int) -> Tensor:
 
 def fits_in_memory(size: int, device: torch.device) -> bool:
     """Whether `size` bytes are at most 40% of a GPU's free memory, or half of main memory's."""
-    if device.type == "cuda":
-        return size <= _MEMORY_SHARE["cuda"] * torch.cuda.mem_get_info(device)[0]
-    return size <= _MEMORY_SHARE["cpu"] * available_memory()
+    if device.type == "cuda":  # networks and other trials need the rest
+        return size <= 0.4 * torch.cuda.mem_get_info(device)[0]
+    return size <= 0.5 * available_memory()
 
 
 def available_memory() -> int:
@@ -214,6 +212,14 @@ class Dataset:
             return self
         return replace(self, train=self.train.select(self.train.class_quantiles() < fraction))
 
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return a normalised copy of images of 0..255, in float32, channels last in memory.
+
+        Shape: (B, C, S, S) to the same.
+        """
+        x = images.to(dtype=torch.float32, memory_format=torch.channels_last, copy=True)
+        return x.sub_(self.mean[:, None, None]).mul_(self.std.reciprocal()[:, None, None])
+
     def to(self, device: torch.device) -> Self:
         """Move the statistics to a device, and the images that fit there."""
         if device == self.mean.device:
@@ -236,14 +242,13 @@ class BatchLoader:
     resident: bool  # gather batches in place, instead of reading them ahead in a thread
 
     @classmethod
-    def of(cls, images: ImageSet, *, device: torch.device, resident: bool | None = None) -> Self:
-        """Create a loader; by default, images are resident on a device where they fit."""
-        if resident is None:
-            there = images.device == device and device.type != "cpu"
-            resident = there or fits_in_memory(images.nbytes, device)
-        if resident:
-            images = images.to(device)
-        return cls(images=images, device=device, resident=resident)
+    def of(cls, images: ImageSet, *, device: torch.device) -> Self:
+        """Create a loader; images are resident on a device where they fit."""
+        there = images.device == device and device.type != "cpu"
+        resident = there or fits_in_memory(images.nbytes, device)
+        return cls(
+            images=images.to(device) if resident else images, device=device, resident=resident
+        )
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Batch]:
         """Yield the images and labels of each row of `order`.

@@ -18,7 +18,7 @@ from cmt_search.evaluation import Fidelity, Measurement, OutOfMemory, evaluator_
 from cmt_search.proxy.data import Dataset
 from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Training
-from cmt_search.proxy.training_dir import Checkpoints
+from cmt_search.proxy.training_dir import restore_checkpoint, save_checkpoint
 from cmt_search.recipe import Recipe
 
 T = TypeVar("T")
@@ -111,34 +111,27 @@ def train(
     device = torch.device(device)
 
     def run() -> Measurement:
-        checkpoints = Checkpoints(
-            folder,
-            arch=arch,
-            dataset=data.spec,
-            recipe=recipe,
-            fidelity=fidelity,
-            seed=seed,
-            device=device,
-        )
         part = data.to(device).subset(fidelity.data_fraction)
         # `Training.start` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
-            checkpoints.restore(training)
+            if folder is not None:
+                restore_checkpoint(training, folder=folder)
             while not training.done:
                 training.advance()
-                checkpoints.save(training)
+                if folder is not None:
+                    save_checkpoint(training, folder=folder)
                 if on_epoch is not None:
                     on_epoch(training)
             if on_end is not None:
                 on_end(training)
-        return _measurement(training, seed=seed)
+        return _measurement(training)
 
     with device_mode(device, deterministic=deterministic):
         return run_within_memory(run, recipe=recipe, device=device)
 
 
-def _measurement(training: Training, *, seed: int) -> Measurement:
+def _measurement(training: Training) -> Measurement:
     last, device = training.curve[-1], training.device
     return Measurement(
         top1=last.top1,
@@ -148,7 +141,7 @@ def _measurement(training: Training, *, seed: int) -> Measurement:
         images=len(training.data.val),
         seconds=training.seconds,
         shared_seconds=training.shared_seconds,
-        seed=seed,
+        seed=training.seed,
         device=torch.cuda.get_device_name(device) if training.on_gpu else "cpu",
     )
 

@@ -157,7 +157,7 @@ def _filter_classes(
     label_map = torch.full((len(names),), -1)
     label_map[torch.tensor([names.index(name) for name in chosen])] = torch.arange(len(chosen))
     labels = label_map[images.labels]
-    return images.relabel(labels).select(labels >= 0)
+    return images.select(labels >= 0, labels=labels)
 
 
 def _subsample(images: ImageSet, spec: DatasetSpec) -> ImageSet:

@@ -13,29 +13,9 @@ from cmt_search.proxy.augment import Augmenter
 _WARM_UP = 3  # steps before a recording: libraries choose kernels and allocate in the first ones
 log = logging.getLogger(__name__)
 
+Normalize = Callable[[Tensor], Tensor]  # see `Dataset.normalize`
 StepFunction = Callable[[Tensor, Tensor], Tensor]
 """`(images, labels)` to the loss of the step, which stays on the device."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalize:
-    """Normalise images of 0..255.
-
-    Shape: (B, C, S, S) uint8 or float to the same in float32, channels last.
-    """
-
-    mean: Tensor  # (1, C, 1, 1), 0..255
-    inverse_std: Tensor  # likewise
-
-    @classmethod
-    def of(cls, mean: Tensor, std: Tensor) -> "Normalize":
-        """Create from the mean and standard deviation of the channels, each (C,)."""
-        return cls(mean=mean.view(1, -1, 1, 1), inverse_std=std.reciprocal().view(1, -1, 1, 1))
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return a normalised copy."""
-        x = images.to(dtype=torch.float32, memory_format=torch.channels_last, copy=True)
-        return x.sub_(self.mean).mul_(self.inverse_std)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Data sets that timm reads: folders, tar files, torchvision's, Hugging Face's, WebDataset."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,11 +167,8 @@ def _offline() -> Iterator[None]:
     modules = [import_module("huggingface_hub.constants")]  # timm needs it
     if find_spec("datasets") is not None:
         modules.append(import_module("datasets.config"))
-    before: list[bool] = [module.HF_HUB_OFFLINE for module in modules]
-    try:
+    with ExitStack() as stack:
         for module in modules:
+            stack.callback(setattr, module, "HF_HUB_OFFLINE", module.HF_HUB_OFFLINE)
             module.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
         yield
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value  # type: ignore[attr-defined]

@@ -28,6 +28,7 @@ from cmt_search.proxy.optim import (
 from cmt_search.proxy.step import Normalize, Step, StepFunction, fastest_step, forward
 from cmt_search.recipe import Recipe
 
+_TIME_TICKS = 1_000_000  # steps of the schedule of a training that is limited by time
 DIVERGENCE_HINT = "use a lower lr or clip_grad: 1"
 _VAL_BATCH = 500  # images
 
@@ -74,22 +75,13 @@ def spawn_seeds(seed: int) -> tuple[int, int, int]:
     return weights, order, augmentation
 
 
-_TIME_TICKS = 1_000_000  # of a training that is limited by time
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingLength:
-    """End of a training, and position of its steps in the schedule.
-
-    The unit of a schedule is a step, or a millionth of the time limit where there is one: the
-    number of steps that fit into it is unknown.
-    """
+    """Steps of a training; of one that is limited by time, at most."""
 
     batch: int  # images per step; fewer than the recipe's where there are fewer images
     steps_per_epoch: int
-    steps: int  # in all, at most
-    epochs: int  # at most
-    seconds: float | None
+    steps: int  # in all
 
     @classmethod
     def of(cls, fidelity: Fidelity, *, images: int, batch: int, micro: int | None = None) -> Self:
@@ -99,28 +91,9 @@ class TrainingLength:
             batch -= batch % micro  # BatchNorm must not see a smaller one
         per_epoch = images // batch
         steps = fidelity.epochs * per_epoch
-        return cls(
-            batch=batch,
-            steps_per_epoch=per_epoch,
-            steps=steps if fidelity.steps is None else min(steps, fidelity.steps),
-            epochs=fidelity.epochs,
-            seconds=fidelity.seconds,
-        )
-
-    def schedule_position(self, *, step: int, seconds: float) -> int:
-        """Return the position of a step in the schedule."""
-        if self.seconds is None:
-            return step
-        return min(int(seconds / self.seconds * _TIME_TICKS), _TIME_TICKS - 1)
-
-    def out_of_time(self, seconds: float) -> bool:
-        """Whether the time limit is exceeded."""
-        return self.seconds is not None and seconds >= self.seconds
-
-    def done(self, *, step: int, epochs: int, seconds: float) -> bool:
-        """Whether a training of at least one epoch is complete."""
-        spent = step >= self.steps or epochs >= self.epochs
-        return spent or (epochs > 0 and self.out_of_time(seconds))
+        if fidelity.steps is not None:
+            steps = min(steps, fidelity.steps)
+        return cls(batch=batch, steps_per_epoch=per_epoch, steps=steps)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -133,12 +106,14 @@ class Training:
     phase: Phase
     plan: tuple[Phase, ...]
     length: TrainingLength
+    fidelity: Fidelity
+    arch: Arch
     recipe: Recipe
+    seed: int
     data: Dataset
     loader: BatchLoader  # of the training images
     val_loader: BatchLoader
     augmenter: Augmenter
-    normalize: Normalize
     order: torch.Generator  # of the images, on the CPU: the same on every device
     generator: torch.Generator  # of the augmentation, on the device
     step: int = 0  # steps done
@@ -170,7 +145,7 @@ class Training:
         )
         sizes = arch.depth, arch.stages[0].width, arch.resolution
         scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
-        if length.seconds is None:
+        if fidelity.seconds is None:
             plan = phases(recipe, steps=length.steps, scale=scale, per_epoch=length.steps_per_epoch)
         else:
             plan = phases(recipe, steps=_TIME_TICKS, scale=scale)
@@ -182,12 +157,14 @@ class Training:
             phase=plan[0],
             plan=plan,
             length=length,
+            fidelity=fidelity,
+            arch=arch,
             recipe=recipe,
+            seed=seed,
             data=data,
             loader=BatchLoader.of(data.train, device=device),
             val_loader=BatchLoader.of(data.val, device=device),
             augmenter=Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes),
-            normalize=Normalize.of(data.mean, data.std),
             order=torch.Generator().manual_seed(order_seed),
             generator=torch.Generator(device).manual_seed(augmentation_seed),
             correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
@@ -213,8 +190,18 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether the training is complete."""
-        return self.length.done(step=self.step, epochs=len(self.curve), seconds=self.seconds)
+        """Whether the training, which has at least one epoch, is complete."""
+        out_of_time = bool(self.curve) and self._out_of_time(self.seconds)
+        return out_of_time or self.step >= self.length.steps
+
+    def _out_of_time(self, seconds: float) -> bool:
+        return self.fidelity.seconds is not None and seconds >= self.fidelity.seconds
+
+    def _schedule_position(self, seconds: float) -> int:
+        """Return the next step, or the millionth of the time limit: then its steps are unknown."""
+        if self.fidelity.seconds is None:
+            return self.step
+        return min(int(seconds / self.fidelity.seconds * _TIME_TICKS), _TIME_TICKS - 1)
 
     def advance(self) -> None:
         """Train for one more epoch, and validate.
@@ -226,7 +213,7 @@ class Training:
         epoch = len(self.curve) + 1
         train_loss = mean_loss(self._train(began), epoch=epoch)
         loss, self.correct = validate(
-            self.measured, self.val_loader, side=self.augmenter.side, normalize=self.normalize
+            self.measured, self.val_loader, side=self.augmenter.side, normalize=self.data.normalize
         )
         if not math.isfinite(loss):
             raise TrainingFailed(
@@ -248,9 +235,9 @@ class Training:
         done = 0
         for images, labels in self.loader.batches(order):
             spent = self.seconds + time.perf_counter() - began
-            if self.length.out_of_time(spent):
+            if self._out_of_time(spent):
                 break
-            position = self.length.schedule_position(step=self.step, seconds=spent)
+            position = self._schedule_position(spent)
             self._enter(phase_at(self.plan, position))
             set_lr(self.optimizer, self.phase.lr(position))
             losses[done].copy_(self.step_function()(images, labels))
@@ -283,7 +270,7 @@ class Training:
                 model=self.model,
                 optimizer=self.optimizer,
                 augment=self.augmenter,
-                normalize=self.normalize,
+                normalize=self.data.normalize,
                 generator=self.generator,
                 label_smoothing=self.recipe.label_smoothing,
                 clip_grad=self.recipe.clip_grad,

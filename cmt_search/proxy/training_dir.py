@@ -11,71 +11,59 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from cmt_search.arch import Arch
-from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import RunError
-from cmt_search.evaluation import Fidelity, Measurement
+from cmt_search.evaluation import Measurement
 from cmt_search.io import atomic_path, atomic_write
 from cmt_search.proxy.trainer import Training
-from cmt_search.recipe import Recipe
 
 _CHECKPOINT, _SHARED_PREFIX = "checkpoint.pt", "shared_prefix.pt"
 FORMAT = "cmt_search.training/2"
+_INFO = "train.json"  # plan, state and measurement
 
 
-class Checkpoints:
-    """The last epoch of a training, and the last that it shares with longer ones.
+def save_checkpoint(training: Training, *, folder: Path) -> None:
+    """Replace the last state atomically, and the last that longer trainings share."""
+    _write_state(folder / _CHECKPOINT, training, identity=_identity(training))
+    if len(training.curve) == _shared_epochs(training):
+        identity = _identity(training, any_length=True)
+        _write_state(folder / _SHARED_PREFIX, training, identity=identity)
 
-    An identity covers all that determines the numbers; the state of another training is ignored.
-    Without a folder, nothing is saved.
-    """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        *,
-        arch: Arch,
-        dataset: DatasetSpec,
-        recipe: Recipe,
-        fidelity: Fidelity,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        images = {**asdict(dataset), "root": None}  # a copy elsewhere gives the same training
-        any_length = replace(fidelity, epochs=1)
-        in_epochs = fidelity.steps is None and fidelity.seconds is None
-        self._folder = folder
-        self._identity = repr((arch, images, recipe, fidelity, seed, device.type))
-        self._shared_identity = repr((arch, images, recipe, any_length, seed, device.type))
-        self._shared_epochs = recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
+def restore_checkpoint(training: Training, *, folder: Path) -> None:
+    """Continue from the last state of this training, or of a shorter one; ignore all others."""
+    if state := _read_state(folder / _CHECKPOINT, identity=_identity(training)):
+        training.restore(state)
+        return
+    state = _read_state(folder / _SHARED_PREFIX, identity=_identity(training, any_length=True))
+    if state is not None and len(state["curve"]) <= _shared_epochs(training):
+        training.restore(state)
+        training.shared_seconds = training.seconds
 
-    def save(self, training: Training) -> None:
-        """Replace the state atomically."""
-        self._write(_CHECKPOINT, training, identity=self._identity)
-        if len(training.curve) == self._shared_epochs:
-            self._write(_SHARED_PREFIX, training, identity=self._shared_identity)
 
-    def restore(self, training: Training) -> None:
-        """Continue from the last state of this training, or of a shorter one."""
-        if state := self._read(_CHECKPOINT, identity=self._identity):
-            training.restore(state)
-            return
-        state = self._read(_SHARED_PREFIX, identity=self._shared_identity)
-        if state is not None and len(state["curve"]) <= self._shared_epochs:
-            training.restore(state)
-            training.shared_seconds = training.seconds
+def _identity(training: Training, *, any_length: bool = False) -> str:
+    """Represent all that determines the numbers, except the number of epochs if `any_length`."""
+    fidelity = replace(training.fidelity, epochs=1) if any_length else training.fidelity
+    images = {**asdict(training.data.spec), "root": None}  # a copy elsewhere: the same training
+    device = training.device.type
+    return repr((training.arch, images, training.recipe, fidelity, training.seed, device))
 
-    def _write(self, name: str, training: Training, *, identity: str) -> None:
-        if self._folder is not None:
-            with atomic_path(self._folder / name) as partial:
-                torch.save({"identity": identity, **training.state()}, partial)
 
-    def _read(self, name: str, *, identity: str) -> dict[str, Any] | None:
-        if self._folder is None or not (self._folder / name).exists():
-            return None
-        path = self._folder / name
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state if state["identity"] == identity else None
+def _shared_epochs(training: Training) -> int:
+    fidelity = training.fidelity
+    in_epochs = fidelity.steps is None and fidelity.seconds is None
+    return training.recipe.shared_epochs(fidelity.epochs) if in_epochs else 0
+
+
+def _write_state(path: Path, training: Training, *, identity: str) -> None:
+    with atomic_path(path) as partial:
+        torch.save({"identity": identity, **training.state()}, partial)
+
+
+def _read_state(path: Path, *, identity: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state if state["identity"] == identity else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +73,6 @@ class TrainingDir:
     path: Path
     plan: Mapping[str, Any]  # JSON values that determine the numbers
     provenance: Mapping[str, Any]  # JSON values: versions, hardware, command
-
-    @property
-    def info(self) -> Path:
-        """File of plan, state and measurement."""
-        return self.path / "train.json"
 
     @property
     def weights(self) -> Path:
@@ -153,20 +136,19 @@ class TrainingDir:
 
     def _write(self, **values: Any) -> None:
         data = {"format": FORMAT, **values, "plan": dict(self.plan), **self.provenance}
-        atomic_write(self.info, json.dumps(data, indent=2) + "\n")
+        atomic_write(self.path / _INFO, json.dumps(data, indent=2) + "\n")
 
     def _read(self) -> dict[str, Any] | None:
-        if not self.info.exists():
+        info = self.path / _INFO
+        if not info.exists():
             return None
         try:
-            data: dict[str, Any] = json.loads(self.info.read_text(encoding="utf-8"))
+            data: dict[str, Any] = json.loads(info.read_text(encoding="utf-8"))
             if data["format"] == FORMAT and data["plan"] and data["state"]:
                 return data
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        raise RunError(
-            f"{self.info} is not the record of a training; choose another folder with --to"
-        )
+        raise RunError(f"{info} is not the record of a training; choose another folder with --to")
 
 
 def _differences(stored: Any, requested: Any, path: str = "") -> Iterator[str]:

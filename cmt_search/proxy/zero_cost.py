@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from cmt_search.arch import Arch
 from cmt_search.builder import build
 from cmt_search.proxy.data import Dataset, resize
-from cmt_search.proxy.step import Normalize
 
 _TINY = 1e-12
 _JITTER = 1e-6
@@ -46,7 +45,7 @@ def sample(data: Dataset, *, side: int, count: int) -> tuple[Tensor, Tensor]:
     """
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
     images, labels = data.train.take(order[:count].to(data.train.labels.device))
-    return Normalize.of(data.mean, data.std)(resize(images, side)), labels
+    return data.normalize(resize(images, side)), labels
 
 
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -17,6 +17,10 @@ def _part(count: int = 40) -> ImageSet:
     return ImageSet(images=values[:, None, None, None].expand(-1, 1, 2, 2), labels=values.long())
 
 
+def _loader(images: ImageSet, *, resident: bool, device: torch.device = CPU) -> BatchLoader:
+    return BatchLoader(images=images, device=device, resident=resident)
+
+
 def _order(steps: int = 5, batch: int = 8) -> torch.Tensor:
     return torch.randperm(40, generator=torch.Generator().manual_seed(1)).view(steps, batch)
 
@@ -27,7 +31,7 @@ def _threads() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_the_images_of_each_row_in_order(resident: bool) -> None:
-    loader = BatchLoader.of(_part(), device=CPU, resident=resident)
+    loader = _loader(_part(), resident=resident)
     seen = list(loader.batches(_order()))
     assert [labels.tolist() for _, labels in seen] == _order().tolist()
     for images, labels in seen:
@@ -39,13 +43,13 @@ def test_batches_are_the_images_of_each_row_in_order(resident: bool) -> None:
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_rows_may_differ_in_length(resident: bool) -> None:
-    loader = BatchLoader.of(_part(10), device=CPU, resident=resident)
+    loader = _loader(_part(10), resident=resident)
     sizes = [len(labels) for _, labels in loader.batches(torch.arange(10).split(4))]
     assert sizes == [4, 4, 2]
 
 
 def test_an_error_while_reading_reaches_the_caller_and_ends_the_thread() -> None:
-    loader = BatchLoader.of(_part(), device=CPU, resident=False)
+    loader = _loader(_part(), resident=False)
     batches = loader.batches(torch.tensor([[0, 1], [2, 40]]))
     assert next(batches)[1].tolist() == [0, 1]
     with pytest.raises(IndexError, match="out of bounds"):
@@ -54,9 +58,7 @@ def test_an_error_while_reading_reaches_the_caller_and_ends_the_thread() -> None
 
 
 def test_closing_the_iterator_ends_the_thread() -> None:
-    batches: Iterator[object] = BatchLoader.of(_part(), device=CPU, resident=False).batches(
-        _order()
-    )
+    batches: Iterator[object] = _loader(_part(), resident=False).batches(_order())
     next(batches)
     assert len(_threads()) == 1
     batches.close()  # type: ignore[attr-defined]
@@ -72,9 +74,7 @@ def test_reading_stays_a_few_batches_ahead() -> None:
                 taken.append(row)
                 yield row
 
-    batches = BatchLoader.of(_part(), device=CPU, resident=False).batches(
-        Order(torch.arange(40).split(1))
-    )
+    batches = _loader(_part(), resident=False).batches(Order(torch.arange(40).split(1)))
     next(batches)
     assert len(taken) <= 4  # one given, two waiting, one in hand
     batches.close()  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def test_reading_stays_a_few_batches_ahead() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_subset_is_loaded_without_a_copy(resident: bool) -> None:
     part = _part().select(torch.arange(40) % 2 == 1)
-    loader = BatchLoader.of(part, device=CPU, resident=resident)
+    loader = _loader(part, resident=resident)
     assert loader.images is part
     images, labels = next(iter(loader.batches(torch.tensor([[3, 0]]))))
     assert labels.tolist() == images[:, 0, 0, 0].tolist() == [7, 1]
@@ -106,7 +106,7 @@ def test_images_that_do_not_fit_are_read_ahead(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_gpu_gets_the_same_batches(resident: bool) -> None:
     device = torch.device("cuda", 0)
-    loader = BatchLoader.of(_part(), device=device, resident=resident)
+    loader = _loader(_part().to(device) if resident else _part(), device=device, resident=resident)
     seen = list(loader.batches(_order()))
     assert all(images.is_cuda and labels.is_cuda for images, labels in seen)
     assert [labels.tolist() for _, labels in seen] == _order().tolist()

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from cmt_search.arch import Arch
 from cmt_search.builder import build
-from cmt_search.proxy import Recipe
+from cmt_search.proxy import Dataset, DatasetSpec, ImageSet, Recipe
 from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.optim import Phase, create_optimizer, graph_obstacle, phases, set_lr
-from cmt_search.proxy.step import GraphStep, Normalize, Step, fastest_step
+from cmt_search.proxy.step import GraphStep, Step, fastest_step
 from cmt_search.recipe import Augment
 
 CPU = torch.device("cpu")
@@ -33,11 +33,14 @@ def _phase(optimizer: str = "sgd", **changes: Any) -> Phase:
 def _step(arch: Arch, *, optimizer: str = "sgd", augment: Augment = PLAIN, **options: Any) -> Step:
     torch.manual_seed(0)
     model = build(arch, residual_scale=1.0).train()
+    none = ImageSet(images=torch.empty(0, 1, 28, 28), labels=torch.empty(0))
+    mean, std = torch.full((1,), 128.0), torch.full((1,), 64.0)
+    data = Dataset(spec=DatasetSpec(), train=none, val=none, classes=(), mean=mean, std=std)
     return Step(
         model=model,
         optimizer=create_optimizer(model, phase=_phase(optimizer), betas=None),
         augment=Augmenter(spec=augment, side=arch.resolution, num_classes=arch.num_classes),
-        normalize=Normalize.of(torch.full((1,), 128.0), torch.full((1,), 64.0)),
+        normalize=data.normalize,
         generator=torch.Generator().manual_seed(3),
         **options,
     )

@@ -445,7 +445,7 @@ def test_the_average_is_the_one_by_hand_and_is_what_is_measured(tiny: Arch, few:
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
     assert run.measured is not run.model
     with torch.no_grad():
-        x = run.normalize(resize(few.val.images, 14))
+        x = run.data.normalize(resize(few.val.images, 14))
         loss = nn.functional.cross_entropy(run.average.module.eval()(x), few.val.labels)
     assert run.curve[-1].loss == pytest.approx(float(loss), rel=1e-5)
 
