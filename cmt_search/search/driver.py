@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
-from cmt_search.search.checkpoints import Checkpoints
-from cmt_search.search.run_dir import RunDir
+from cmt_search.search.run_dir import Checkpoints, RunDir
 from cmt_search.search.types import Ending, Listener, Outcome, Space, Stopping
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def run_search(
                     scheduler, factory, stop=stop, checkpoints=checkpoints, limit=trial_time_limit
                 )
             if scheduler.finished:
-                checkpoints.clear()
+                shutil.rmtree(run.checkpoints, ignore_errors=True)
             return _outcome(scheduler, stop)
 
 

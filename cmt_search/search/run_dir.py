@@ -1,11 +1,13 @@
-"""Run directory: layout, driver lock, environment."""
+"""Run directory: layout, driver lock, checkpoints of trainings, environment."""
 
 import fcntl
 import json
 import os
 import platform
+import re
+import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,11 +20,14 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from cmt_search.cost.config import hardware_name
 from cmt_search.errors import RunError, closest_match
 from cmt_search.io import atomic_write
+from cmt_search.search.types import Job
 
 STORAGE_VARIABLE = "CMT_SEARCH_STORAGE"
 _MASK = "***"
+_MARK_FILE = "driver"  # in the folder of checkpoints
 _LOCK_TIMEOUT = 0.5  # seconds; reading the driver takes the lock for a moment
 
 
@@ -116,12 +121,10 @@ class RunDir:
             hardware=hardware(),
             storage=None if storage is None else mask_passwords(storage),
         )
-        try:
+        with _write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             atomic_write(run.space, space_yaml)
             atomic_write(run.info_file, json.dumps(asdict(info), indent=2) + "\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
         return run
 
     @classmethod
@@ -210,15 +213,14 @@ class RunDir:
         """
         lock = FileLock(self.lock_file, timeout=_LOCK_TIMEOUT)
         try:
-            lock.acquire()
+            with _write_errors(self.lock_file):
+                lock.acquire()
         except Timeout:
             raise RunError(
                 f"{self.path} is driven by {self._holder()}; wait for it, watch it with "
                 f"`cmt-search status {quote(str(self.path))}`, "
                 "or stop it with Ctrl-C (or kill) first"
             ) from None
-        except OSError as error:
-            raise unwritable(self.lock_file, error) from error
         try:
             self.write_driver(pid=os.getpid(), host=socket.gethostname(), since=_now())
             yield
@@ -232,10 +234,8 @@ class RunDir:
             RunError: the folder cannot be written.
         """
         driver = replace(self._holder(), **changes)
-        try:
+        with _write_errors(self.driver_file):
             atomic_write(self.driver_file, json.dumps(asdict(driver)) + "\n")
-        except OSError as error:
-            raise unwritable(self.driver_file, error) from error
 
     @property
     def study_created(self) -> bool:
@@ -284,12 +284,62 @@ class RunDir:
         return self.last_driver() or Driver(pid=0, host="unknown", since="just now")
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
-    """Return the error of a folder or file of a run that cannot be written."""
-    return RunError(
-        f"{path} cannot be written ({error.strerror}); choose another folder, or free it: a run "
-        "needs one that it may write, on a disk with room and locks"
-    )
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Raise `RunError` where a folder or file of a run cannot be written."""
+    try:
+        yield
+    except Timeout:  # an OSError, too
+        raise
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror}); choose another folder, or free it: a "
+            "run needs one that it may write, on a disk with room and locks"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """The driver's folder of checkpoints, with a subfolder per job; workers get a copy.
+
+    On another machine the same path may be another disk: a worker uses the folder only if it holds
+    the driver's mark. Elsewhere jobs keep no checkpoints and restart when they are killed.
+    """
+
+    folder: Path
+    mark: str
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the folder for a driver; checkpoints of earlier drivers stay.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        folder, mark = folder.resolve(), uuid4().hex
+        with _write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _MARK_FILE).write_text(mark)
+        return cls(folder=folder, mark=mark)
+
+    def path_for(self, job: Job) -> Path | None:
+        """Return the folder of a job, which its training creates; None: not the driver's disk."""
+        try:
+            is_ours = (self.folder / _MARK_FILE).read_text() == self.mark
+        except OSError:
+            return None
+        is_usable = is_ours and os.access(self.folder, os.W_OK)
+        return self.folder / job.checkpoint_name if is_usable else None
+
+    def delete(self, job: Job) -> None:
+        """Delete a job's checkpoints."""
+        shutil.rmtree(self.folder / job.checkpoint_name, ignore_errors=True)
+
+    def retain(self, keys: Container[str]) -> None:
+        """Delete the checkpoints of all networks but these."""
+        for folder in self.folder.glob("*/"):
+            if folder.name.split("-")[0] not in keys:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def mask_passwords(text: str) -> str:
@@ -317,13 +367,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-_PACKAGES = ("cmt-search", "torch", "torchvision", "timm", "optuna", "ray", "numpy")
-
-
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
     installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in ("cmt-search", "torch", "torchvision", "timm", "optuna", "ray", "numpy"):
         with suppress(PackageNotFoundError):
             installed[package] = version(package)
     return installed
@@ -331,36 +378,22 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, str | int | list[str]]:
     """Describe this machine: system, processor, usable cores, memory, GPUs."""
+    memory, gpus = 0, list[str]()
+    with suppress(ValueError, OSError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError):
+        for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+            name = re.search(r"^Model:\s*(.*)", file.read_text(errors="replace"), re.MULTILINE)
+            gpus.append(name[1].strip() if name else "unknown")
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _line("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+        "cpu": hardware_name("cpu"),
         "cores": usable_cores(),
-        "memory_gib": _memory_gib(),
-        "gpus": _gpus(),
+        "memory_gib": round(memory / 2**30),
+        "gpus": gpus,
     }
 
 
 def usable_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _line(file: str, key: str) -> str | None:
-    """Return the value of the first `key : value` line of a file."""
-    try:
-        lines = Path(file).read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith(key)), None)
-
-
-def _memory_gib() -> int:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    except (ValueError, OSError):
-        return 0
-
-
-def _gpus() -> list[str]:
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    return [_line(str(file), "Model") or "unknown" for file in files]

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,56 +23,7 @@ from cmt_search.search.types import Event, RungRecord, TrialFinished, TrialRecor
 _ENDED = ("complete", "pruned", "failed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialLog:
-    """The log of a trial."""
-
-    number: int
-    state: str  # complete, pruned, failed
-    reason: str | None
-    hparams: Mapping[str, str | int | float]
-    results: Mapping[str, float]  # of the last measured rung
-    series: Mapping[str, Sequence[tuple[int, float]]]  # (step, value): rungs from 1, or epochs
-    started: float | None  # seconds since 1970
-    ended: float | None
-
-    @property
-    def title(self) -> str:
-        """A name that sorts by number."""
-        return f"trial-{self.number:04d}"
-
-    @classmethod
-    def from_record(cls, record: TrialRecord) -> "TrialLog":
-        """Build the log of an ended trial; values are means over the seeds of a rung."""
-        rungs = [rung for rung in record.rungs if rung.measurements]
-        series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for step, rung in enumerate(rungs, start=1):
-            costs = {"macs": rung.rung.macs, "params": rung.rung.params}
-            for name, value in {**_results(rung), **costs}.items():
-                series[f"rung/{name}"].append((step, float(value)))
-            series["rung/epochs"].append((step, float(rung.rung.fidelity.epochs)))
-            for points in zip(*(m.curve for m in rung.measurements), strict=False):
-                for name in ("train_loss", "loss", "top1"):
-                    mean = fmean(getattr(point, name) for point in points)
-                    series[f"curve-{step}/{name}"].append((points[0].epoch, mean))
-        return cls(
-            number=record.number,
-            state=record.state,
-            reason=record.reason,
-            hparams=_hparams(record),
-            results=_results(rungs[-1]) if rungs else {},
-            series=series,
-            started=record.started,
-            ended=record.ended,
-        )
-
-
-def _results(rung: RungRecord) -> dict[str, float]:
-    names = ("top1", "loss", "seconds")
-    return {name: fmean(getattr(m, name) for m in rung.measurements) for name in names}
-
-
-def _hparams(record: TrialRecord) -> dict[str, str | int | float]:
+def hparams_of(record: TrialRecord) -> dict[str, str | int | float]:
     """Return the parameters of a trial, and its largest network."""
     hparams: dict[str, str | int | float] = {
         "candidate": record.name,
@@ -98,12 +49,49 @@ def _hparams(record: TrialRecord) -> dict[str, str | int | float]:
     }
 
 
+def series_of(record: TrialRecord) -> dict[str, list[tuple[int, float]]]:
+    """Return (step, value) of each metric, means over the seeds; steps are rungs from 1, or epochs.
+
+    A metric begins with rung/, or with curve-N/ for the epochs of rung N.
+    """
+    series: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for step, rung in enumerate(_measured_rungs(record), start=1):
+        costs = {"macs": rung.rung.macs, "params": rung.rung.params}
+        for name, value in {**_means(rung), **costs, "epochs": rung.rung.fidelity.epochs}.items():
+            series[f"rung/{name}"].append((step, float(value)))
+        for points in zip(*(m.curve for m in rung.measurements), strict=False):
+            for name in ("train_loss", "loss", "top1"):
+                mean = fmean(getattr(point, name) for point in points)
+                series[f"curve-{step}/{name}"].append((points[0].epoch, mean))
+    return series
+
+
+def results_of(record: TrialRecord) -> dict[str, float]:
+    """Return the means of the last measured rung."""
+    rungs = _measured_rungs(record)
+    return _means(rungs[-1]) if rungs else {}
+
+
+def _measured_rungs(record: TrialRecord) -> list[RungRecord]:
+    return [rung for rung in record.rungs if rung.measurements]
+
+
+def _means(rung: RungRecord) -> dict[str, float]:
+    names = ("top1", "loss", "seconds")
+    return {name: fmean(getattr(m, name) for m in rung.measurements) for name in names}
+
+
+def _title(record: TrialRecord) -> str:
+    """Return a name that sorts by number."""
+    return f"trial-{record.number:04d}"
+
+
 class Tracker(Protocol):
     """An adapter to a tracker. `where` is its place; None: its default, in the run's folder."""
 
     def __init__(self, run: RunDir, *, where: str | None) -> None: ...
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         """Log a whole trial; replace what a killed driver left of it."""
         ...
 
@@ -116,20 +104,20 @@ class TensorBoard:
         folder = f"{info.name}-{info.id[:8]}"
         self._folder = Path(where) / folder if where else run.path / "tensorboard"
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         """Replace the trial's folder."""
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
-        folder = self._folder / trial.title
+        folder = self._folder / _title(trial)
         shutil.rmtree(folder, ignore_errors=True)
-        results = {f"result/{name}": value for name, value in trial.results.items()}
+        results = {f"result/{name}": value for name, value in results_of(trial).items()}
         with SummaryWriter(str(folder)) as writer:
-            for summary in hparams({**trial.hparams, "state": trial.state}, results):
+            for summary in hparams({**hparams_of(trial), "state": trial.state}, results):
                 writer.file_writer.add_summary(summary)
             for name, value in results.items():
                 writer.add_scalar(name, value)
-            for name, points in trial.series.items():
+            for name, points in series_of(trial).items():
                 for step, value in points:
                     writer.add_scalar(name, value, step)
 
@@ -158,7 +146,7 @@ class Mlflow:
         )
         self._run_id = info.id
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         """Create the trial's run, and delete an earlier one."""
         from mlflow.entities import Metric, Param, RunTag
 
@@ -170,10 +158,10 @@ class Mlflow:
             for seconds in (trial.started, trial.ended)
         )
         created = self._client.create_run(
-            self._experiment, start_time=started, run_name=trial.title
+            self._experiment, start_time=started, run_name=_title(trial)
         )
         run = created.info.run_id
-        series = {**trial.series, **{n: [(0, value)] for n, value in trial.results.items()}}
+        series = {**series_of(trial), **{n: [(0, value)] for n, value in results_of(trial).items()}}
         metrics: list[Any] = [
             Metric(name, value, ended or 0, step)
             for name, points in series.items()
@@ -185,7 +173,7 @@ class Mlflow:
         tags = {self._TAG: key, "state": trial.state, "reason": reason}
         self._client.log_batch(
             run,
-            params=[Param(name, str(value)) for name, value in trial.hparams.items()],
+            params=[Param(name, str(value)) for name, value in hparams_of(trial).items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
         self._client.set_terminated(run, self._STATES.get(trial.state, "FAILED"), end_time=ended)
@@ -200,24 +188,24 @@ class Wandb:
         self._project = where or os.environ.get("WANDB_PROJECT") or "cmt-search"
         self._folder, self._info = run.path.resolve(), run.info()
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         """Log the trial under an id of its own: logged again, it is the same run."""
         import wandb
 
         run = wandb.init(
             project=self._project,
             group=self._info.name,
-            name=f"{self._info.name} {trial.title}",
+            name=f"{self._info.name} {_title(trial)}",
             id=f"{self._info.id}-{trial.number}",
             dir=str(self._folder),
-            config=dict(trial.hparams),
+            config=hparams_of(trial),
             mode=os.environ.get("WANDB_MODE", "offline"),
             reinit="create_new",
             settings=wandb.Settings(console="off"),
         )
         try:
             rows: dict[tuple[str, int], dict[str, float]] = {}
-            for name, points in trial.series.items():
+            for name, points in series_of(trial).items():
                 group = name.partition("/")[0]
                 for step, value in points:
                     rows.setdefault((group, step), {f"{group}/step": step})[name] = value
@@ -226,7 +214,7 @@ class Wandb:
                 run.define_metric(f"{group}/*", step_metric=f"{group}/step")
             for row in rows.values():
                 run.log(row)
-            run.summary.update({**trial.results, "state": trial.state, "reason": trial.reason})
+            run.summary.update({**results_of(trial), "state": trial.state, "reason": trial.reason})
         finally:
             run.finish(exit_code=0 if trial.state in ("complete", "pruned") else 1)
 
@@ -331,7 +319,7 @@ class TrackingCallback:
                     continue
                 if target not in self._trackers:
                     self._trackers[target] = target.open(self.run)
-                self._trackers[target].log(TrialLog.from_record(record))
+                self._trackers[target].log(record)
                 numbers.append(record.number)
                 atomic_write(self.run.logged, json.dumps(logged) + "\n")
         except Exception as error:  # noqa: BLE001  # the search continues
@@ -367,9 +355,6 @@ def tracking(
 
 def _read_logged(run: RunDir) -> dict[str, list[int]]:
     try:
-        return {
-            str(target): list(numbers)
-            for target, numbers in json.loads(run.logged.read_text()).items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
+        return dict(json.loads(run.logged.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}

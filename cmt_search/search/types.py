@@ -161,27 +161,22 @@ class Sampler(Protocol):
     @property
     def name(self) -> str:
         """A key of `SAMPLERS`."""
-        ...
 
     @property
     def lattice(self) -> int:
         """Order m of the simplex lattice: shares are multiples of 1/m; 0 for no lattice."""
-        ...
 
     @property
     def augmented(self) -> bool:
         """Whether the lattice keeps to the feasible part, and has blends inside."""
-        ...
 
     @property
     def replicates(self) -> int:
         """Measurements in all of the centroid and of the paper's rule."""
-        ...
 
     @property
     def initial_points(self) -> int | None:
         """Sobol points of a Pareto or shape search before its sampler learns; None: the default."""
-        ...
 
 
 class Space(Protocol):
@@ -190,51 +185,41 @@ class Space(Protocol):
     @property
     def kind(self) -> Literal["rule", "shape", "pareto", "list"]:
         """Kind of candidate: a rule, a shape at a budget, a network, or one of a list."""
-        ...
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """Of "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib",
         "seconds"."""
-        ...
 
     @property
     def trials(self) -> int | None:
         """Trials in all; None: as many as the design holds."""
-        ...
 
     @property
     def seeds(self) -> int:
         """Trainings per rung."""
-        ...
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        ...
 
     @property
     def sampler(self) -> Sampler:
         """How candidates are chosen."""
-        ...
 
     @property
     def reduction_factor(self) -> int | None:
         """Reduction factor of successive halving; None: every trial runs all of its rungs."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides what a trial is."""
-        ...
 
     def analytic_only(self) -> "Space":
         """Return the same space without measured costs (latency, memory)."""
-        ...
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return the parameters that a sampler chooses."""
-        ...
 
     def candidate(self, params: Mapping[str, float | int], name: str | None = None) -> Candidate:
         """Return the candidate of a choice of parameters.
@@ -242,12 +227,9 @@ class Space(Protocol):
         Raises:
             BudgetError: no network meets the limits, those measured before training among them.
         """
-        ...
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
         """Return the parameters that give these shares; rule searches only."""
-        ...
 
     def named_shares(self) -> Mapping[str, Shares]:
         """Return the named rules of a rule search, including "cmt-paper"."""
-        ...

@@ -10,7 +10,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
 from cmt_search.search import RunDir, read_trials, run_search
-from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.types import Job
 from tests.search.lookup import FakeSpace, LookupFactory, measure
 

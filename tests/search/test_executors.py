@@ -22,8 +22,8 @@ from cmt_search.search import (
     read_trials,
     run_search,
 )
-from cmt_search.search.checkpoints import Checkpoints
 from cmt_search.search.driver import ExecutorName
+from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained

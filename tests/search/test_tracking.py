@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cmt_search.errors import CmtSearchError
-from cmt_search.search import Outcome, RunDir, read_trials, run_search
-from cmt_search.search.tracking import Target, TrialLog, parse_targets, tracking
+from cmt_search.search import Outcome, RunDir, TrialRecord, read_trials, run_search
+from cmt_search.search.tracking import Target, parse_targets, results_of, series_of, tracking
 from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
 
 SPACE = FakeSpace(
@@ -191,10 +191,9 @@ def test_a_trial_without_networks_is_logged_with_its_reason(tmp_path: Path) -> N
     run = RunDir.create(tmp_path / "r", space_yaml="", fingerprint=SPACE.fingerprint)
     run_search(run, infeasible, LookupFactory(), executor="inline")
     left_out = next(t for t in read_trials(run.path) if t.state == "failed")
-    found = TrialLog.from_record(left_out)
-    assert found.reason is not None
-    assert found.reason.startswith("infeasible: ")
-    assert (found.results, found.series) == ({}, {})
+    assert left_out.reason is not None
+    assert left_out.reason.startswith("infeasible: ")
+    assert (results_of(left_out), series_of(left_out)) == ({}, {})
 
 
 class Noting:
@@ -203,14 +202,14 @@ class Noting:
     def __init__(self, seen: list[int]) -> None:
         self._seen = seen
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         self._seen.append(trial.number)
 
 
 class Failing:
     calls = 0
 
-    def log(self, trial: TrialLog) -> None:
+    def log(self, trial: TrialRecord) -> None:
         self.calls += 1
         raise OSError(28, "No space left on device")
 

@@ -22,7 +22,7 @@ from cmt_search.evaluation import (
     OutOfMemory,
     TrainingFailed,
 )
-from cmt_search.search.checkpoints import Checkpoints
+from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 

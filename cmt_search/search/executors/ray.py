@@ -14,9 +14,9 @@ from ray.tune.search import Searcher
 
 from cmt_search.errors import CmtSearchError
 from cmt_search.evaluation import Evaluator, EvaluatorFactory, Measurement
-from cmt_search.search.checkpoints import Checkpoints
 from cmt_search.search.executors.inline import describe, handle_result, make_evaluator, run_job
 from cmt_search.search.executors.ray_cluster import ResourceRequest, connected
+from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.types import Failure, Job
 
