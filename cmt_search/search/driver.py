@@ -1,6 +1,7 @@
 """Run a search: lock, study, executor, outcome."""
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -23,34 +24,22 @@ if TYPE_CHECKING:
     from cmt_search.search.scheduler import Scheduler
 
 
-StopReason = Literal["interrupted", "time limit"]
-
-
 class StopCondition:
     """Tell an executor when to hand out no more jobs."""
 
     def __init__(
         self, *, time_limit: float | None = None, on_event: Listener | None = None
     ) -> None:
-        self._deadline = None if time_limit is None else time.monotonic() + time_limit
-        self._interrupted = False
+        self._deadline = math.inf if time_limit is None else time.monotonic() + time_limit
         self._on_event = on_event
-        self._notified = False
+        self.reason: Literal["interrupted", "time limit"] | None = None
 
     def __call__(self) -> bool:
-        """Return whether to stop; notify the listener the first time."""
-        if self.reason is not None and not self._notified:
-            self._notify(self.reason)
+        """Return whether to stop."""
+        if self.reason is None and time.monotonic() >= self._deadline:
+            self.reason = "time limit"
+            self._notify(Stopping(reason="time limit"))
         return self.reason is not None
-
-    @property
-    def reason(self) -> StopReason | None:
-        """The reason to stop, if there is one."""
-        if self._interrupted:
-            return "interrupted"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            return "time limit"
-        return None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -69,16 +58,15 @@ class StopCondition:
                 signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interrupted:
-            self._notify("aborted")
+        if self.reason == "interrupted":
+            self._notify(Stopping(reason="aborted"))
             raise KeyboardInterrupt
-        self._interrupted = True
-        self._notify("interrupted")
+        self.reason = "interrupted"
+        self._notify(Stopping(reason="interrupted"))
 
-    def _notify(self, reason: Literal["interrupted", "time limit", "aborted"]) -> None:
-        self._notified = True
+    def _notify(self, event: Stopping) -> None:
         if self._on_event is not None:
-            self._on_event(Stopping(reason=reason))
+            self._on_event(event)
 
 
 _RAY_SETTINGS = {
@@ -154,22 +142,17 @@ def run_search(
     url = run.storage_url(storage)
     if retries < 0:
         raise RunError(f"retries={retries} must not be negative; use 0 for none")
-    runner = _executor(
-        run,
-        executor,
-        slots=slots,
-        address=address,
-        cpus=cpus_per_trial,
-        gpus=gpus_per_trial,
-    )
+    resources = {"cpus": cpus_per_trial, "gpus": gpus_per_trial}
+    runner = _executor(run, executor, slots=slots, address=address, **resources)
     set_verbosity(WARNING)
-    with run.lock(), exclusive_lock(url, run_id=run.info().id):
+    info = run.info()
+    with run.lock(), exclusive_lock(url, run_id=info.id):
         run.check_study()
         checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
             url,
-            name=run.info().name,
-            run_id=run.info().id,
+            name=info.name,
+            run_id=info.id,
             fingerprint=space.fingerprint,
             objectives=space.objectives,
             begun=run.study_created,

@@ -280,11 +280,10 @@ class TrackingCallback:
     """
 
     run: RunDir
-    targets: Sequence[Target]
+    targets: list[Target]  # a target that fails is removed
     storage: str | None
     warn: Callable[[str], None]
     _trackers: dict[Target, Tracker] = field(default_factory=dict)
-    _disabled: set[Target] = field(default_factory=set)
     _next: float = 0.0  # monotonic time of the next reading
 
     def __call__(self, event: Event) -> None:
@@ -297,17 +296,16 @@ class TrackingCallback:
 
     def log_ended(self) -> None:
         """Log all ended trials that are not noted as logged."""
-        if len(self._disabled) == len(self.targets) or not self.run.study_created:
+        if not self.targets or not self.run.study_created:
             return
         try:
             records = read_trials(self.run.path, storage=self.storage)
         except Exception as error:  # noqa: BLE001  # the search continues
-            self._disabled.update(self.targets)
+            self.targets.clear()
             self.warn(f"--log is disabled for this session: {error}")
             return
-        for target in self.targets:
-            if target not in self._disabled:
-                self._log(target, records)
+        for target in tuple(self.targets):
+            self._log(target, [record for record in records if record.state in _ENDED])
 
     def _log(self, target: Target, records: Sequence[TrialRecord]) -> None:
         logged = _read_logged(self.run)
@@ -315,7 +313,7 @@ class TrackingCallback:
         done = set(numbers)
         try:
             for record in records:
-                if record.state not in _ENDED or record.number in done:
+                if record.number in done:
                     continue
                 if target not in self._trackers:
                     self._trackers[target] = target.open(self.run)
@@ -323,7 +321,7 @@ class TrackingCallback:
                 numbers.append(record.number)
                 atomic_write(self.run.logged, json.dumps(logged) + "\n")
         except Exception as error:  # noqa: BLE001  # the search continues
-            self._disabled.add(target)
+            self.targets.remove(target)
             text = next(iter(str(error).strip().splitlines()), "no reason")
             if target.where:
                 text = text.replace(target.where, mask_passwords(target.where))
@@ -346,7 +344,7 @@ def tracking(
     if not targets:
         yield None
         return
-    callback = TrackingCallback(run=run, targets=targets, storage=storage, warn=warn)
+    callback = TrackingCallback(run=run, targets=list(targets), storage=storage, warn=warn)
     try:
         yield callback
     finally:

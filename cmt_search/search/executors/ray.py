@@ -193,9 +193,6 @@ class ResultCallback(tune.Callback):
     def on_trial_error(self, trial: Any, **_context: Any) -> None:
         self._searcher.on_worker_died(trial.trial_id, error_file=trial.error_file)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayExecutor:
