@@ -4,7 +4,9 @@ Growth is attributed to depth, width and resolution by integrated gradients.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -27,6 +29,11 @@ class Shares:
     width: float
     resolution: float
 
+    @classmethod
+    def from_values(cls, values: Iterable[float]) -> Self:
+        """Return the shares of three numbers in the order of `DIMENSIONS`."""
+        return cls(**dict(zip(DIMENSIONS, values, strict=True)))
+
     @property
     def values(self) -> tuple[float, float, float]:
         """The three numbers in the order of `DIMENSIONS`."""
@@ -48,9 +55,7 @@ class Shares:
             raise BudgetError(
                 f"shares {self.values} sum to {total:.4g}, not 1; divide each by their sum"
             )
-        return Shares(
-            **{n: max(v, 0.0) / total for n, v in zip(DIMENSIONS, self.values, strict=True)}
-        )
+        return Shares.from_values(max(value, 0.0) / total for value in self.values)
 
 
 def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:

@@ -30,21 +30,12 @@ def importances(
         AnalysisError: too few trials have a value, or all have the same.
     """
     import optuna
-    from optuna.importance import (
-        BaseImportanceEvaluator,
-        FanovaImportanceEvaluator,
-        PedAnovaImportanceEvaluator,
-        get_param_importances,
-    )
-    from optuna.storages import InMemoryStorage
-    from optuna.study import StudyDirection
+    from optuna import importance
     from optuna.trial import create_trial
 
     from cmt_search.search.sampling.generator import distributions
 
-    ranges = {
-        p.name: d for p, d in zip(parameters, distributions(parameters).values(), strict=True)
-    }
+    ranges = distributions(parameters)
     usable = [r for r in records if r.number in values and set(r.params) == set(ranges)]
     if len(usable) < _MIN_TRIALS or len({values[r.number] for r in usable}) < 2:
         raise AnalysisError(
@@ -52,23 +43,18 @@ def importances(
             "wait for more"
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = InMemoryStorage()
-    direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
-    storage.create_new_study([direction], "importances")
-    study = optuna.Study("importances", storage)
+    study = optuna.create_study(direction="maximize" if maximise else "minimize")
     study.add_trials(
         create_trial(params=dict(r.params), distributions=ranges, value=values[r.number])
         for r in usable
     )
-    judge: BaseImportanceEvaluator = PedAnovaImportanceEvaluator()
+    judge: importance.BaseImportanceEvaluator = importance.PedAnovaImportanceEvaluator()
     if evaluator == "fanova":
         try:
-            judge = FanovaImportanceEvaluator(seed=seed)
+            judge = importance.FanovaImportanceEvaluator(seed=seed)
         except ImportError as error:
             raise AnalysisError(
                 "fANOVA needs scikit-learn; install it with `pip install scikit-learn`, or use "
                 "PED-ANOVA"
             ) from error
-    return {
-        name: float(part) for name, part in get_param_importances(study, evaluator=judge).items()
-    }
+    return importance.get_param_importances(study, evaluator=judge)

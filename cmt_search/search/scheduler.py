@@ -87,7 +87,10 @@ class Scheduler:
         try:
             stored = self._store.trials()
             if retry_failed:
-                stored += [self._retry(trial) for trial in failed_trials(stored)]
+                retried = {trial.user_attrs.get(attr.RETRY_OF) for trial in stored}
+                failed = (t for t in stored if t.state is TrialState.FAIL)
+                candidates = (t for t in failed if attr.CANDIDATE in t.user_attrs)
+                stored += [self._retry(t) for t in candidates if t.number not in retried]
             trials = [(trial, attr.read_candidate(trial.user_attrs)) for trial in stored]
             for trial, candidate in trials:
                 self._state.restore(trial, candidate)
@@ -159,14 +162,15 @@ class Scheduler:
             reason = self._retry_policy.reason(job, failure)
             self._failed_jobs[job.key] = reason
             self._mark_failed(trial, reason)
-        event = JobFinished(
-            job=job,
-            name=trial.name,
-            reason=reason,
-            remaining=self.remaining(),
-            is_retried=is_retried,
+        self._emit(
+            JobFinished(
+                job=job,
+                name=trial.name,
+                reason=reason,
+                remaining=self.remaining(),
+                is_retried=is_retried,
+            )
         )
-        self._emit(event)
         self._advance_trials()
         return is_retried
 
@@ -286,18 +290,15 @@ class Scheduler:
         is_incomplete = any(trial.missing_jobs())
         if any(job.trial == trial.number for job in self._running_jobs.values()):
             return False  # an ended trial could not take their results
-        if trial.reason is not None:
-            self._end_early(trial, trial.reason, is_incomplete=is_incomplete)
-            return False
-        if not is_incomplete:
-            self._decide(trial)
-        return not is_incomplete
-
-    def _end_early(self, trial: RunningTrial, reason: str, *, is_incomplete: bool) -> None:
-        """Fail a trial, or prune it if the driver was killed between the decision and the end."""
-        if not is_incomplete:
+        if trial.reason is not None and is_incomplete:
+            self._finish(trial, TrialState.FAIL, reason=trial.reason)
+        elif trial.reason is not None:  # the driver was killed between the decision and the end
             self._state.pass_rung(trial)
-        self._finish(trial, TrialState.FAIL if is_incomplete else TrialState.PRUNED, reason=reason)
+            self._finish(trial, TrialState.PRUNED, reason=trial.reason)
+        elif not is_incomplete:
+            self._decide(trial)
+            return True
+        return False
 
     def _decide(self, trial: RunningTrial) -> None:
         """Complete, prune or promote a trial whose rung is measured."""
@@ -306,10 +307,8 @@ class Scheduler:
         if len(values) == 1:  # Optuna has intermediate values of a single objective only
             self._store.report(trial.number, rung=rung, value=values[0])
             self._generator.report(trial.number, rung=rung, value=values[0])
-        factor, signs = (
-            self._space.reduction_factor,
-            [sign(name) for name in self._space.objectives],
-        )
+        factor = self._space.reduction_factor
+        signs = [sign(name) for name in self._space.objectives]
         if trial.is_last_rung_done:
             self._finish(trial, TrialState.COMPLETE, values=values)
         elif (
@@ -385,15 +384,3 @@ class Scheduler:
     def _emit(self, event: Event) -> None:
         if self._listener is not None:
             self._listener(event)
-
-
-def failed_trials(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the failed trials that have a candidate and were not retried."""
-    retried = {trial.user_attrs.get(attr.RETRY_OF) for trial in trials}
-    return [
-        trial
-        for trial in trials
-        if trial.state is TrialState.FAIL
-        and attr.CANDIDATE in trial.user_attrs
-        and trial.number not in retried
-    ]

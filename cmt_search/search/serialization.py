@@ -83,12 +83,12 @@ def read_candidate(attributes: Mapping[str, Any]) -> Candidate | None:
     """Read the candidate of a trial; None if it has none."""
     if CANDIDATE not in attributes:
         return None
-    shares = [attributes.get(f"share_{n}") for n in DIMENSIONS]
+    shares = [attributes[f"share_{n}"] for n in DIMENSIONS if f"share_{n}" in attributes]
     rungs = json.loads(join_text(CANDIDATE, attributes))
     return Candidate(
         name=attributes[NAME],
         rungs=tuple(_rung_from_dict(rung) for rung in rungs),
-        shares=None if None in shares else _shares(shares),
+        shares=Shares.from_values(shares) if shares else None,
     )
 
 
@@ -184,10 +184,6 @@ def _rung_from_dict(data: Mapping[str, Any]) -> Rung:
             **data,
             "arch": Arch.from_dict(data["arch"]),
             "fidelity": Fidelity.from_dict(data["fidelity"]),
-            "realised": None if realised is None else _shares(realised),
+            "realised": realised and Shares.from_values(realised),
         }
     )
-
-
-def _shares(values: list[Any]) -> Shares:
-    return Shares(**dict(zip(DIMENSIONS, values, strict=True)))

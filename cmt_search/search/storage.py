@@ -210,16 +210,14 @@ class StudyStore:
             storage = RDBStorage(url, engine_options(url))
             if url.startswith("sqlite"):
                 _use_wal(storage)
-            identity = {"run_id": run_id, "fingerprint": fingerprint}
             if begun:
                 _require_study(storage, name=name, url=url)
             try:
                 study = storage.create_new_study(directions(objectives), name)
-                for key, value in identity.items():
-                    storage.set_study_user_attr(study, key, value)
             except DuplicatedStudyError:
                 study = storage.get_study_id_from_name(name)
-                _check_study(storage, study, name=name, identity=identity, objectives=objectives)
+            identity = {"run_id": run_id, "fingerprint": fingerprint}
+            _check_study(storage, study, name=name, identity=identity, objectives=objectives)
             return cls(storage, study)
 
     @classmethod
@@ -334,7 +332,10 @@ def _check_study(
     identity: Mapping[str, str],
     objectives: Sequence[str],
 ) -> None:
-    """Raise if the study was created by another search; Optuna would silently append to it."""
+    """Write the identity, or raise if another search created the study.
+
+    Optuna would silently append to it.
+    """
     stored = storage.get_study_directions(study)
     if stored != directions(objectives):
         raise RunError(

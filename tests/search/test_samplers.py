@@ -218,15 +218,6 @@ def test_a_grid_suggests_each_point_once() -> None:
     assert "grid" in generator.why_no_more()
 
 
-def test_a_grid_without_steps_or_with_too_many_is_refused() -> None:
-    endless = (Parameter(name="a", low=0, high=1), Parameter(name="b", low=1, high=9, integer=True))
-    with pytest.raises(SpaceError, match=r"knobs a"):
-        grid_size(endless)
-    huge = tuple(Parameter(name=n, low=1, high=200, integer=True) for n in "abc")
-    with pytest.raises(SpaceError, match=r"8,000,000 points"):
-        grid_size(huge)
-
-
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cmt_search.search.sampling.optuna_samplers.find_spec", lambda name: None)
     with pytest.raises(SpaceError, match="package cmaes; install it"):

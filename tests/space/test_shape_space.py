@@ -159,6 +159,13 @@ def test_a_shape_search_has_no_shares() -> None:
             "sampler.name: give it a step and no log, or use sobol",
         ),
         (
+            with_(
+                "sampler: {name: grid}",
+                knobs="knobs: {depth: {min: 4, max: 5000}, resolution: {min: 14, max: 4000}}\n",
+            ),
+            "sampler.name: use larger steps, or sobol",
+        ),
+        (
             with_("sampler: {name: cmaes}"),
             "sampler.name: use tpe",
         ),

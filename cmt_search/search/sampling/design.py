@@ -4,11 +4,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, product
+from itertools import chain
 from typing import Self
 
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.shares import Shares
+from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.search.types import Space
 
 PAPER = "cmt-paper"
@@ -66,7 +66,10 @@ def make_design(space: Space) -> Design:
     centroid and corners, and its infeasible points are moved towards the centroid.
     """
     if space.kind == "list":
-        return Design(points=_all_combinations(space))
+        (index,) = space.parameters()
+        numbers = range(int(index.low), int(index.high) + 1)
+        listed = (DesignPoint(name=f"{index.name} {i}", params={index.name: i}) for i in numbers)
+        return Design(points=tuple(listed))
     if space.kind != "rule":
         return Design()
     named_rules = dict(space.named_shares())
@@ -74,8 +77,9 @@ def make_design(space: Space) -> Design:
     infeasible: tuple[Shares, ...] = ()
     corners = [name for name, s in lattice.items() if max(s.values) > 1 - _SAME]
     if lattice and space.sampler.augmented:
-        augmented = {**lattice, **_axial_points()}
-        lattice, infeasible = _shrink_to_feasible(augmented, space=space, named_rules=named_rules)
+        lattice, infeasible = _shrink_to_feasible(
+            lattice | _axial_points(), space=space, named_rules=named_rules
+        )
     centroid = {CENTROID: CENTROID_SHARES} if lattice else {}
     paper = {PAPER: named_rules.pop(PAPER)}
     aliases = {**paper, **named_rules}
@@ -98,11 +102,9 @@ def make_design(space: Space) -> Design:
 
 def _axial_points() -> dict[str, Shares]:
     """Return the midpoints between centroid and corners, which a coarse lattice lacks."""
-    most, least = 2 / 3, 1 / 6
     return {
-        "blend depth": Shares(depth=most, width=least, resolution=least),
-        "blend width": Shares(depth=least, width=most, resolution=least),
-        "blend resolution": Shares(depth=least, width=least, resolution=most),
+        f"blend {name}": Shares.from_values(2 / 3 if n == name else 1 / 6 for n in DIMENSIONS)
+        for name in DIMENSIONS
     }
 
 
@@ -137,34 +139,17 @@ def _feasible(space: Space, shares: Shares) -> bool:
 
 
 def _towards_centroid(shares: Shares, *, part: float) -> Shares:
-    depth, width, side = (
-        round(s + part * (m - s), 9)
-        for s, m in zip(shares.values, CENTROID_SHARES.values, strict=True)
-    )
-    return Shares(depth=depth, width=width, resolution=side)
-
-
-def _all_combinations(space: Space) -> tuple[DesignPoint, ...]:
-    """Return every combination of integer parameters."""
-    parameters = space.parameters()
-    steps = [range(int(p.low), int(p.high) + 1, int(p.step or 1)) for p in parameters]
-    names = [p.name for p in parameters]
-    return tuple(
-        DesignPoint(
-            name=", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True)),
-            params=dict(zip(names, values, strict=True)),
-        )
-        for values in product(*steps)
-    )
+    pairs = zip(shares.values, CENTROID_SHARES.values, strict=True)
+    return Shares.from_values(round(s + part * (m - s), 9) for s, m in pairs)
 
 
 def _lattice(order: int) -> dict[str, Shares]:
     """Return the simplex lattice {3, order}: triples of multiples of 1/order that sum to one."""
     if order < 1:
         return {}
-    triples = [
+    triples = (
         (i, j, order - i - j) for i in range(order, -1, -1) for j in range(order - i, -1, -1)
-    ]
+    )
     return {
         f"lattice {i}-{j}-{k}": Shares(depth=i / order, width=j / order, resolution=k / order)
         for i, j, k in triples

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from cmt_search.errors import BudgetError, SpaceError
+from cmt_search.errors import BudgetError
 from cmt_search.search.sampling.design import Design, DesignPoint, make_design, point_key
 from cmt_search.search.sampling.optuna_samplers import SamplerStudy, make_sampler
 from cmt_search.search.sampling.rule_acquisition import RuleAcquisition
@@ -89,9 +89,7 @@ class CandidateGenerator:
         self._groups = self._make_groups()
         self._places: list[tuple[_Group, int]] = []  # group and index there, by trial number
         self._n_retries = 0
-        if self._sampler == "grid":
-            grid_size(self._parameters)  # raises on an endless grid
-        elif self._uses_optuna:
+        if self._uses_optuna:
             make_sampler(self._sampler, seed=0, n_initial=0)  # raises on a missing package
 
     def restore(self, trials: Iterable[tuple[FrozenTrial, Candidate | None]]) -> None:
@@ -195,8 +193,6 @@ class CandidateGenerator:
             return self._add(self._acquisition.ask(number, seed=self._seed())), {}
         if self._sampler == "grid":
             params = grid_params(self._parameters, index=self._n_suggested, seed=self._space.seed)
-            if params is None:
-                raise SpaceError(self.why_no_more())
             return self._add(DesignPoint(name=name, params=params)), {}
         # the open group with the fewest feasible trials, the first of equals
         groups = [group for group in self._groups if group.is_open] or self._groups

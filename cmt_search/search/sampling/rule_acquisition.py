@@ -1,6 +1,6 @@
 """Acquisition for rule searches: the rule that shrinks the expected equivalence set most."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,10 +90,13 @@ class _Entry:
     def networks(self) -> tuple[str, ...]:
         return tuple(rung.arch.key for rung in self.rungs)
 
-    def full(self) -> Iterable[tuple[int, Rung]]:
+    def full(self) -> Iterator[tuple[int, Rung]]:
         """Yield the rungs with the most epochs; the others only lead to them."""
         longest = self.rungs[-1].fidelity.epochs
-        return ((i, r) for i, r in enumerate(self.rungs) if r.fidelity.epochs == longest)
+        for i, rung in enumerate(self.rungs):
+            is_full = rung.fidelity.epochs == longest
+            if is_full and rung.log_macs_ratio is not None and rung.realised is not None:
+                yield i, rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +117,8 @@ class RuleAcquisition:
         self._entries: dict[int, _Entry] = {}
         self._infeasible = [shares.values for shares in design.infeasible]
         self._known_shares = {_key(p.params): p.shares for p in design.points if p.shares}
-        for row in self._grid:
-            self._known_shares.setdefault(_key(self._params(_shares(row))), _shares(row))
+        for shares in map(Shares.from_values, self._grid.tolist()):
+            self._known_shares.setdefault(_key(params_of(space, shares)), shares)
 
     def add(
         self,
@@ -169,7 +172,7 @@ class RuleAcquisition:
         except AnalysisError:  # too few networks to fit the process
             scores = np.zeros(len(choices))
         # ties: the fewest measurements, then the largest distance to the rules tried
-        gaps = _nearest([one.shares for one in choices], self._tried_shares())
+        gaps = _nearest([choice.shares for choice in choices], self._tried_shares())
         order = sorted(
             range(len(choices)),
             key=lambda i: (
@@ -192,11 +195,13 @@ class RuleAcquisition:
 
     def _untried(self, rules: Floats) -> list[_Choice]:
         new = rules[_nearest(rules, self._tried_shares()) > _NEAR]
-        points = [DesignPoint(name="", shares=_shares(row), params={}) for row in new]
         return [
-            _Choice(point=point, shares=point.shares.values, measured=0)
-            for point in points
-            if point.shares
+            _Choice(
+                point=DesignPoint(name="", shares=shares, params={}),
+                shares=shares.values,
+                measured=0,
+            )
+            for shares in map(Shares.from_values, new.tolist())
         ]
 
     def _tried(self) -> list[_Choice]:
@@ -204,27 +209,23 @@ class RuleAcquisition:
         groups: dict[tuple[str, ...], list[_Entry]] = {}
         for entry in self._entries.values():
             groups.setdefault(entry.networks, []).append(entry)
-        found = []
+        choices = []
         for entries in groups.values():
             first, seeds = entries[0], {entry.replicate for entry in entries}
-            last = first.rungs[-1]
             point = DesignPoint(
                 name=first.name,
                 shares=first.shares,
                 params=dict(first.params),
                 replicate=max(seeds) + 1,
             )
-            realised = (last.realised or first.shares).values
-            found.append(_Choice(point=point, shares=realised, measured=len(seeds)))
-        return found
+            realised = first.rungs[-1].realised or first.shares
+            choices.append(_Choice(point=point, shares=realised.values, measured=len(seeds)))
+        return choices
 
     def _first_new(self, choices: list[_Choice], *, name: str) -> DesignPoint:
         """Return the first choice that is feasible and needs a training."""
-        known, counted = (
-            {entry.networks for entry in self._entries.values()},
-            self._space.analytic_only(),
-        )
-        tries = 0
+        tried = {entry.networks for entry in self._entries.values()}
+        counted, tries = self._space.analytic_only(), 0
         for choice in choices:
             shares = choice.point.shares
             if choice.measured:
@@ -232,17 +233,14 @@ class RuleAcquisition:
             if shares is None or tries == _TRIES:
                 continue
             tries += 1
-            params = self._params(shares)
+            params = dict(params_of(self._space, shares))
             try:
                 rungs = counted.candidate(params, name).rungs
             except BudgetError:
                 continue
-            if tuple(rung.arch.key for rung in rungs) not in known:
+            if tuple(rung.arch.key for rung in rungs) not in tried:
                 return DesignPoint(name=name, shares=shares, params=params)
         raise BudgetError("no rule of the grid is feasible; widen the knobs or the budgets")
-
-    def _params(self, shares: Shares) -> dict[str, float | int]:
-        return dict(params_of(self._space, shares))
 
     def _tried_shares(self) -> list[tuple[float, float, float]]:
         return [entry.shares.values for entry in self._entries.values()]
@@ -269,29 +267,19 @@ class RuleAcquisition:
 
     def _process(self, *, seed: int) -> GaussianProcess:
         """Fit the process to all measurements, and to its own predictions of running trials."""
-        rows = _measured(self._entries.values())
-        fitted = _fit(rows, seed=seed)
-        lies = [
-            (rung, _predicted(fitted, rung))
-            for entry in self._entries.values()
-            if entry.running
-            for i, rung in entry.full()
-            if i not in entry.values
-            and rung.log_macs_ratio is not None
-            and rung.realised is not None
-        ]
-        return _fit([*rows, *lies], seed=seed) if lies else fitted
-
-
-def _measured(entries: Iterable[_Entry]) -> list[Row]:
-    """Return the distinct trainings; one may be shared by several trials."""
-    found: dict[tuple[str, int], Row] = {}
-    for entry in entries:
-        for i, rung in entry.full():
-            if i in entry.values and rung.log_macs_ratio is not None and rung.realised is not None:
-                key = (rung.arch.key, entry.replicate)
-                found.setdefault(key, (rung, entry.values[i]))
-    return list(found.values())
+        measured: dict[tuple[str, int], Row] = {}  # trials may share a training
+        running = []
+        for entry in self._entries.values():
+            for i, rung in entry.full():
+                if i in entry.values:
+                    key = (rung.arch.key, entry.replicate)
+                    measured.setdefault(key, (rung, entry.values[i]))
+                elif entry.running:
+                    running.append(rung)
+        rows = list(measured.values())
+        process = _fit(rows, seed=seed)
+        predicted = [(rung, _predicted(process, rung)) for rung in running]
+        return _fit([*rows, *predicted], seed=seed) if predicted else process
 
 
 def _fit(rows: list[Row], *, seed: int) -> GaussianProcess:
@@ -317,16 +305,11 @@ def _predicted(process: GaussianProcess, rung: Rung) -> float:
 
 def _nearest(rules: ArrayLike, others: ArrayLike) -> Floats:
     """Return the distance of each rule to the nearest of the others; infinite without any."""
-    these, those = (np.asarray(one, float).reshape(-1, 3) for one in (rules, others))
+    these, those = (np.asarray(rows, float).reshape(-1, 3) for rows in (rules, others))
     if not len(those):
         return np.full(len(these), np.inf)
     apart: Floats = np.linalg.norm(these[:, None] - those[None], axis=2).min(axis=1)
     return apart
-
-
-def _shares(row: Floats) -> Shares:
-    depth, width, side = (float(value) for value in row)
-    return Shares(depth=depth, width=width, resolution=side)
 
 
 def _key(params: Mapping[str, float | int]) -> Hashable:

@@ -3,20 +3,18 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from itertools import chain, islice, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmt_search.errors import ArchError, BudgetError, SpaceError
+from cmt_search.errors import ArchError, BudgetError
 from cmt_search.search.sampling.design import DesignPoint
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
 
 _DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
-_MOST_POINTS = 1_000_000  # of a grid
-T = TypeVar("T")
 
 
 def n_initial_points(space: Space) -> int:
@@ -43,7 +41,10 @@ def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoi
     group = next((p for p in space.parameters() if p.group), None)
     if group is None:
         return tuple(point for point, _ in _stratified(counted, count=wanted))
-    return _by_turns(counted, group, count=wanted)
+    values = (int(group.low) + i for i in range(group.steps or 1))
+    turns = (_feasible(counted, group, value=value, most=wanted) for value in values)
+    points = (p for p in chain.from_iterable(zip_longest(*turns)) if p is not None)
+    return tuple(islice(points, wanted))
 
 
 def stratified_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
@@ -61,12 +62,9 @@ def sobol_params(
 
 def grid_params(
     parameters: Sequence[Parameter], *, index: int, seed: int
-) -> dict[str, float | int] | None:
-    """Return the parameters of one point of the shuffled grid; None after the last."""
-    size = grid_size(parameters)
-    if index >= size:
-        return None
-    place, params = int(_shuffled(size, seed=seed)[index]), {}
+) -> dict[str, float | int]:
+    """Return the parameters of one point of the shuffled grid."""
+    place, params = int(_shuffled(grid_size(parameters), seed=seed)[index]), {}
     for parameter in parameters:
         place, step = divmod(place, parameter.steps or 1)
         value = parameter.low + step * (parameter.step or 1)
@@ -75,39 +73,13 @@ def grid_params(
 
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
-    """Return the number of points of the grid.
-
-    Raises:
-        SpaceError: a parameter has no steps, or there are too many points.
-    """
-    endless = [p.name for p in parameters if p.steps is None]
-    if endless:
-        raise SpaceError(
-            f"sampler.name: grid needs steps, and knobs {', '.join(endless)} have none; give them "
-            "a step and no log, or use sobol"
-        )
-    size = math.prod(p.steps or 1 for p in parameters)
-    if size > _MOST_POINTS:
-        raise SpaceError(f"sampler.name: the grid has {size:,} points; use coarser steps, or sobol")
-    return size
+    """Return the number of points of the grid, all of whose parameters have steps."""
+    return math.prod(p.steps or 1 for p in parameters)
 
 
 def has_networks(space: Space, params: dict[str, float | int]) -> bool:
     """Return whether a point is feasible, as far as is known without measuring its networks."""
     return _point(space.analytic_only(), params, index=0) is not None
-
-
-def _by_turns(space: Space, group: Parameter, *, count: int) -> tuple[DesignPoint, ...]:
-    """Return feasible Sobol points, alternating between the groups, until there are `count`."""
-    values = [int(group.low) + i for i in range(group.steps or 1)]
-    turns = [_feasible(space, group, value=value, most=count) for value in values]
-    found: list[DesignPoint] = []
-    while len(found) < count:
-        ready = [point for turn in turns if (point := next(turn, None)) is not None]
-        if not ready:
-            break
-        found += ready
-    return tuple(found[:count])
 
 
 def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
@@ -120,14 +92,20 @@ def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Itera
 
 
 def _stratified(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidate]]:
+    """Return the first network of each stratum between the smallest and the largest MACs."""
     parameters = space.parameters()
     distinct: dict[str, tuple[DesignPoint, Candidate]] = {}
     for i in range(2 ** math.ceil(math.log2(_DRAWS * count))):
         params = sobol_params(parameters, index=i, seed=space.seed)
         if (point := _point(space, params, index=i)) is not None:
             distinct.setdefault(point[1].rungs[-1].arch.key, point)
-    found = list(distinct.values())
-    return _spread(found, sizes=[math.log(one.rungs[-1].macs) for _, one in found], count=count)
+    sizes = [math.log(candidate.rungs[-1].macs) for _, candidate in distinct.values()]
+    low, high = min(sizes, default=0.0), max(sizes, default=0.0)
+    strata: dict[int, tuple[DesignPoint, Candidate]] = {}
+    for network, size in zip(distinct.values(), sizes, strict=True):
+        stratum = int((size - low) / ((high - low) or 1) * count)
+        strata.setdefault(min(stratum, count - 1), network)
+    return list(strata.values())
 
 
 def _point(
@@ -141,27 +119,11 @@ def _point(
         return None
 
 
-def _spread(found: Sequence[T], *, sizes: Sequence[float], count: int) -> list[T]:
-    """Return the first item of each stratum between the smallest and the largest size."""
-    if not sizes:
-        return []
-    low, high = min(sizes), max(sizes)
-    strata: dict[int, T] = {}
-    for one, value in zip(found, sizes, strict=True):
-        place = int((value - low) / ((high - low) or 1) * count)
-        strata.setdefault(min(place, count - 1), one)
-    return list(strata.values())
-
-
 @lru_cache(maxsize=8)
-def _sobol(
-    dimensions: int, *, seed: int, exponent: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _sobol(dimensions: int, *, seed: int, exponent: int) -> NDArray[np.float64]:
     from scipy.stats import qmc
 
-    points: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = qmc.Sobol(
-        dimensions, rng=seed
-    ).random_base2(exponent)
+    points: NDArray[np.float64] = qmc.Sobol(dimensions, rng=seed).random_base2(exponent)
     return points
 
 
