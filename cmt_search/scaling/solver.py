@@ -46,12 +46,6 @@ class IntegerNetwork:
     stem_width: int
     stages: tuple[Stage, ...]
 
-    def build_arch(self, base: Arch) -> Arch:
-        """Return the base with these sizes."""
-        return replace(
-            base, resolution=self.resolution, stem_width=self.stem_width, stages=self.stages
-        )
-
 
 def solve(
     family: SmoothFamily,
@@ -79,7 +73,10 @@ def solve(
         candidates = [_adjust_mlp(network, adjustment) for network in networks]
         admissible = np.flatnonzero(_meets_budget(_costs(candidates, base=base), budget=budget))
         if len(admissible):
-            archs = (candidates[i].build_arch(base) for i in admissible)
+            archs = (
+                replace(base, resolution=n.resolution, stem_width=n.stem_width, stages=n.stages)
+                for n in (candidates[i] for i in admissible)
+            )
             arch, ms = _first_within_latency(archs, budget=budget, latency=latency)
             return _member(family, arch, budget=budget, x=x, adjustment=adjustment, ms=ms)
     raise _unreachable_budget(_costs(networks, base=base), base=base, budget=budget, grid=grid)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats.noise import Bools, Floats, label_groups, percentile_interval
+from cmt_search.stats.noise import Bools, Floats, label_groups
 
 Fit = Callable[[Floats, Floats], Floats]
 """From weights (S, T) and values (S, T) to parameters (S, P); a failed fit is a row of NaN."""
@@ -47,24 +47,9 @@ class BootstrapFit:
     """Parameters fitted to the data and to every resample."""
 
     estimate: Floats  # (P,)
-    draws: Floats  # (S, P), NaN where the fit failed
-    failed: int  # of the S resamples
+    draws: Floats  # (S, P) of the resamples whose fit succeeded
+    failed: int  # resamples
     images: bool  # whether validation images were resampled
-
-    @property
-    def kept(self) -> Floats:
-        """The draws whose fit succeeded."""
-        return self.draws[np.isfinite(self.draws).all(axis=1)]
-
-    @property
-    def low(self) -> Floats:
-        """Lower end of the 95% percentile intervals. Shape: (P,)."""
-        return percentile_interval(self.kept)[0]
-
-    @property
-    def high(self) -> Floats:
-        """Upper end of the 95% percentile intervals. Shape: (P,)."""
-        return percentile_interval(self.kept)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,14 +144,19 @@ def bootstrap_fit(fit: Fit, data: Trainings, *, draws: int = DRAWS, seed: int) -
             "the fit fails on the data themselves; measure more networks, or more different ones"
         )
     fitted = fit(*resample(data, draws=draws, seed=seed))
-    failed = int((~np.isfinite(fitted).all(axis=1)).sum())
+    succeeded = np.isfinite(fitted).all(axis=1)
+    failed = int((~succeeded).sum())
     if failed > MAX_FAILED * draws:
         raise AnalysisError(
             f"the fit fails on {failed} of {draws} resamples, more than {MAX_FAILED:.0%}, so its "
             "intervals would be too narrow; measure more networks or seeds"
         )
-    images = data.correct is not None
-    return BootstrapFit(estimate=estimate, draws=fitted, failed=failed, images=images)
+    return BootstrapFit(
+        estimate=estimate,
+        draws=fitted[succeeded],
+        failed=failed,
+        images=data.correct is not None,
+    )
 
 
 def _resample_images(correct: Bools, *, draws: int, rng: np.random.Generator) -> Floats:

@@ -104,25 +104,6 @@ def flatness_p_value(draws: Floats) -> float:
     return float(np.mean(worst >= np.max(np.abs(centre) / sd)))
 
 
-def conclude(
-    *, area: float, error: float, p_flat: float, smallest_effect: float = SMALLEST_EFFECT
-) -> Conclusion:
-    """Return the conclusion of a study.
-
-    `area` is the part of the feasible rules in the equivalence set, `error` the standard error of
-    contrasts, `p_flat` the p-value of "no rule differs".
-
-    "unresolved" takes precedence: with an error above the smallest effect, a large set does not
-    show equality, and a small one does not show a difference, since the maximum of a noisy fit
-    moves between corners. For the same reason a small set also needs a significant `p_flat`.
-    """
-    if not error <= smallest_effect:  # also NaN
-        return "unresolved"
-    if area >= TIE_AREA:
-        return "tie"
-    return "resolved" if p_flat < ALPHA else "unresolved"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Assessment:
     """The best of G rules and its equivalence set."""
@@ -147,13 +128,17 @@ class Assessment:
 
     @property
     def status(self) -> Conclusion:
-        """Tie, unresolved or resolved."""
-        return conclude(
-            area=self.area,
-            error=self.error,
-            p_flat=self.p_flat,
-            smallest_effect=self.smallest_effect,
-        )
+        """Tie, unresolved or resolved.
+
+        "unresolved" takes precedence: with an error above the smallest effect, a large set does not
+        show equality, and a small one does not show a difference, since the maximum of a noisy fit
+        moves between corners. For the same reason a small set also needs a significant `p_flat`.
+        """
+        if not self.error <= self.smallest_effect:  # also NaN
+            return "unresolved"
+        if self.area >= TIE_AREA:
+            return "tie"
+        return "resolved" if self.p_flat < ALPHA else "unresolved"
 
     @property
     def detectable(self) -> float:

@@ -56,11 +56,6 @@ class GradientTest:
         """Index of the dimension that gains most; to first order its corner is the best rule."""
         return int(np.argmax(self.gains))
 
-    @property
-    def per_log_macs(self) -> Triple:
-        """Gains per unit of ln MACs."""
-        return to_triple(np.array(self.gains) / self.log_macs_ratio)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseCorrection:

@@ -251,7 +251,7 @@ def _lack_of_fit(residuals: Floats, *, shapes: list[BudgetShapes], data: Trainin
 
 
 def _summarize(fits: BootstrapFit, *, budgets: Floats, log_macs_ratio: Floats) -> PowerLaws:
-    rows = np.vstack([fits.estimate, fits.kept])
+    rows = np.vstack([fits.estimate, fits.draws])
     points, edge, theta = np.split(rows, [3 * len(budgets), 4 * len(budgets)], axis=1)
     points = points.reshape(len(rows), -1, 3)
     law = AdditiveLaw.from_theta(theta)

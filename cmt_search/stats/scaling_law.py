@@ -232,20 +232,21 @@ def fit_accuracy_law(
         return _fit_curve(at, weights=weights, error=fitted + noise)
 
     fits = bootstrap_fit(fit, data, draws=draws, seed=seed)
-    powers = fits.kept[:, 2]
+    powers = fits.draws[:, 2]
+    low, high = percentile_interval(fits.draws)
     floor, scale, power = theta.tolist()
     return AccuracyLaw(
         floor=floor,
         scale=scale,
         power=power,
-        low=to_triple(fits.low),
-        high=to_triple(fits.high),
+        low=to_triple(low),
+        high=to_triple(high),
         unit=unit,
         at_edge=float(np.mean((powers <= _MACS_POWERS[0]) | (powers >= _MACS_POWERS[-1]))),
         failed=fits.failed,
         images=fits.images,
         noise=hc1_residuals(error, fitted=fitted, networks=networks, terms=3),
-        draws=fits.kept,
+        draws=fits.draws,
         top1=data.measure == "top1",
         dof=len(at) - 3,
     )

@@ -7,13 +7,12 @@ from cmt_search.stats import (
     SMALLEST_EFFECT,
     Conclusion,
     GradientTest,
-    conclude,
     equivalence_set,
     simplex_grid,
     simultaneous_contrasts,
     summarize_contrast,
 )
-from cmt_search.stats.equivalence import required_margin
+from cmt_search.stats.equivalence import Assessment, required_margin
 from tests.stats.simulation import LARGEST, PAPER, flat, simulate_process, slope
 
 GRID = simplex_grid(15)
@@ -70,7 +69,16 @@ def test_a_rule_enters_the_set_at_its_required_margin(seed: int) -> None:
 def test_the_conclusion_follows_from_area_error_and_p(
     area: float, error: float, p_flat: float, conclusion: Conclusion
 ) -> None:
-    assert conclude(area=area, error=error, p_flat=p_flat) == conclusion
+    assessment = Assessment(
+        best=0,
+        error=error,
+        p_flat=p_flat,
+        required_margin=np.where(np.arange(1000) < round(1000 * area), 0.0, 1.0),
+        smallest_effect=SMALLEST_EFFECT,
+        margin=SMALLEST_EFFECT,
+    )
+    assert assessment.area == pytest.approx(area, abs=1e-3)
+    assert assessment.status == conclusion
 
 
 def test_the_interval_of_a_selected_winner_holds_although_it_was_selected() -> None:

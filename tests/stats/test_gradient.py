@@ -75,9 +75,9 @@ def correction(gains: Sequence[float], **options: object) -> BaseCorrection:
 
 def test_first_order_gains_are_recovered_per_unit_of_log_macs() -> None:
     found = gradient_test([0.0, 0.03, 0.0], noise=0.0005)
-    np.testing.assert_allclose(found.per_log_macs, [-0.01, 0.02, -0.01], atol=0.003)
+    per_log_macs = np.array(found.gains) / found.log_macs_ratio
+    np.testing.assert_allclose(per_log_macs, [-0.01, 0.02, -0.01], atol=0.003)
     assert found.log_macs_ratio == pytest.approx(np.log(12))
-    assert found.gains[1] == pytest.approx(found.per_log_macs[1] * np.log(12))
     assert found.leader == 1
     assert sum(found.gains) == pytest.approx(0)
 
