@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from cmt_search.search import Event, RunDir, Stopping, run_search
-from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
+from cmt_search.search import Event, Stopping, run_search
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, open_run
 
 SPACE = FakeSpace(seeds=2, trials=12, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 
@@ -17,11 +17,7 @@ def main(
 ) -> None:
     """Begin the run, or go on with it."""
     path = Path(folder)
-    run = (
-        RunDir.open(path)
-        if (path / "run.json").exists()
-        else RunDir.create(path, space_yaml="", fingerprint=SPACE.fingerprint)
-    )
+    run = open_run(path)
     factory = LookupFactory(log=Path(log), wait=float(wait), keeps=address is not None)
     slots = None if address else 2 if executor == "ray" else 1
     outcome = run_search(

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunDir, read_trials, run_search
+from cmt_search.search import read_trials, run_search
 from tests.search.lookup import (
     FakeSampler,
     FakeSpace,
     Line,
     LookupFactory,
     Training,
+    open_run,
     read_log,
     trained,
 )
@@ -73,10 +74,7 @@ def ended(lines: list[Line]) -> Counter[Training]:
 
 def session(folder: Path, log: Path | None) -> str:
     """Start the run, or resume it."""
-    if (folder / "run.json").exists():
-        run = RunDir.open(folder)
-    else:
-        run = RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
+    run = open_run(folder)
     factory = LookupFactory(log=log, wait=0.001, raises=3)
     return run_search(run, SPACE, factory, executor="inline", retries=0).stopped
 

@@ -21,6 +21,7 @@ from cmt_search.evaluation import (
     evaluator_threads,
 )
 from cmt_search.scaling.shares import Shares
+from cmt_search.search.run_dir import RunDir
 from cmt_search.search.types import TrialRecord
 from cmt_search.space.candidates import Candidate, Parameter, Rung
 
@@ -242,3 +243,10 @@ def out_of_memory(
 ) -> Measurement:
     """An evaluator that fails as trainings do."""
     raise TrainingFailed("out of memory at batch 64; lower proxy.batch")
+
+
+def open_run(path: Path) -> RunDir:
+    """Open the run in a folder; create it, of a `FakeSpace`, if there is none."""
+    if (path / "run.json").exists():
+        return RunDir.open(path)
+    return RunDir.create(path, space_yaml="", fingerprint=FakeSpace.fingerprint)

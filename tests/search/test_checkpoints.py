@@ -9,10 +9,10 @@ import pytest
 from cmt_search.arch import Arch
 from cmt_search.errors import RunError
 from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
-from cmt_search.search import RunDir, read_trials, run_search
+from cmt_search.search import read_trials, run_search
 from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.types import Job
-from tests.search.lookup import FakeSpace, LookupFactory, measure
+from tests.search.lookup import FakeSpace, LookupFactory, measure, open_run
 
 SPACE = FakeSpace(trials=2, epochs=(1, 4))
 
@@ -45,10 +45,6 @@ class Epochs:
         return measure(arch, fidelity=fidelity, seed=seed)
 
 
-def new(path: Path) -> RunDir:
-    return RunDir.create(path, space_yaml="", fingerprint="f00d")
-
-
 def job(**changes: Any) -> Job:
     rung = SPACE.candidate({"depth": 0.5, "width": 0.2}).rungs[0]
     known = {"trial": 0, "rung": 0, "seed": 1, "arch": rung.arch, "fidelity": rung.fidelity}
@@ -56,7 +52,7 @@ def job(**changes: Any) -> Job:
 
 
 def test_a_killed_job_goes_on_at_its_last_epoch(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     first, second = Epochs(killed_at=3), Epochs()
     with pytest.raises(Killed):
         run_search(run, SPACE, lambda: first, executor="inline")
@@ -70,7 +66,7 @@ def test_a_killed_job_goes_on_at_its_last_epoch(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_leaves_no_checkpoint(tmp_path: Path) -> None:
-    run, evaluator = new(tmp_path / "r"), Epochs()
+    run, evaluator = open_run(tmp_path / "r"), Epochs()
     left = run_search(run, SPACE, lambda: evaluator, executor="inline", time_limit=1e-9)
     assert left.jobs == 0
     with pytest.raises(Killed):
@@ -81,7 +77,7 @@ def test_what_was_measured_leaves_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_what_raised_begins_anew_and_what_was_given_up_is_swept_away(tmp_path: Path) -> None:
-    run, evaluator = new(tmp_path / "r"), Epochs(killed_at=3, error=ValueError("no"))
+    run, evaluator = open_run(tmp_path / "r"), Epochs(killed_at=3, error=ValueError("no"))
     run_search(run, SPACE, lambda: evaluator, executor="inline", retries=1)
     key = evaluator.trained[-1][0]
     assert [epoch for of, epoch in evaluator.trained if of == key][-4:] == [1, 2, 1, 2]
@@ -103,7 +99,7 @@ def test_every_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_rung_goes_on_from_the_one_before_it(tmp_path: Path) -> None:
-    run, evaluator = new(tmp_path / "r"), Epochs()
+    run, evaluator = open_run(tmp_path / "r"), Epochs()
     space = FakeSpace(trials=3, epochs=(1, 3, 4))
     assert run_search(run, space, lambda: evaluator, executor="inline").complete == 3
     keys = {key for key, _ in evaluator.trained}
@@ -114,7 +110,7 @@ def test_a_rung_goes_on_from_the_one_before_it(tmp_path: Path) -> None:
 
 
 def test_what_a_stopped_trial_has_left_is_swept_away(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     kept: list[set[str]] = []
 
     class Looking(Epochs):
@@ -156,7 +152,7 @@ def test_a_full_disk_ends_the_search_and_spoils_no_trial(
         monkeypatch.setattr(Path, "write_bytes", _no_space)
         raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
 
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     with pytest.raises(RunError) as error:
         run_search(run, SPACE, lambda: full, executor="inline")  # type: ignore[arg-type, return-value]
     assert str(error.value) == (
@@ -173,7 +169,7 @@ def test_a_training_that_fails_on_a_disk_with_room_is_a_row(tmp_path: Path) -> N
     def fails(arch: Arch, **known: Any) -> None:
         raise TrainingFailed("the loss became nan")
 
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     outcome = run_search(run, SPACE, lambda: fails, executor="inline")  # type: ignore[arg-type, return-value]
     assert outcome.failed == 2
 

@@ -26,16 +26,12 @@ from cmt_search.search.driver import ExecutorName
 from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
-from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, read_log, trained
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, open_run, read_log, trained
 
 TPE = FakeSpace(trials=14, seeds=2, sampler=FakeSampler(name="tpe", lattice=1, replicates=1))
 SMALL = FakeSpace(epochs=(1,), sampler=FakeSampler(lattice=1, replicates=1))
 on_ray = pytest.mark.usefixtures("ray_here")
 DEPTH_ONLY, CENTROID = 9, 4  # blocks of their networks
-
-
-def new(path: Path) -> RunDir:
-    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
 def what(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
@@ -46,7 +42,7 @@ def what(trials: tuple[TrialRecord, ...]) -> list[tuple[object, ...]]:
 def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> None:
     found = {}
     for executor in ("inline", "ray"):
-        run, log = new(tmp_path / executor), tmp_path / f"{executor}.log"
+        run, log = open_run(tmp_path / executor), tmp_path / f"{executor}.log"
         factory = LookupFactory(log=log, raises=DEPTH_ONLY)
         outcome = run_search(run, TPE, factory, executor=executor, slots=1)  # type: ignore[arg-type]
         assert outcome.stopped == "finished"
@@ -69,7 +65,7 @@ def test_both_executors_give_the_same_trials_with_one_slot(tmp_path: Path) -> No
 
 @on_ray
 def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     outcome = run_search(run, space, LookupFactory(log=log, wait=0.2), executor="ray", slots=2)
     lines = read_log(log)
@@ -90,7 +86,7 @@ def test_a_search_goes_on_from_tuner_to_tuner(
     from cmt_search.search.executors import ray as ray_executor
 
     monkeypatch.setattr(ray_executor, "_JOBS_PER_TUNER", 3)
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
     outcome = run_search(run, SMALL, LookupFactory(log=log), executor="ray", slots=1)
     lines = read_log(log)
     assert outcome.stopped == "finished"
@@ -100,11 +96,11 @@ def test_a_search_goes_on_from_tuner_to_tuner(
 
 @on_ray
 def test_a_worker_trains_on_the_cpus_of_its_trial(tmp_path: Path) -> None:
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
     one = replace(SMALL, trials=1)
     run_search(run, one, LookupFactory(log=log), executor="ray", slots=1, cpus_per_trial=2)
     assert [line[2:4] for line in read_log(log) if line[0] == "made"] == [(2, os.nice(0))]
-    inline, log = new(tmp_path / "inline"), tmp_path / "inline.log"
+    inline, log = open_run(tmp_path / "inline"), tmp_path / "inline.log"
     run_search(inline, one, LookupFactory(log=log), executor="inline", cpus_per_trial=3)
     assert [line[2] for line in read_log(log) if line[0] == "made"] == [3]
     assert evaluator_threads() == 1
@@ -118,7 +114,7 @@ def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
     from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.executors.ray_cluster import ResourceRequest
 
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
@@ -155,7 +151,7 @@ def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
 @pytest.mark.slow
 @on_ray
 def test_workers_killed_at_random_moments_cost_nothing_but_time(tmp_path: Path) -> None:
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
     space = FakeSpace(seeds=2, sampler=FakeSampler(lattice=2, replicates=1))
     chance, killed = random.Random(3), list[int]()
 
@@ -191,7 +187,7 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
     from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.executors.ray_cluster import ResourceRequest
 
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
     store = StudyStore.open(
         run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
@@ -227,7 +223,7 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
 def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
     tmp_path: Path, executor: ExecutorName, factory: LookupFactory, message: str
 ) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     with pytest.raises(DataError, match=message):
         run_search(run, SMALL, factory, executor=executor, slots=1)
     assert {t.state for t in read_trials(run.path)} <= {"interrupted", "complete"}
@@ -237,7 +233,7 @@ def test_data_that_fit_no_candidate_end_the_search_and_spoil_no_trial(
 
 @on_ray
 def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None:
-    run, log = new(tmp_path / "r"), tmp_path / "log"
+    run, log = open_run(tmp_path / "r"), tmp_path / "log"
 
     interrupted: list[int] = []
 
@@ -261,7 +257,7 @@ def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None
 
 
 def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     idle = run_search(run, TPE, LookupFactory(), executor="inline", time_limit=0.0)
     assert (idle.stopped, idle.jobs, idle.remaining.trials) == ("time limit", 0, 14)
     one = run_search(run, TPE, LookupFactory(wait=1), executor="inline", time_limit=0.9)
@@ -271,7 +267,7 @@ def test_a_time_limit_lets_the_running_job_finish(tmp_path: Path) -> None:
 
 @on_ray
 def test_resources_that_no_node_has_are_refused_at_once(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     with pytest.raises(RunError) as error:
         run_search(run, SMALL, LookupFactory(), executor="ray", cpus_per_trial=512)
     assert "need 512 CPU each, and this machine has room for 0 (by node: " in str(error.value)
@@ -298,7 +294,7 @@ def test_what_an_executor_cannot_do_is_refused(
 ) -> None:
     with pytest.raises(RunError, match=message):
         run_search(
-            new(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", slots=slots,
+            open_run(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", slots=slots,
             address=address,
         )  # fmt: skip
 
@@ -311,7 +307,7 @@ def test_a_run_of_another_space_is_refused_before_anything_is_made(tmp_path: Pat
 
 
 def test_a_finished_run_starts_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     first = run_search(run, SMALL, LookupFactory(), executor="inline")
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("ray was started"))
     again = run_search(run, SMALL, LookupFactory(broken=True), executor="ray")
@@ -323,4 +319,6 @@ def test_what_a_listener_raises_ends_the_search(tmp_path: Path) -> None:
         raise ValueError("no terminal")
 
     with pytest.raises(ValueError, match="no terminal"):
-        run_search(new(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", on_event=broken)
+        run_search(
+            open_run(tmp_path / "r"), SMALL, LookupFactory(), executor="inline", on_event=broken
+        )

@@ -14,11 +14,7 @@ from cmt_search.search import RunDir, read_trials, serialization
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
-from tests.search.lookup import FakeSampler, FakeSpace, measure
-
-
-def new(path: Path) -> RunDir:
-    return RunDir.create(path, space_yaml="", fingerprint="f00d")
+from tests.search.lookup import FakeSampler, FakeSpace, measure, open_run
 
 
 def open_store(run: RunDir, **changes: object) -> StudyStore:
@@ -38,7 +34,7 @@ def step(scheduler: Scheduler) -> None:
 
 
 def test_opposite_directions_are_refused(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     open_store(run).close()
     with pytest.raises(RunError) as error:
         open_store(run, objectives=("loss",))
@@ -47,7 +43,7 @@ def test_opposite_directions_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     open_store(run, name="of another run").close()
     with pytest.raises(RunError) as error:
         open_store(run, begun=True)
@@ -67,7 +63,7 @@ def test_a_study_that_is_gone_from_a_database_is_not_begun_afresh(tmp_path: Path
 def test_a_study_of_another_search_is_refused(
     tmp_path: Path, key: str, value: str, message: str
 ) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     open_store(run).close()
     with pytest.raises(RunError) as error:
         open_store(run, **{key: value})
@@ -86,7 +82,7 @@ def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_pa
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     run.study.write_bytes(b"precious notes" * 100)
     with pytest.raises(RunError, match=r"study.db is damaged \(.*not a database\).*restore it"):
         open_store(run)
@@ -94,7 +90,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path
 
 
 def test_the_study_is_kept_in_a_write_ahead_log(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     with store.storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -103,7 +99,7 @@ def test_the_study_is_kept_in_a_write_ahead_log(tmp_path: Path) -> None:
 
 
 def test_trials_are_read_while_a_driver_writes(tmp_path: Path) -> None:
-    run, space = new(tmp_path / "r"), FakeSpace()
+    run, space = open_run(tmp_path / "r"), FakeSpace()
     store = open_store(run)
     scheduler = Scheduler(space, store)
     for done in range(5):
@@ -116,7 +112,7 @@ def test_trials_are_read_while_a_driver_writes(tmp_path: Path) -> None:
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     step(Scheduler(FakeSpace(), store))
     store.close()
@@ -126,7 +122,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_study_is_read_where_its_driver_was_killed(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     step(Scheduler(FakeSpace(), store))
     copy = tmp_path / "copy"
@@ -138,7 +134,7 @@ def test_a_study_is_read_where_its_driver_was_killed(tmp_path: Path) -> None:
 
 
 def test_a_renamed_run_keeps_its_study(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     step(Scheduler(FakeSpace(), store))
     store.close()
@@ -147,7 +143,7 @@ def test_a_renamed_run_keeps_its_study(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_study_says_so_and_makes_none(tmp_path: Path) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     with pytest.raises(RunError, match="has no study yet; start it with `cmt-search resume"):
         read_trials(run.path)
     assert not run.study.exists()
@@ -158,7 +154,7 @@ def test_a_run_without_a_study_says_so_and_makes_none(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_added_in_one_transaction(tmp_path: Path) -> None:
-    store, space = open_store(new(tmp_path / "r")), FakeSpace()
+    store, space = open_store(open_run(tmp_path / "r")), FakeSpace()
     assert isinstance(store.storage, RDBStorage)
     tables = ["trials", "trial_params", "trial_user_attributes"]
 
@@ -177,7 +173,7 @@ def test_a_trial_is_added_in_one_transaction(tmp_path: Path) -> None:
 
 
 def test_a_long_measurement_fits_a_text_column_of_mysql(tmp_path: Path) -> None:
-    store = open_store(new(tmp_path / "r"))
+    store = open_store(open_run(tmp_path / "r"))
     scheduler = Scheduler(FakeSpace(), store)
     job = scheduler.next_job()
     assert job is not None
@@ -253,7 +249,7 @@ def test_a_resume_reads_the_trials_once_and_solves_nothing_again(
 def test_a_copy_of_the_database_alone_holds_the_trials_that_ended(
     tmp_path: Path, is_open: bool
 ) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     scheduler = Scheduler(FakeSpace(), store)
     step(scheduler)
@@ -289,7 +285,7 @@ def zero_pages(file: Path) -> None:
 def test_a_damaged_database_is_named_and_left_as_it_is(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     store = open_store(run)
     scheduler = Scheduler(FakeSpace(), store)
     for _ in range(6):

@@ -14,13 +14,9 @@ from sqlalchemy.engine import Engine
 
 from cmt_search.errors import RunError
 from cmt_search.search import Event, JobFinished, RunDir, read_trials, run_search
-from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, open_run
 
 SPACE = FakeSpace(trials=6, sampler=FakeSampler(name="random"))
-
-
-def new(path: Path) -> RunDir:
-    return RunDir.create(path, space_yaml="", fingerprint="f00d")
 
 
 def search(run: RunDir, **known: Any) -> Any:
@@ -29,7 +25,7 @@ def search(run: RunDir, **known: Any) -> Any:
 
 def begun(path: Path, *, jobs: int = 5) -> RunDir:
     """A run that was stopped after so many jobs."""
-    run, done = new(path), []
+    run, done = open_run(path), []
 
     def stop(event: Event) -> None:
         done.extend([event] * isinstance(event, JobFinished))
@@ -113,7 +109,7 @@ def test_a_locked_database_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [0.5, 0.9, 0.02])
 def test_a_truncated_database_is_named_and_left_as_it_is(tmp_path: Path, left: float) -> None:
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     search(run)
     whole = run.study.read_bytes()
     cut = whole[: int(len(whole) * left)]
@@ -186,7 +182,7 @@ def test_a_folder_that_cannot_be_written_is_named(
         with pytest.raises(RunError, match=r"driver.json cannot be written \(this disk refuses\)"):
             search(run)
         with pytest.raises(RunError, match=r"cannot be written \(this disk refuses\); choose"):
-            new(tmp_path / "other")
+            open_run(tmp_path / "other")
     assert run.driver() is None
     goes_on(run, before)
 
@@ -203,7 +199,7 @@ def test_asking_who_drives_a_run_keeps_nobody_from_driving_it(tmp_path: Path) ->
     import fcntl
     import threading
 
-    run = new(tmp_path / "r")
+    run = open_run(tmp_path / "r")
     run.lock_file.touch()
     with run.lock_file.open() as asked:
         fcntl.flock(asked, fcntl.LOCK_SH)

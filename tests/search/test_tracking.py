@@ -12,7 +12,7 @@ import pytest
 from cmt_search.errors import CmtSearchError
 from cmt_search.search import Outcome, RunDir, TrialRecord, read_trials, run_search
 from cmt_search.search.tracking import Target, parse_targets, results_of, series_of, tracking
-from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, open_run
 
 SPACE = FakeSpace(
     trials=6, seeds=2, reduction_factor=2, sampler=FakeSampler(lattice=2, replicates=1), grid=6
@@ -21,11 +21,7 @@ SPACE = FakeSpace(
 
 def search(folder: Path, *asked: str, warn: Callable[[str], None] = print, **known: Any) -> Outcome:
     """Begin a search that is logged, or go on with it."""
-    run = (
-        RunDir.open(folder)
-        if (folder / "run.json").exists()
-        else RunDir.create(folder, space_yaml="", fingerprint=SPACE.fingerprint)
-    )
+    run = open_run(folder)
     with tracking(run, parse_targets(asked), warn=warn) as follower:
         return run_search(
             run, SPACE, LookupFactory(), executor="inline", on_event=follower, **known
