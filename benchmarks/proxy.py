@@ -154,7 +154,7 @@ def random_images(setting: Setting) -> Dataset:
 def ours(setting: Setting, data: Dataset) -> Training:
     """A training that is ready for its first epoch."""
     torch.manual_seed(0)
-    return Training.start(
+    return Training(
         setting.arch,
         data=data.to(torch.device(setting.device)),
         recipe=Recipe(batch=setting.batch),

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +19,6 @@ from cmt_search.proxy.sources import load_dataset
 from cmt_search.proxy.trainer import Training
 from cmt_search.proxy.training_dir import restore_checkpoint, save_checkpoint
 from cmt_search.recipe import Recipe
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -44,7 +41,9 @@ def device_mode(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def run_within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.device) -> T:
+def run_within_memory(
+    run: Callable[[], Measurement], *, recipe: Recipe, device: torch.device
+) -> Measurement:
     """Return the result of `run`, and free the memory of its training.
 
     Raises:
@@ -53,7 +52,8 @@ def run_within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.dev
     try:
         return run()
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        out_of_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not out_of_memory and "can't allocate memory" not in str(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the network and its gradients
         gc.collect()
@@ -68,11 +68,6 @@ def run_within_memory(run: Callable[[], T], *, recipe: Recipe, device: torch.dev
             "that this one is compared to"
         )
     raise OutOfMemory(f"out of memory on {device} with batches of {batch}; {advice}")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 Callback = Callable[[Training], None]
@@ -112,9 +107,9 @@ def train(
 
     def run() -> Measurement:
         part = data.to(device).subset(fidelity.data_fraction)
-        # `Training.start` seeds torch's own generator: restore it afterwards.
+        # `Training` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            training = Training.start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
+            training = Training(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
             if folder is not None:
                 restore_checkpoint(training, folder=folder)
             while not training.done:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -96,42 +96,21 @@ class TrainingLength:
         return cls(batch=batch, steps_per_epoch=per_epoch, steps=steps)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Training:
-    """A network, its optimiser and its images on one device; `advance` runs an epoch."""
+    """A network, its optimiser and its images on one device; `advance` runs an epoch.
 
-    model: nn.Module
-    average: ModelEmaV3 | None  # of the weights; what is measured, where there is one
-    optimizer: torch.optim.Optimizer  # of the phase under way
-    phase: Phase
-    plan: tuple[Phase, ...]
-    length: TrainingLength
-    fidelity: Fidelity
-    arch: Arch
-    recipe: Recipe
-    seed: int
-    data: Dataset
-    loader: BatchLoader  # of the training images
-    val_loader: BatchLoader
-    augmenter: Augmenter
-    order: torch.Generator  # of the images, on the CPU: the same on every device
-    generator: torch.Generator  # of the augmentation, on the device
-    step: int = 0  # steps done
-    curve: list[CurvePoint] = field(default_factory=list)  # one point per epoch done
-    correct: Tensor  # (N,) bool: which validation images were right after the last epoch
-    seconds: float = 0.0  # wall time of the epochs done
-    shared_seconds: float = 0.0  # of these, of epochs taken over from a shorter training
-    _step_function: StepFunction | None = None
+    Its creation seeds torch's global generator, which draws weights and drop path.
+    """
 
-    @classmethod
-    def start(
-        cls, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
-    ) -> Self:
-        """Prepare a training; seeds torch's global generator, which draws weights and drop path."""
+    def __init__(
+        self, arch: Arch, *, data: Dataset, recipe: Recipe, fidelity: Fidelity, seed: int
+    ) -> None:
+        self.arch, self.data, self.recipe = arch, data, recipe
+        self.fidelity, self.seed = fidelity, seed
         weights_seed, order_seed, augmentation_seed = spawn_seeds(seed)
         torch.manual_seed(weights_seed)
         device, side = data.mean.device, fidelity.image_size or arch.resolution
-        model = build(
+        self.model = build(
             arch,
             input_size=(side, side),
             drop_path_rate=recipe.drop_path_rate(arch.depth),
@@ -139,36 +118,36 @@ class Training:
             residual_scale=recipe.residual_scale,
             decay_position=recipe.decay_position,
         ).to(device)
-        model.to(memory_format=torch.channels_last)
-        length = TrainingLength.of(
+        self.model.to(memory_format=torch.channels_last)
+        self.average: ModelEmaV3 | None = None  # of the weights; measured where there is one
+        if recipe.ema:  # the decay warms up, so that the average forgets the initial weights
+            self.average = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True)
+        self.length = TrainingLength.of(
             fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
         )
+        self.plan = self._plan()
+        self.phase = self.plan[0]  # the one under way
+        self.optimizer = create_optimizer(self.model, phase=self.phase, betas=recipe.betas)
+        self._step_function: StepFunction | None = None  # likewise
+        self.loader = BatchLoader.of(data.train, device=device)
+        self.val_loader = BatchLoader.of(data.val, device=device)
+        self.augmenter = Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes)
+        # The order of the images is drawn on the CPU: the same on every device.
+        self.order = torch.Generator().manual_seed(order_seed)
+        self.generator = torch.Generator(device).manual_seed(augmentation_seed)
+        self.step = 0  # steps done
+        self.curve: list[CurvePoint] = []  # one point per epoch done
+        self.correct = torch.zeros(len(data.val), dtype=torch.bool, device=device)  # right images
+        self.seconds = 0.0  # wall time of the epochs done
+        self.shared_seconds = 0.0  # of these, of epochs taken over from a shorter training
+
+    def _plan(self) -> tuple[Phase, ...]:
+        arch, recipe, length = self.arch, self.recipe, self.length
         sizes = arch.depth, arch.stages[0].width, arch.resolution
         scale = recipe.lr_scale(sizes=sizes, batch=length.batch)
-        if fidelity.seconds is None:
-            plan = phases(recipe, steps=length.steps, scale=scale, per_epoch=length.steps_per_epoch)
-        else:
-            plan = phases(recipe, steps=_TIME_TICKS, scale=scale)
-        return cls(
-            model=model,
-            # The decay warms up, so that the average forgets the initial weights.
-            average=ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None,
-            optimizer=create_optimizer(model, phase=plan[0], betas=recipe.betas),
-            phase=plan[0],
-            plan=plan,
-            length=length,
-            fidelity=fidelity,
-            arch=arch,
-            recipe=recipe,
-            seed=seed,
-            data=data,
-            loader=BatchLoader.of(data.train, device=device),
-            val_loader=BatchLoader.of(data.val, device=device),
-            augmenter=Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes),
-            order=torch.Generator().manual_seed(order_seed),
-            generator=torch.Generator(device).manual_seed(augmentation_seed),
-            correct=torch.zeros(len(data.val), dtype=torch.bool, device=device),
-        )
+        if self.fidelity.seconds is not None:
+            return phases(recipe, steps=_TIME_TICKS, scale=scale)
+        return phases(recipe, steps=length.steps, scale=scale, per_epoch=length.steps_per_epoch)
 
     @property
     def device(self) -> torch.device:

@@ -89,8 +89,7 @@ def _start(arch: Arch, data: Dataset, recipe: Recipe) -> training_module.Trainin
     fidelity = Fidelity(epochs=2, data_fraction=0.2)
     part = data.to(torch.device("cuda")).subset(0.2)
     torch.manual_seed(0)
-    start = training_module.Training.start
-    return start(arch, data=part, recipe=recipe, fidelity=fidelity, seed=0)
+    return training_module.Training(arch, data=part, recipe=recipe, fidelity=fidelity, seed=0)
 
 
 RECIPES = {

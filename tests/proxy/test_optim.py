@@ -124,7 +124,7 @@ def test_a_phase_without_a_step_is_left_out(at: float) -> None:
 
 def _decays(arch: Arch, data: Dataset, recipe: Recipe) -> dict[str, float]:
     """The weight decay of every parameter by name."""
-    run = Training.start(arch, data=data, recipe=recipe, fidelity=Fidelity(epochs=1), seed=0)
+    run = Training(arch, data=data, recipe=recipe, fidelity=Fidelity(epochs=1), seed=0)
     by_id = {
         id(p): group["weight_decay"]
         for group in run.optimizer.param_groups

@@ -94,7 +94,7 @@ def test_the_order_and_the_crops_are_the_same_for_every_network_of_a_seed(
     other = replace(tiny, resolution=8, stem_width=6, neck_width=16)
     states = []
     for arch in (tiny, other):
-        run = Training.start(arch, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=3)
+        run = Training(arch, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=3)
         run.advance()
         states.append((run.order.get_state(), run.generator.get_state()))
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
@@ -136,7 +136,7 @@ def test_every_value_of_the_recipe_changes_the_result(tiny: Arch, few: Dataset) 
 
 
 def test_the_validation_loss_is_not_smoothed(tiny: Arch, few: Dataset) -> None:
-    run = Training.start(tiny, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=0)
+    run = Training(tiny, data=few.subset(0.02), recipe=RECIPE, fidelity=ONCE, seed=0)
     run.advance()
     with torch.no_grad():
         x = (resize(few.val.images, 14).float() - few.mean.view(1, -1, 1, 1)) / few.std.view(
@@ -147,7 +147,7 @@ def test_the_validation_loss_is_not_smoothed(tiny: Arch, few: Dataset) -> None:
 
 
 def test_neither_norms_nor_biases_nor_position_tables_are_decayed(tiny: Arch, few: Dataset) -> None:
-    run = Training.start(tiny, data=few, recipe=RECIPE, fidelity=ONCE, seed=0)
+    run = Training(tiny, data=few, recipe=RECIPE, fidelity=ONCE, seed=0)
     decays = {
         id(p): group["weight_decay"]
         for group in run.optimizer.param_groups
@@ -191,7 +191,7 @@ def test_a_batch_of_one_left_over_is_left_out(tiny: Arch, few: Dataset) -> None:
 def test_fewer_images_than_a_batch_fill_whole_micro_batches(tiny: Arch, few: Dataset) -> None:
     odd = replace(few, train=few.train.select(torch.arange(len(few.train)) < 65))
     recipe = replace(RECIPE, batch=128, micro_batch=32)  # 65 = 2 * 32 + 1
-    run = Training.start(tiny, data=odd, recipe=recipe, fidelity=ONCE, seed=0)
+    run = Training(tiny, data=odd, recipe=recipe, fidelity=ONCE, seed=0)
     run.advance()
     assert (run.length.batch, run.step) == (64, 1)
 
@@ -385,7 +385,7 @@ def test_a_limit_in_steps_ends_the_training_and_its_schedule_there(
     rates: list[float] = []
     fidelity = replace(BRIEF, epochs=9, steps=7)
     data = few.subset(fidelity.data_fraction)
-    run = Training.start(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
+    run = Training(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
     while not run.done:
         run.advance()
         rates.append(run.optimizer.param_groups[0]["lr"])
@@ -402,7 +402,7 @@ def test_a_limit_in_seconds_ends_the_training_within_an_epoch(
     monkeypatch.setattr(training_module.time, "perf_counter", lambda: next(clock))
     fidelity = replace(BRIEF, epochs=100, seconds=9.5)
     data = few.subset(fidelity.data_fraction)
-    run = Training.start(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
+    run = Training(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
     while not run.done:
         run.advance()
     assert 9.5 <= run.seconds < 15  # a second a step
@@ -420,7 +420,7 @@ def test_an_epoch_that_time_ended_before_its_first_step_is_no_failure(
 def test_the_average_is_the_one_by_hand_and_is_what_is_measured(tiny: Arch, few: Dataset) -> None:
     recipe = replace(RECIPE, ema=0.8)
     data = few.subset(0.02)
-    run = Training.start(tiny, data=data, recipe=recipe, fidelity=ONCE, seed=0)
+    run = Training(tiny, data=data, recipe=recipe, fidelity=ONCE, seed=0)
     seen: list[dict[str, torch.Tensor]] = []
     assert run.average is not None
     real = run.average.update
@@ -455,7 +455,7 @@ def test_the_second_phase_takes_over_at_its_step_with_its_optimiser(
 ) -> None:
     second = TwoPhase(at=0.6, optimizer="sgd", lr=0.02, momentum=0.7)
     recipe = replace(RECIPE, two_phase=second)
-    run = Training.start(
+    run = Training(
         tiny, data=few.subset(0.02), recipe=recipe, fidelity=replace(ONCE, epochs=2), seed=0
     )
     seen = []
@@ -497,6 +497,6 @@ def test_no_two_training_seeds_share_a_random_stream() -> None:
 def test_a_training_draws_from_the_streams_of_its_seed(tiny: Arch, few: Dataset) -> None:
     states = set()
     for seed in (0, 1):
-        run = Training.start(tiny, data=few, recipe=RECIPE, fidelity=ONCE, seed=seed)
+        run = Training(tiny, data=few, recipe=RECIPE, fidelity=ONCE, seed=seed)
         states |= {run.order.initial_seed(), run.generator.initial_seed(), torch.initial_seed()}
     assert len(states) == 6
