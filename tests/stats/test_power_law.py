@@ -170,6 +170,24 @@ def test_the_average_slope_from_an_unbalanced_base_is_not_the_local_one() -> Non
     np.testing.assert_allclose(average.values, expected, atol=0.01)
 
 
+def test_repeats_do_not_hide_that_the_law_does_not_fit() -> None:
+    truth = bowl([0.2, 0.5, 0.3], [0.8, -0.4, -0.4])
+    _, parts, budget = study(truth, centre=lambda g: aim(g, 0.8))
+    noise = np.random.default_rng(0).normal(0, 0.0005, 80)
+    data = Trainings(
+        value=np.tile(truth(parts), 2) + noise,
+        network=[*range(40)] * 2,
+        seed=np.repeat([0, 1], 40).tolist(),
+        measure="loss",
+    )
+    found = fit_power_laws(
+        data, contributions=np.tile(parts, (2, 1)), budget=np.tile(budget, 2), seed=0, draws=20
+    )
+    best = np.log(BUDGETS)[:, None] * [0.2, 0.5, 0.3] + [0.8, -0.4, -0.4]
+    optima = [optimum.contributions.values for optimum in found.optima]
+    np.testing.assert_allclose(optima, best, atol=0.02)
+
+
 def aim(log_macs_ratio: float, depth: float) -> Floats:
     return log_macs_ratio * np.array([0.2, 0.5, 0.3]) + [depth, -depth / 2, -depth / 2]
 
