@@ -80,7 +80,7 @@ _RAY_SETTINGS = {
 }
 _LOCAL_RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux too: listen on the loopback only
-    "RAY_worker_niceness": "0",  # Ray's 15 starves workers beside other work
+    "RAY_worker_niceness": "0",  # at Ray's 15 other processes starve the workers
     "RAY_AUTH_MODE": "token",
 }
 

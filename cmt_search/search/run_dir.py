@@ -132,7 +132,7 @@ class RunDir:
         """Open an existing run.
 
         Raises:
-            RunError: there is no run in the folder.
+            RunError: the folder holds no run.
         """
         run = cls(path)
         if run.info_file.exists():
@@ -243,7 +243,7 @@ class RunDir:
         return self._holder().study_created
 
     def check_study(self) -> None:
-        """Refuse to start afresh where a study was: SQLite takes an empty file for a new one.
+        """Refuse a lost study: SQLite takes an empty file for a new one.
 
         Raises:
             RunError: the study is gone.

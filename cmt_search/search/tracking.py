@@ -245,7 +245,7 @@ def parse_targets(options: Sequence[str]) -> tuple[Target, ...]:
     """Parse options such as tensorboard,mlflow=URI; each tracker once.
 
     Raises:
-        CmtSearchError: there is no such tracker, or its package is not installed.
+        CmtSearchError: the tracker is unknown, its package is not installed, or it has two places.
     """
     targets: dict[str, Target] = {}
     for text in (part.strip() for option in options for part in option.split(",")):

@@ -80,7 +80,7 @@ class JobTimeout(Exception):
 
 
 def make_evaluator(factory: EvaluatorFactory, *, threads: int = 1) -> Evaluator:
-    """Make this process's evaluator, with so many CPU threads; no job's time limit counts it."""
+    """Make this process's evaluator, with `threads` CPU threads, before a time limit starts."""
     before = os.environ.get(THREADS_VARIABLE)
     os.environ[THREADS_VARIABLE] = str(threads)
     try:

@@ -81,7 +81,7 @@ class ResourceRequest:
 
 
 def _capacity(available: float, amount: float, name: str) -> int:
-    """Return how often an amount fits on a node; a fraction of a GPU lies on one GPU."""
+    """Return how often an amount fits on a node; a fraction of a GPU never spans two."""
     if name == "GPU" and amount < 1:
         return int(available) * int(1 / amount + _ROUNDING)
     return int(available / amount + _ROUNDING)
