@@ -154,10 +154,11 @@ def _of_rules(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
 
 
 def _free(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    return tuple(
+    networks = (
         CalibrationNetwork(name=point.name, rung=candidate.rungs[-1], shares=None)
         for point, candidate in stratified_networks(space, count=count)
     )
+    return tuple(sorted(networks, key=lambda network: network.rung.macs))
 
 
 def _shapes(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:

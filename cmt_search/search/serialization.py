@@ -64,17 +64,13 @@ def join_text(key: str, attributes: Mapping[str, Any]) -> str:
 
 def candidate_attributes(candidate: Candidate, *, replicate: int) -> dict[str, Any]:
     """Return the attributes that a trial starts with."""
-    last = candidate.rungs[-1]
     shares = candidate.shares.values if candidate.shares else ()
     rungs = json.dumps([_rung_to_dict(rung) for rung in candidate.rungs])
     return {
         NAME: candidate.name,
         REPLICATE: replicate,
         **{f"share_{n}": v for n, v in zip(DIMENSIONS, shares, strict=False)},
-        "macs": last.macs,
-        "params": last.params,
-        "activations": last.activations,
-        **_measured_costs(last),
+        **_costs(candidate.rungs[-1]),
         **split_text(CANDIDATE, rungs),
     }
 
@@ -157,9 +153,10 @@ def trial_record(trial: FrozenTrial, *, is_driven: bool = True) -> TrialRecord:
     )
 
 
-def _measured_costs(rung: Rung) -> dict[str, float]:
-    """Return the costs that were measured before training."""
-    costs = {"latency_ms": rung.latency_ms, "memory_mib": rung.memory_mib}
+def _costs(rung: Rung) -> dict[str, float]:
+    """Return the costs that are known before training."""
+    names = ("macs", "params", "activations", "latency_ms", "memory_mib")
+    costs = {name: getattr(rung, name) for name in names}
     return {name: value for name, value in costs.items() if value is not None}
 
 
@@ -167,10 +164,7 @@ def _rung_to_dict(rung: Rung) -> dict[str, Any]:
     return {
         "arch": rung.arch.to_dict(),
         "fidelity": rung.fidelity.to_dict(),
-        "macs": rung.macs,
-        "params": rung.params,
-        "activations": rung.activations,
-        **_measured_costs(rung),
+        **_costs(rung),
         "budget": rung.budget,
         "realised": rung.realised.values if rung.realised else None,
         **({} if rung.log_macs_ratio is None else {"log_macs_ratio": rung.log_macs_ratio}),

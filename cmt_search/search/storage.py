@@ -210,8 +210,11 @@ class StudyStore:
             storage = RDBStorage(url, engine_options(url))
             if url.startswith("sqlite"):
                 _use_wal(storage)
-            if begun:
-                _require_study(storage, name=name, url=url)
+            if begun and name not in {study.study_name for study in storage.get_all_studies()}:
+                raise RunError(
+                    f"study {name!r} of this run is missing in {mask_passwords(url)}; restore the "
+                    "database from a backup, or start a new run with another --name"
+                )
             try:
                 study = storage.create_new_study(directions(objectives), name)
             except DuplicatedStudyError:
@@ -312,16 +315,6 @@ def _use_wal(storage: RDBStorage) -> None:
     sqlalchemy.event.listen(storage.engine, "connect", configure)
     storage.remove_session()
     storage.engine.dispose()  # connections made before the listener
-
-
-def _require_study(storage: RDBStorage, *, name: str, url: str) -> None:
-    try:
-        storage.get_study_id_from_name(name)
-    except KeyError:
-        raise RunError(
-            f"study {name!r} of this run is missing in {mask_passwords(url)}; restore the database "
-            "from a backup, or start a new run with another --name"
-        ) from None
 
 
 def _check_study(

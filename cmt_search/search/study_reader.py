@@ -36,7 +36,7 @@ def read_study(url: str, *, name: str) -> tuple[list[FrozenTrial], dict[str, Any
     """
     file, address = sqlite_file(url), _read_only(url)
     try:
-        with _opened(address, url=url) as storage:
+        with _opened(address) as storage:
             study = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(study, deepcopy=False)
             attributes: dict[str, Any] = storage.get_study_user_attrs(study)
@@ -64,9 +64,9 @@ def _read_only(url: str) -> str:
 
 
 @contextmanager
-def _opened(address: str, *, url: str) -> Iterator[RDBStorage]:
+def _opened(address: str) -> Iterator[RDBStorage]:
     storage = RDBStorage(
-        address, engine_options(url), skip_table_creation=True, skip_compatibility_check=True
+        address, engine_options(address), skip_table_creation=True, skip_compatibility_check=True
     )
     try:
         yield storage
@@ -136,16 +136,14 @@ def copy_study(run_dir: Path, *, to: Path, storage: str | None = None) -> None:
     run = RunDir.open(run_dir)
     url, name = run.storage_url(storage), run.info().name
     read_study(url, name=name)
-    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     target = RDBStorage(f"{SQLITE}{to.resolve()}")
     try:
-        with _opened(_read_only(url), url=url) as source:
+        with _opened(_read_only(url)) as source:
             optuna.copy_study(from_study_name=name, from_storage=source, to_storage=target)
     finally:
         target.remove_session()
         target.engine.dispose()
-        optuna.logging.set_verbosity(verbosity)
 
 
 def read_copy(file: Path) -> tuple[TrialRecord, ...]:
@@ -156,7 +154,7 @@ def read_copy(file: Path) -> tuple[TrialRecord, ...]:
     """
     url = f"{SQLITE}{file.resolve()}"
     check_integrity(file)
-    with run_errors(url, action="read"), _opened(_read_only(url), url=url) as storage:
+    with run_errors(url, action="read"), _opened(_read_only(url)) as storage:
         names = optuna.get_all_study_names(storage)
     if len(names) != 1:
         raise RunError(f"{file} holds {len(names)} studies, not one; copy the study again")

@@ -130,9 +130,7 @@ class CandidateGenerator:
         if candidate is None:
             self.tell(number, state=_INFEASIBLE_STATE, values=None)
         if self._acquisition is not None:
-            self._acquisition.add(
-                number, params=point.params, replicate=point.replicate, candidate=candidate
-            )
+            self._acquisition.add(number, point, candidate=candidate)
         return Suggestion(
             number=number,
             params=dict(point.params),

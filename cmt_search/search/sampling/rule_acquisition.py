@@ -1,7 +1,7 @@
 """Acquisition for rule searches: the rule that shrinks the expected equivalence set most."""
 
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,10 +78,8 @@ Row = tuple[Rung, float]  # a training and its top1
 class _Entry:
     """A feasible trial of the search."""
 
-    params: Mapping[str, float | int]
+    point: DesignPoint
     shares: Shares  # asked for
-    name: str
-    replicate: int
     rungs: tuple[Rung, ...]
     values: dict[int, float] = field(default_factory=dict)  # top1 by rung
     running: bool = True
@@ -116,36 +114,30 @@ class RuleAcquisition:
         self._grid = simplex_grid(_GRID)
         self._entries: dict[int, _Entry] = {}
         self._infeasible = [shares.values for shares in design.infeasible]
-        self._known_shares = {_key(p.params): p.shares for p in design.points if p.shares}
+        self._known_shares = {
+            point_key(p.params, replicate=0): p.shares for p in design.points if p.shares
+        }
         for shares in map(Shares.from_values, self._grid.tolist()):
-            self._known_shares.setdefault(_key(params_of(space, shares)), shares)
+            self._known_shares.setdefault(point_key(params_of(space, shares), replicate=0), shares)
 
-    def add(
-        self,
-        number: int,
-        *,
-        params: Mapping[str, float | int],
-        replicate: int,
-        candidate: Candidate | None,
-    ) -> None:
+    def add(self, number: int, point: DesignPoint, *, candidate: Candidate | None) -> None:
         """Add a running trial; without a candidate, the rule is infeasible."""
         if candidate is None:
-            shares = self._known_shares.get(_key(params))
+            shares = self._known_shares.get(point_key(point.params, replicate=0))
             self._infeasible += [shares.values] if shares else []
             return
         assert candidate.shares is not None, "a rule has shares"
         self._entries[number] = _Entry(
-            params=dict(params),
+            point=replace(point, name=candidate.name, shares=candidate.shares),
             shares=candidate.shares,
-            name=candidate.name,
-            replicate=replicate,
             rungs=candidate.rungs,
         )
 
     def restore(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
         """Add a trial of the study."""
         replicate = trial.user_attrs.get(REPLICATE, 0)
-        self.add(trial.number, params=trial.params, replicate=replicate, candidate=candidate)
+        point = DesignPoint(name="", params=trial.params, replicate=replicate)
+        self.add(trial.number, point, candidate=candidate)
         if trial.number in self._entries:
             self._entries[trial.number].values.update(trial.intermediate_values)
             self._entries[trial.number].running = not trial.state.is_finished()
@@ -211,13 +203,8 @@ class RuleAcquisition:
             groups.setdefault(entry.networks, []).append(entry)
         choices = []
         for entries in groups.values():
-            first, seeds = entries[0], {entry.replicate for entry in entries}
-            point = DesignPoint(
-                name=first.name,
-                shares=first.shares,
-                params=dict(first.params),
-                replicate=max(seeds) + 1,
-            )
+            first, seeds = entries[0], {entry.point.replicate for entry in entries}
+            point = replace(first.point, replicate=max(seeds) + 1)
             realised = first.rungs[-1].realised or first.shares
             choices.append(_Choice(point=point, shares=realised.values, measured=len(seeds)))
         return choices
@@ -272,7 +259,7 @@ class RuleAcquisition:
         for entry in self._entries.values():
             for i, rung in entry.full():
                 if i in entry.values:
-                    key = (rung.arch.key, entry.replicate)
+                    key = (rung.arch.key, entry.point.replicate)
                     measured.setdefault(key, (rung, entry.values[i]))
                 elif entry.running:
                     running.append(rung)
@@ -310,7 +297,3 @@ def _nearest(rules: ArrayLike, others: ArrayLike) -> Floats:
         return np.full(len(these), np.inf)
     apart: Floats = np.linalg.norm(these[:, None] - those[None], axis=2).min(axis=1)
     return apart
-
-
-def _key(params: Mapping[str, float | int]) -> Hashable:
-    return point_key(params, replicate=0)

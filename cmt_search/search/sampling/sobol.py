@@ -40,16 +40,11 @@ def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoi
     counted = space.analytic_only()
     group = next((p for p in space.parameters() if p.group), None)
     if group is None:
-        return tuple(point for point, _ in _stratified(counted, count=wanted))
+        return tuple(point for point, _ in stratified_networks(counted, count=wanted))
     values = (int(group.low) + i for i in range(group.steps or 1))
     turns = (_feasible(counted, group, value=value, most=wanted) for value in values)
     points = (p for p in chain.from_iterable(zip_longest(*turns)) if p is not None)
     return tuple(islice(points, wanted))
-
-
-def stratified_networks(space: Space, *, count: int) -> tuple[tuple[DesignPoint, Candidate], ...]:
-    """Return Sobol points of a Pareto search, one of each of `count` strata of MACs, by MACs."""
-    return tuple(sorted(_stratified(space, count=count), key=lambda one: one[1].rungs[-1].macs))
 
 
 def sobol_params(
@@ -91,8 +86,8 @@ def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Itera
             yield point[0]
 
 
-def _stratified(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidate]]:
-    """Return the first network of each stratum between the smallest and the largest MACs."""
+def stratified_networks(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidate]]:
+    """Return the first Sobol point of each stratum between the smallest and the largest MACs."""
     parameters = space.parameters()
     distinct: dict[str, tuple[DesignPoint, Candidate]] = {}
     for i in range(2 ** math.ceil(math.log2(_DRAWS * count))):
