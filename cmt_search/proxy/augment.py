@@ -142,7 +142,7 @@ def beta(draws: Tensor, *, table: Tensor, alpha: float) -> Tensor:
 
 
 def _outside_box(draws: Tensor, *, side: int) -> tuple[Tensor, Tensor]:
-    """Mask all pixels but a box, of which `draws` are the area outside and the centre.
+    """Mask the pixels outside a box, drawn as the area outside and the centre of the box.
 
     The second result is the exact share of the pixels outside.
 

@@ -126,9 +126,9 @@ class Training:
             fidelity, images=len(data.train), batch=recipe.batch, micro=recipe.micro_batch
         )
         self.plan = self._plan()
-        self.phase = self.plan[0]  # the one under way
+        self.phase = self.plan[0]  # the current one
         self.optimizer = create_optimizer(self.model, phase=self.phase, betas=recipe.betas)
-        self._step_function: StepFunction | None = None  # likewise
+        self._step_function: StepFunction | None = None  # of the current phase
         self.loader = BatchLoader.of(data.train, device=device)
         self.val_loader = BatchLoader.of(data.val, device=device)
         self.augmenter = Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes)
