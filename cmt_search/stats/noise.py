@@ -105,7 +105,7 @@ def label_groups(groups: Sequence[Hashable]) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Design:
-    """What was trained: one row per network."""
+    """Networks of a study, one row each."""
 
     budgets: Floats  # (B,) MACs, ascending
     log_macs_ratios: Floats  # (B,) mean L of each budget's networks
