@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,7 @@ def keys(kind: type) -> Iterator[tuple[str, str, str, str]]:
             name = node.target.id  # type: ignore[union-attr]
             default = ast.unparse(node.value) if node.value else "needed"
             if not name.startswith("_"):
-                yield name, describe(hints[name]), _plain(default), _comment(lines, after=node)
+                yield name, describe(hints[name]), _plain(default, cls), _comment(lines, after=node)
 
 
 def _comment(lines: list[str], *, after: ast.AnnAssign) -> str:
@@ -136,11 +137,14 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n"
 
 
-def _plain(default: str) -> str:
-    """A default as a space file would write it."""
+def _plain(default: str, cls: type) -> str:
+    """Return a default as a space file would write it."""
     if default.startswith("field(") or (default.endswith("()") and default != "()"):
         return "see below"
-    plain = {"None": "none", "True": "true", "False": "false", "()": "[]"}
+    if constant := re.search(r"\b[A-Z_]{2,}\b", default):
+        value = getattr(inspect.getmodule(cls), constant[0])
+        default = value if isinstance(value, str) else f"[{', '.join(value)}]"
+    plain = {"None": "null", "True": "true", "False": "false", "()": "[]"}
     return f"`{plain.get(default, default)}`" if default != "needed" else default
 
 

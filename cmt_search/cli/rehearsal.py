@@ -152,7 +152,7 @@ def _slots(launch: Launch) -> int | None:
         import torch
 
         return max(1, int(torch.cuda.device_count() / launch.gpus))
-    from cmt_search.search.run_dir import usable_cores
+    from cmt_search.cost.config import usable_cores
 
     return max(1, int(usable_cores() / launch.cpus_per_trial))
 

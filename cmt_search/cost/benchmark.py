@@ -18,7 +18,7 @@ from torch.utils.benchmark.utils.timer import timer as default_timer
 
 from cmt_search.arch import Arch
 from cmt_search.cost.cache import CostMeasurement
-from cmt_search.cost.config import DTYPES, BenchmarkConfig, Machine
+from cmt_search.cost.config import DTYPES, BenchmarkConfig, Machine, usable_cores
 from cmt_search.errors import CmtSearchError
 
 Step = Callable[[], None]  # returns when the device has finished
@@ -81,7 +81,8 @@ def benchmark_context(config: BenchmarkConfig) -> Iterator[BenchmarkConfig]:
     _check_device(config)
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[] if config.device == "cpu" else [config.device]):
-        torch.set_num_threads(config.threads or threads)
+        # Not torch's number: a training in this process may have set it.
+        torch.set_num_threads(config.threads or usable_cores())
         try:
             yield replace(config, threads=torch.get_num_threads())
         except torch.OutOfMemoryError as error:

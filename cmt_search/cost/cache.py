@@ -105,7 +105,10 @@ def read_measurements(file: Path) -> Records:
         return {}
     try:
         records: Records = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        for by_network in records.values():
+            for record in by_network.values():
+                Machine(**record["machine"]), float(record["value"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{file} cannot be read ({error}); restore it from a copy, or start a new run"
         ) from error

@@ -1,5 +1,6 @@
 """Configuration of a benchmark and description of a machine: plain values, without torch."""
 
+import os
 import platform
 import re
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ def hardware_name(device: str) -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), platform.processor() or platform.machine())
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

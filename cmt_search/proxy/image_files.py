@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional as F
 
+from cmt_search.cost.config import usable_cores
 from cmt_search.errors import DataError
 from cmt_search.proxy.cache import Classes, Decoded, load_or_build
 from cmt_search.proxy.data import Batch
@@ -173,7 +174,7 @@ def cached_images(
 
     def batches() -> Iterator[Batch]:
         log.info("decoding images into the cache")
-        workers = min(len(os.sched_getaffinity(0)), _MAX_THREADS) if threads else 1
+        workers = min(usable_cores(), _MAX_THREADS) if threads else 1
         source = iter(items())
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             while batch := list(islice(source, _BATCH)):

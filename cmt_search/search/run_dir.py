@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from cmt_search.cost.config import hardware_name
+from cmt_search.cost.config import hardware_name, usable_cores
 from cmt_search.errors import RunError, closest_match
 from cmt_search.io import atomic_write
 from cmt_search.search.types import Job
@@ -392,8 +392,3 @@ def hardware() -> dict[str, str | int | list[str]]:
         "memory_gib": round(memory / 2**30),
         "gpus": gpus,
     }
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -81,9 +81,10 @@ def test_measurements_of_another_machine_or_torch_are_an_error(tmp_path: Path) -
             cached(Noisy(), file, replace(MACHINE, **change))
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[1]", '{"latency_ms": 3}', '{"latency_ms": {"k": {}}}'])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "measured.json"
-    file.write_text("{")
+    file.write_text(text)
     with pytest.raises(RunError, match=r"measured\.json cannot be read .*; restore it from a copy"):
         cached(Noisy(), file)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cmt_search.builder import build
 from cmt_search.cost import benchmark
 from cmt_search.cost.benchmark import deployed_copy, measure_latency
-from cmt_search.cost.config import BenchmarkConfig, hardware_name
+from cmt_search.cost.config import BenchmarkConfig, hardware_name, usable_cores
 from cmt_search.errors import CmtSearchError
 from cmt_search.presets import PRESETS
 from tests.cost.stopwatch import Slow
@@ -107,6 +107,17 @@ def test_images_come_in_batches_and_are_the_same_every_time() -> None:
         measure_latency(Looks(), shape=SHAPE, config=replace(QUICK, batch=5))
     assert seen[0].shape == (5, 3, 4, 4)
     assert all(images.equal(seen[0]) for images in seen)
+
+
+def test_no_number_of_threads_means_all_cores_whatever_the_process_was_set_to() -> None:
+    before, config = torch.get_num_threads(), replace(QUICK, threads=None)
+    for process_threads in (1, usable_cores() + 1):
+        torch.set_num_threads(process_threads)
+        try:
+            latency = measure_latency(nn.Identity(), shape=SHAPE, config=config)
+        finally:
+            torch.set_num_threads(before)
+        assert latency.config.threads == usable_cores()
 
 
 def test_threads_and_random_numbers_are_left_as_they_were() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import ray
 
+from cmt_search.cost.config import usable_cores
 from cmt_search.errors import RunError
-from cmt_search.search.run_dir import usable_cores
 
 _OBJECT_STORE = 128 * 2**20  # bytes; only jobs and measurements pass through it
 _ROUNDING = 1e-9  # three times a third is one
