@@ -1,10 +1,11 @@
-"""Drivers in processes of their own: killed, interrupted, and gone on with."""
+"""Drivers in processes of their own: killed, interrupted and resumed."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,20 @@ from tests.search.lookup import FakeSpace, Line, LookupFactory, alive, read_log
 ROOT = Path(__file__).parents[2]
 JOBS_OF_A_TRIAL = 4
 Measured = dict[tuple[int, int, int], object]
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _end_drivers() -> Iterator[None]:
+    """Leave no driver behind when a test fails."""
+    yield
+    while STARTED:
+        with STARTED.pop() as driver:
+            driver.kill()
 
 
 def start(folder: Path, executor: str, log: Path, *, wait: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    driver = subprocess.Popen(
         [sys.executable, "-m", "tests.search.drive", str(folder), executor, str(log), str(wait)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -28,6 +39,8 @@ def start(folder: Path, executor: str, log: Path, *, wait: float) -> subprocess.
         text=True,
         start_new_session=True,
     )
+    STARTED.append(driver)
+    return driver
 
 
 def wait_for_jobs(driver: subprocess.Popen[str], log: Path, *, jobs: int) -> None:
@@ -148,7 +161,7 @@ def test_a_second_signal_ends_at_once_and_the_search_goes_on_later(
 ) -> None:
     folder, log = tmp_path / "r", tmp_path / "log"
     driver = start(folder, executor, log, wait=300)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not begun(read_log(log)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
