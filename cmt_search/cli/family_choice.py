@@ -54,11 +54,7 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
     except BudgetError:
         least = (f"least-{name}" for name in _CRITERIA)
         known = dict.fromkeys(("best", *least, *analysis.named, *CATALOGUE, "dwr(alpha)"))
-        if rule == "tinynet":
-            why = f"varies with the budget and has no shares; use {', '.join(known)}"
-        else:
-            why = f"is unknown; {suggestion(rule, known)}"
-        raise AnalysisError(f"rule {rule!r} {why}") from None
+        raise AnalysisError(f"rule {rule!r} is unknown; {suggestion(rule, known)}") from None
 
 
 def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":

@@ -1,6 +1,5 @@
 """rules: list the named scaling rules around a base, with their members."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from cmt_search.scaling.shares import DIMENSIONS
 
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
-    from cmt_search.scaling import ExponentRow, RuleFit, RuleRow
+    from cmt_search.scaling import RuleFit, RuleRow
 
 _TIMES_BASE = (0.25, 1.0, 4.0)  # budgets where none are given
 
@@ -36,10 +35,10 @@ def rules(
     plot: Annotated[Path | None, typer.Option(help="Write figures to this HTML file.")] = None,
     json: Json = False,
 ) -> None:
-    """List the named scaling rules around a base: shares, constants, members, exponent errors."""
+    """List the named scaling rules around a base: shares, constants and members."""
     from cmt_search.cli.console import print_json
     from cmt_search.cli.networks import network_of
-    from cmt_search.scaling import describe_rules, exponent_table, named_rules
+    from cmt_search.scaling import describe_rules, named_rule
 
     if plot is not None and plot.suffix != ".html":
         raise SpaceError(f"--plot {plot}: figures are written as a page; name it {plot.stem}.html")
@@ -47,14 +46,14 @@ def rules(
     macs = sorted(macs_of(budgets)) if budgets else _default_budgets(network)
     custom = (_custom_rule(network, text=constants, budgets=macs),) if constants else ()
     rows = (*custom, *describe_rules(network, budgets=macs))
-    exponents = exponent_table(named_rules(network))
     fit = _fit_published(network)
     if json:
-        data: dict[str, Any] = {"base": network.key, "rules": [row.to_dict() for row in rows]}
-        data["exponents"] = [asdict(row) for row in exponents]
+        exponents = [round(e, 4) for e in named_rule("uniform", base=network).exponents]
+        data: dict[str, Any] = {"base": network.key, "exponents": exponents}
+        data |= {"rules": [row.to_dict() for row in rows]}
         print_json(data | {"published": _fit_to_dict(fit) if fit else None})
     else:
-        _print(base, rows=rows, budgets=macs, exponents=exponents, fit=fit)
+        _print(base, rows=rows, budgets=macs, fit=fit)
     if plot is not None:
         _plot(plot, network, rows=rows, published=fit is not None, quiet=json)
 
@@ -64,7 +63,6 @@ def _print(
     *,
     rows: "tuple[RuleRow, ...]",
     budgets: list[float],
-    exponents: "tuple[ExponentRow, ...]",
     fit: "RuleFit | None",
 ) -> None:
     from cmt_search.cli.console import say, show_table
@@ -79,10 +77,6 @@ def _print(
         say(f"{row.name}{aliases}: {row.source}")
         for macs, reason in row.missing.items():
             say(f"  no member at {macs:,.0f} MACs: {reason}")
-    show_table(
-        _exponent_errors(exponents),
-        title="Constant exponents: error of the MACs they promise, by multiple of the base",
-    )
     if fit is not None:
         shares = ", ".join(f"{share:.2f}" for share in fit.rule.shares.values)
         r_squared = ", ".join(
@@ -98,28 +92,14 @@ def _row(row: "RuleRow", *, budgets: list[float]) -> dict[str, str]:
     from cmt_search.cli.console import sizes_text
     from cmt_search.space import format_quantity
 
-    shares = row.shares.values if row.shares else (None,) * 3
-    constants = row.constants or (None,) * 3
+    columns = ("depth", "width", "res.", "alpha", "beta", "gamma")
+    values = (*row.shares.values, *row.constants)
     cells = {"rule": row.name}
-    cells |= dict(zip(("depth", "width", "res."), map(_cell, shares), strict=True))
-    cells |= dict(zip(("alpha", "beta", "gamma"), map(_cell, constants), strict=True))
+    cells |= {name: f"{value:.3f}" for name, value in zip(columns, values, strict=True)}
     members = {member.budget.macs: member.arch for member in row.members}
     for macs in budgets:
         cells[format_quantity(macs)] = sizes_text(members[macs]) if macs in members else "none"
     return cells
-
-
-def _cell(value: float | None) -> str:
-    return "varies" if value is None else f"{value:.3f}"
-
-
-def _exponent_errors(exponents: "tuple[ExponentRow, ...]") -> list[dict[str, str]]:
-    """One row per rule, one column per MACs ratio."""
-    rows: dict[str, dict[str, str]] = {}
-    for row in exponents:
-        cells = rows.setdefault(row.rule, {"rule": row.rule})
-        cells[f"{row.promised:g} times"] = f"{row.error:+.1%}"
-    return list(rows.values())
 
 
 def _fit_published(base: "Arch") -> "RuleFit | None":
@@ -170,7 +150,7 @@ def _plot(
         published={name: PRESETS[name] for name in PUBLISHED} if published else {},
         base=base,
     )
-    shares = {row.name: row.shares for row in rows if row.shares is not None}
+    shares = {row.name: row.shares for row in rows}
     write_figures(path, [draw_rules_map(shares), draw_family(data)], title="Scaling rules")
     if not quiet:
         say(f"figures: {path}")

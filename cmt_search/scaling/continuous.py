@@ -1,7 +1,9 @@
 """Smooth relaxation of a network's MACs, exponents and the ideal point of a rule."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,18 +95,17 @@ def log_macs(v: Array, *, like: Sizes[int]) -> Array:
     return np.log(total(network_rows(to_sizes(v, like=like))).macs)
 
 
-def gradient(v: Floats, *, like: Sizes[int]) -> Floats:
-    """d ln MACs / d v. Shape: (..., n) to (..., n)."""
-    n = v.shape[-1]
-    steps = 1j * _STEP * np.eye(n)
-    slopes: Floats = log_macs(v[..., None, :] + steps, like=like).imag / _STEP
+def _gradient(function: Callable[[Array], Array], x: Floats) -> Floats:
+    """Gradient of a function (..., n) to (...), by complex steps. Shape: (..., n) to (..., n)."""
+    steps = 1j * _STEP * np.eye(x.shape[-1])
+    slopes: Floats = function(x[..., None, :] + steps).imag / _STEP
     return slopes
 
 
 def mean_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
     """Mean of d ln MACs / d v along the straight path between two networks. Shape: (n,)."""
     points = start + _TIMES[:, None] * (end - start)
-    mean: Floats = _WEIGHTS @ gradient(points, like=like)
+    mean: Floats = _WEIGHTS @ _gradient(partial(log_macs, like=like), points)
     return mean
 
 
@@ -165,10 +166,8 @@ class SmoothFamily:
 
     def exponents_at(self, x: Floats) -> Floats:
         """d ln MACs / d x. Shape: (..., 3) to (..., 3)."""
-        steps = 1j * _STEP * np.eye(3)
-        values = log_macs(self.at(x[..., None, :] + steps), like=self.sizes)
-        slopes: Floats = values.imag / _STEP
-        return slopes
+        sizes = self.sizes
+        return _gradient(lambda points: log_macs(self.at(points), like=sizes), x)
 
     def path_exponents(self, x: Floats) -> Floats:
         """Mean exponents along the straight path from the base. Shape: (..., 3) to (..., 3)."""

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.cost import Cost
 from cmt_search.errors import BudgetError
-from cmt_search.scaling.continuous import Floats
 from cmt_search.scaling.shares import Shares
 
 Fixed = Literal["num_heads", "head_dim"]
@@ -79,28 +78,12 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Factors:
-    """Depth, width and resolution relative to the base."""
-
-    depth: float
-    width: float
-    resolution: float
-
-    @classmethod
-    def from_logs(cls, x: Floats) -> Self:
-        """Exponentiate coordinates. Shape: (3,)."""
-        depth, width, resolution = (float(factor) for factor in np.exp(x))
-        return cls(depth=depth, width=width, resolution=resolution)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """The network of a rule at a budget."""
 
     arch: Arch
     cost: Cost
     budget: Budget
-    ideal: Factors  # the fractional point before rounding
     realised: Shares | None  # integrated gradients; None at the base, where they are undefined
     residual: float = 0.0  # share that changed ratios account for (rounding, MLP adjustment)
     stage_ratio: float | None = None  # part of the added blocks in stage 3; None if none was added

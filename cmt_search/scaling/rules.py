@@ -1,7 +1,7 @@
 """Scaling rules: shares around a base, families, and the fit of a rule to published variants."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +16,6 @@ from cmt_search.scaling.shares import DIMENSIONS, Shares, realised_coordinates, 
 from cmt_search.scaling.solver import solve
 
 MACS_RATIO = 2.5  # factor on MACs per step of phi, as in the CMT paper
-MACS_RATIOS = (2.0, 4.0, 8.0, 16.0, 30.0)  # at which constant exponents are compared
 
 
 class Constants(NamedTuple):
@@ -177,9 +176,7 @@ class RuleFit:
         return part
 
 
-def fit_rule(
-    base: Arch, *, variants: Sequence[Arch], grid: Grid | None = None, name: str = "fitted"
-) -> RuleFit:
+def fit_rule(base: Arch, *, variants: Sequence[Arch]) -> RuleFit:
     """Fit shares to variants of `base`, by least squares over log MACs.
 
     A variant at a log MACs ratio L contributes L times its realised shares. The shares that
@@ -191,7 +188,11 @@ def fit_rule(
     """
     weighted = np.zeros(3)
     for variant in variants:
-        _require_same_stages(base, variant)
+        if len(variant.stages) != len(base.stages):
+            raise BudgetError(
+                f"a variant has {len(variant.stages)} stages, the base {len(base.stages)}; "
+                "give variants of this base"
+            )
         shares, _ = realised_shares(base, variant)
         if shares is not None:
             log_macs_ratio = math.log(cost(variant).macs / cost(base).macs)
@@ -199,68 +200,8 @@ def fit_rule(
     weighted = np.maximum(weighted, 0)
     if not weighted.any():
         raise BudgetError("no variant differs from the base in MACs; give others than the base")
-    depth, width, resolution = (float(share) for share in weighted / weighted.sum())
-    fitted = Shares(depth=depth, width=width, resolution=resolution)
-    rule = ScalingRule(base=base, shares=fitted, grid=grid or Grid(), name=name)
-    return evaluate_rule(rule, variants=variants)
-
-
-def evaluate_rule(rule: ScalingRule, *, variants: Sequence[Arch]) -> RuleFit:
-    """Compare variants with the rule's fractional networks at their MACs.
-
-    Raises:
-        BudgetError: a variant has other stages than the base.
-    """
-    for variant in variants:
-        _require_same_stages(rule.base, variant)
-    coordinates = np.array([realised_coordinates(rule.base, variant) for variant in variants])
+    shares = Shares.from_values((weighted / weighted.sum()).tolist())
+    rule = ScalingRule(base=base, shares=shares, name="fitted")
+    coordinates = np.array([realised_coordinates(base, variant) for variant in variants])
     predicted = np.array([rule.ideal(cost(variant).macs) for variant in variants])
     return RuleFit(rule=rule, coordinates=coordinates, residuals=coordinates - predicted)
-
-
-def _require_same_stages(base: Arch, variant: Arch) -> None:
-    if len(variant.stages) != len(base.stages):
-        raise BudgetError(
-            f"a variant has {len(variant.stages)} stages, the base {len(base.stages)}; "
-            "give variants of this base"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExponentRow:
-    """A rule with constant exponents, extrapolated to a MACs ratio."""
-
-    rule: str
-    promised: float  # MACs / base MACs if the exponents at the base were constant
-    true: float  # MACs / base MACs of the fractional network there
-    local: tuple[float, ...]  # exponents of depth, width and resolution at the base
-    path: tuple[float, ...]  # their means from the base to there
-
-    @property
-    def error(self) -> float:
-        """Relative error of the promised MACs; below 0 where networks cost more."""
-        return self.promised / self.true - 1
-
-
-def exponent_table(
-    rules: Mapping[str, ScalingRule], *, macs_ratios: Sequence[float] = MACS_RATIOS
-) -> tuple[ExponentRow, ...]:
-    """Compare the MACs that constant exponents promise with the true ones, by rule and ratio."""
-    rows = []
-    for name, rule in rules.items():
-        local = np.array(rule.exponents)
-        x = np.outer(np.log(macs_ratios), np.array(rule.shares.values) / local)
-        true = rule.smooth.macs_at(x) / rule.smooth.macs_at(np.zeros(3))
-        rows += [
-            ExponentRow(
-                rule=name,
-                promised=float(ratio),
-                true=float(reached),
-                local=tuple(local.tolist()),
-                path=tuple(path.tolist()),
-            )
-            for ratio, reached, path in zip(
-                macs_ratios, true, rule.smooth.path_exponents(x), strict=True
-            )
-        ]
-    return tuple(rows)

@@ -22,7 +22,6 @@ from cmt_search.scaling.continuous import (
 )
 from cmt_search.scaling.member import (
     Budget,
-    Factors,
     Fixed,
     Grid,
     LatencyFunction,
@@ -78,7 +77,7 @@ def solve(
                 for n in (candidates[i] for i in admissible)
             )
             arch, ms = _first_within_latency(archs, budget=budget, latency=latency)
-            return _member(family, arch, budget=budget, x=x, adjustment=adjustment, ms=ms)
+            return _member(family.base, arch, budget=budget, adjustment=adjustment, ms=ms)
     raise _unreachable_budget(_costs(networks, base=base), base=base, budget=budget, grid=grid)
 
 
@@ -293,20 +292,14 @@ def _unreachable_budget(
 
 
 def _member(
-    family: SmoothFamily,
-    arch: Arch,
-    *,
-    budget: Budget,
-    x: Floats,
-    adjustment: float,
-    ms: float | None,
+    base: Arch, arch: Arch, *, budget: Budget, adjustment: float, ms: float | None
 ) -> Member:
-    shares, residual = realised_shares(family.base, arch)
+    shares, residual = realised_shares(base, arch)
     counted = cost(arch)
     notes = []
     if shares is None:
         notes.append("same MACs as the base: shares are undefined")
-    elif abs(math.log(counted.macs / cost(family.base).macs)) < _SMALL_RATIO:
+    elif abs(math.log(counted.macs / cost(base).macs)) < _SMALL_RATIO:
         notes.append("less than a factor of two from the base: shares are mostly rounding")
     if adjustment:
         notes.append(f"mlp_ratio adjusted by {adjustment:+.1%} to meet the budget")
@@ -314,10 +307,9 @@ def _member(
         arch=arch,
         cost=counted,
         budget=budget,
-        ideal=Factors.from_logs(x),
         realised=shares,
         residual=residual,
-        stage_ratio=realised_stage_ratio(family.base, arch),
+        stage_ratio=realised_stage_ratio(base, arch),
         mlp_adjustment=adjustment,
         latency_ms=ms,
         notes=tuple(notes),

@@ -13,7 +13,7 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import CATALOGUE, exponent_table, named_rules
+from cmt_search.scaling import CATALOGUE
 from tests.messages import mentions
 
 CMT_S = cost(PRESETS["cmt_s"]).macs
@@ -39,7 +39,7 @@ def data(page: Path) -> Any:
 
 def test_every_rule_of_the_catalogue_is_there_with_members_on_budget(data: Any) -> None:
     rules = {rule["name"]: rule for rule in data["rules"]}
-    assert set(rules) == {*CATALOGUE, "custom", "tinynet"}
+    assert set(rules) == {*CATALOGUE, "custom"}
     for name in CATALOGUE:
         assert sum(rules[name]["shares"]) == pytest.approx(1, abs=2e-4)
         budgets = [member["budget"] / CMT_S for member in rules[name]["members"]]
@@ -49,14 +49,10 @@ def test_every_rule_of_the_catalogue_is_there_with_members_on_budget(data: Any) 
             assert macs == member["macs"]
             assert abs(macs / member["budget"] - 1) <= 0.01
     assert rules["cmt-paper"]["members"][1]["key"] == PRESETS["cmt_s"].key
-    assert rules["tinynet"]["shares"] is None
-    assert list(rules["tinynet"]["missing"]) == [str(CMT_S), str(4 * CMT_S)]
 
 
-def test_exponents_are_those_of_the_table_and_published_variants_are_explained(data: Any) -> None:
-    table = exponent_table(named_rules(PRESETS["cmt_s"]))
-    assert [row["true"] for row in data["exponents"]] == [row.true for row in table]
-    assert data["exponents"][0]["local"] == pytest.approx([0.906, 1.925, 2.086], abs=1e-3)
+def test_exponents_are_the_base_s_and_published_variants_are_explained(data: Any) -> None:
+    assert data["exponents"] == pytest.approx([0.906, 1.925, 2.086], abs=1e-3)
     assert data["published"]["shares"] == pytest.approx([0.222, 0.401, 0.377], abs=1e-3)
     assert min(data["published"]["r_squared"]) > 0.97
 

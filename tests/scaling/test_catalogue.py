@@ -26,10 +26,8 @@ def rows() -> dict[str, RuleRow]:
     return {row.name: row for row in described}
 
 
-def test_every_rule_of_the_catalogue_is_described_and_tinynet_besides(
-    rows: dict[str, RuleRow],
-) -> None:
-    assert list(rows) == [*CATALOGUE, "tinynet"]
+def test_every_rule_of_the_catalogue_is_described(rows: dict[str, RuleRow]) -> None:
+    assert list(rows) == list(CATALOGUE)
     assert all("arXiv" in row.source for row in rows.values())
     assert rows["depth-only"].aliases == ("d",)
     assert rows["dwr"].aliases == ("dWr",)
@@ -45,14 +43,8 @@ def test_members_are_those_of_the_rules_on_the_grid(rows: dict[str, RuleRow]) ->
 
 
 def test_a_budget_out_of_reach_has_the_reason(rows: dict[str, RuleRow]) -> None:
-    assert [len(rows[name].members) for name in ("tinynet", "depth-only")] == [1, 1]
-    assert list(rows["tinynet"].missing) == [3 * MACS]
-    assert rows["tinynet"].missing[3 * MACS].startswith("tinynet shrinks a base to 6.3%..87.3%")
+    assert len(rows["depth-only"].members) == 1
     assert "reach no point at 0.3 times the base" in rows["depth-only"].missing[0.3 * MACS]
-
-
-def test_tinynet_has_no_shares_and_no_constants(rows: dict[str, RuleRow]) -> None:
-    assert (rows["tinynet"].shares, rows["tinynet"].constants) == (None, None)
 
 
 def test_rows_are_plain_values(rows: dict[str, RuleRow]) -> None:
@@ -61,4 +53,3 @@ def test_rows_are_plain_values(rows: dict[str, RuleRow]) -> None:
         assert data["name"] == row.name
         assert len(data["members"]) + len(data["missing"]) == 2
     assert rows["dwr"].to_dict()["shares"] == [0.1, 0.8, 0.1]
-    assert rows["tinynet"].to_dict()["constants"] is None

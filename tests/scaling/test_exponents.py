@@ -5,17 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from cmt_search.arch import Arch
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import (
-    NAMED_RULES,
-    ScalingRule,
-    Shares,
-    SmoothFamily,
-    exponent_table,
-    named_rule,
-    named_rules,
-)
+from cmt_search.scaling import ScalingRule, Shares, SmoothFamily, named_rule
 
 CORNERS = {
     "depth": Shares(depth=1, width=0, resolution=0),
@@ -24,8 +15,14 @@ CORNERS = {
 }
 
 
-def _corners(base: Arch) -> dict[str, ScalingRule]:
-    return {name: ScalingRule(base=base, shares=shares) for name, shares in CORNERS.items()}
+def _corner(base: str, dimension: str) -> ScalingRule:
+    return ScalingRule(base=PRESETS[base], shares=CORNERS[dimension])
+
+
+def _ratio(rule: ScalingRule, *, promised: float) -> float:
+    """Growth in MACs of the network that constant exponents place at `promised` times the base."""
+    x = np.log(rule.constants(macs_ratio=promised))
+    return float(rule.smooth.macs_at(x) / rule.smooth.macs_at(np.zeros(3)))
 
 
 @pytest.mark.parametrize(
@@ -42,60 +39,53 @@ def test_path_exponents_of_cmt_s_are_those_measured_on_the_official_code(
 
 
 def test_local_exponents_of_cmt_s_are_not_the_one_and_a_half_and_two_of_the_paper() -> None:
-    row = exponent_table(named_rules(PRESETS["cmt_s"]))[0]
-    assert row.local == pytest.approx((0.93, 1.94, 2.15), abs=0.07)
-    assert row.local[1] > 1.9
-
-
-def test_a_table_has_a_row_per_named_rule_and_growth() -> None:
-    rows = exponent_table(named_rules(PRESETS["cmt_nano"]), macs_ratios=(2, 8))
-    assert [(row.rule, row.promised) for row in rows] == [
-        (name, growth) for name in NAMED_RULES for growth in (2, 8)
-    ]
-    assert all(row.error == row.promised / row.true - 1 for row in rows)
+    exponents = named_rule("cmt-paper", base=PRESETS["cmt_s"]).exponents
+    assert exponents == pytest.approx((0.93, 1.94, 2.15), abs=0.07)
+    assert exponents[1] > 1.9
 
 
 @pytest.mark.parametrize("name", ["cmt_s", "cmt_micro", "cmt_pico"])
-def test_depth_alone_costs_what_a_straight_line_says(name: str) -> None:
+@pytest.mark.parametrize("promised", [2.0, 8.0, 30.0])
+def test_depth_alone_costs_what_a_straight_line_says(name: str, promised: float) -> None:
     """MACs are linear in depth, so what constant exponents miss has a closed form."""
-    for row in exponent_table({"depth": _corners(PRESETS[name])["depth"]}):
-        exponent = row.local[0]
-        true = 1 + exponent * (row.promised ** (1 / exponent) - 1)
-        assert row.true == pytest.approx(true, rel=1e-9)
-        assert row.error < 0
-        assert row.path[0] == pytest.approx(
-            exponent * math.log(true) / math.log(row.promised), rel=1e-9
-        )
+    rule = _corner(name, "depth")
+    exponent = rule.exponents[0]
+    true = 1 + exponent * (promised ** (1 / exponent) - 1)
+    assert _ratio(rule, promised=promised) == pytest.approx(true, rel=1e-9)
+    assert promised < true
+    x = np.log(rule.constants(macs_ratio=promised))
+    path = exponent * math.log(true) / math.log(promised)
+    assert rule.smooth.path_exponents(x)[0] == pytest.approx(path, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["cmt_s", "cmt_pico"])
-def test_the_truth_is_the_exact_cost_where_the_point_is_a_network(name: str) -> None:
-    base = PRESETS[name]
-    promised = 2.0 ** ScalingRule(base=base, shares=CORNERS["resolution"]).exponents[2]
-    rules = {"resolution": _corners(base)["resolution"]}
-    row = exponent_table(rules, macs_ratios=(promised,))[0]
-    family = SmoothFamily(base=base)
-    doubled = family.path_exponents(np.array([0, 0, math.log(2)]))[2]
-    assert row.true == pytest.approx(2**doubled, rel=1e-9)
+def test_the_truth_is_the_path_exponents_growth(name: str) -> None:
+    rule = _corner(name, "resolution")
+    doubled = rule.smooth.path_exponents(np.array([0, 0, math.log(2)]))[2]
+    promised = 2.0 ** rule.exponents[2]
+    assert _ratio(rule, promised=promised) == pytest.approx(2**doubled, rel=1e-9)
 
 
 def test_the_depth_exponent_of_pico_drifts_and_its_promise_fails_by_half() -> None:
-    rows = exponent_table(_corners(PRESETS["cmt_pico"]))
-    depth = [row for row in rows if row.rule == "depth"]
-    assert [row.path[0] for row in depth] == sorted(row.path[0] for row in depth)
-    assert depth[0].local[0] < 0.75
-    assert depth[-1].path[0] > 0.93
-    assert depth[-1].error < -0.5
+    rule = _corner("cmt_pico", "depth")
+    path = [
+        rule.smooth.path_exponents(np.log(rule.constants(macs_ratio=promised)))[0]
+        for promised in (2.0, 4.0, 8.0, 16.0, 30.0)
+    ]
+    assert path == sorted(path)
+    assert rule.exponents[0] < 0.75
+    assert path[-1] > 0.93
+    assert _ratio(rule, promised=30.0) > 2 * 30
 
 
-def test_errors_grow_with_the_distance_and_vanish_at_the_base() -> None:
-    for name in ("cmt_s", "cmt_micro", "cmt_nano", "cmt_pico"):
-        rows = exponent_table(_corners(PRESETS[name]), macs_ratios=(1, 2, 8, 30))
-        for rule in CORNERS:
-            errors = [abs(row.error) for row in rows if row.rule == rule]
-            assert errors == sorted(errors)
-            assert errors[0] == pytest.approx(0, abs=1e-12)
-            assert errors[-1] > 0.05
+@pytest.mark.parametrize("name", ["cmt_s", "cmt_micro", "cmt_nano", "cmt_pico"])
+@pytest.mark.parametrize("dimension", CORNERS)
+def test_errors_grow_with_the_distance_and_vanish_at_the_base(name: str, dimension: str) -> None:
+    rule = _corner(name, dimension)
+    errors = [abs(p / _ratio(rule, promised=p) - 1) for p in (1.0, 2.0, 8.0, 30.0)]
+    assert errors == sorted(errors)
+    assert errors[0] == pytest.approx(0, abs=1e-12)
+    assert errors[-1] > 0.05
 
 
 def test_the_paper_s_step_multiplies_macs_by_more_than_it_says() -> None:

@@ -83,7 +83,7 @@ def test_a_rule_shrinks_its_base_below_it() -> None:
     assert member.arch.depth < base.depth
     assert member.arch.resolution < base.resolution
     assert member.arch.stages[0].width < base.stages[0].width
-    assert max(member.ideal.depth, member.ideal.width, member.ideal.resolution) < 1
+    assert max(ScalingRule(base=base, shares=MIXED).ideal(member.budget.macs)) < 0
     assert member.realised is not None
     assert member.realised.values == pytest.approx(MIXED.values, abs=0.1)
 
@@ -94,7 +94,7 @@ def test_at_the_base_the_member_is_the_base_and_shares_are_undefined() -> None:
     assert member.realised is None
     assert member.residual == 0
     assert member.notes == ("same MACs as the base: shares are undefined",)
-    assert (member.ideal.depth, member.ideal.width, member.ideal.resolution) == (1, 1, 1)
+    assert ScalingRule(base=PICO, shares=MIXED).ideal(PICO_MACS).tolist() == [0, 0, 0]
 
 
 def test_shares_are_warned_about_below_twice_the_base_only() -> None:

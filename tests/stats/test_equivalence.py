@@ -82,9 +82,10 @@ def test_the_conclusion_follows_from_area_error_and_p(
     assert assessment.status == conclusion
 
 
-def test_the_interval_of_a_selected_winner_holds_although_it_was_selected() -> None:
+@pytest.mark.parametrize("studies", [20, pytest.param(40, marks=pytest.mark.slow)])
+def test_the_interval_of_a_selected_winner_holds_although_it_was_selected(studies: int) -> None:
     held = naive = 0
-    for seed in range(20):
+    for seed in range(studies):
         surface = simulate_process(flat, noise=0.008, nugget=0.002, seed=seed)
         to_paper = surface.effect(GRID) - surface.effect(PAPER)
         winner = int(to_paper.mean(axis=0).argmax())
@@ -96,8 +97,8 @@ def test_the_interval_of_a_selected_winner_holds_although_it_was_selected() -> N
         assert wide.high - wide.low > narrow.high - narrow.low
         held += wide.low <= 0 <= wide.high
         naive += wide.mean > 0
-    assert held >= 19
-    assert naive == 20  # the winner always looks better than the paper's rule
+    assert held >= 0.95 * studies
+    assert naive == studies  # the winner always looks better than the paper's rule
 
 
 def test_the_reference_less_itself_is_exactly_nothing() -> None:
@@ -117,12 +118,13 @@ def test_an_unbalanced_base_is_found_with_its_leading_dimension() -> None:
     assert found.low[1] < 0.04 * 2 / 3 < found.high[1]
 
 
-def test_a_balanced_base_is_hardly_ever_called_unbalanced() -> None:
+@pytest.mark.parametrize("studies", [12, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_balanced_base_is_hardly_ever_called_unbalanced(studies: int) -> None:
     found = [
         GradientTest.from_draws(
             simulate_process(peak_from_balance, noise=0.003, nugget=0.001, seed=seed).first
         )
-        for seed in range(12)
+        for seed in range(studies)
     ]
     assert sum(one.unbalanced for one in found) <= 1
 
