@@ -22,6 +22,7 @@ from cmt_search.cost.config import DTYPES, BenchmarkConfig, Machine, usable_core
 from cmt_search.errors import CmtSearchError
 
 Step = Callable[[], None]  # returns when the device has finished
+ImageShape = tuple[int, int, int]  # channels, height, width
 
 _WARM_UP_STEPS = 3
 _MIN_TIME_FRACTION = 0.1  # of the time limit, before the threshold is checked
@@ -110,19 +111,14 @@ def deployed_copy(module: nn.Module, *, config: BenchmarkConfig) -> nn.Module:
         from timm.utils import reparameterize_model
 
         copied = reparameterize_model(copied, inplace=True)
-    copied = copied.to(config.device, getattr(torch, DTYPES[config.dtype]))
+    copied = copied.to(config.device, _dtype(config))
     return copied.to(memory_format=torch.channels_last) if config.channels_last else copied
 
 
-def inference_step(
-    network: nn.Module, *, shape: tuple[int, int, int], config: BenchmarkConfig
-) -> Step:
-    """A forward pass of a `deployed_copy`.
-
-    Shape: `shape` is (channels, height, width) of an image.
-    """
+def inference_step(network: nn.Module, *, shape: ImageShape, config: BenchmarkConfig) -> Step:
+    """A forward pass of a `deployed_copy`."""
     run = _compile(network, config=config)
-    images = _images(shape, config=config).to(getattr(torch, DTYPES[config.dtype]))
+    images = _images(shape, config=config).to(_dtype(config))
     if config.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
 
@@ -134,23 +130,17 @@ def inference_step(
     return step
 
 
-def training_step(
-    module: nn.Module, *, shape: tuple[int, int, int], config: BenchmarkConfig
-) -> Step:
-    """Forward, cross entropy, backward and a first step of AdamW, of a copy in training mode.
-
-    Shape: `shape` is (channels, height, width) of an image.
-    """
+def training_step(module: nn.Module, *, shape: ImageShape, config: BenchmarkConfig) -> Step:
+    """Forward, cross entropy, backward and a first step of AdamW, of a copy in training mode."""
     network = copy.deepcopy(module).to(config.device, torch.float32).train()
     run = _compile(network, config=config)
     images = _images(shape, config=config)
     labels = torch.zeros(config.batch, dtype=torch.int64, device=config.device)
-    dtype: torch.dtype = getattr(torch, DTYPES[config.dtype])
-    device_type = torch.device(config.device).type
+    autocast = torch.autocast(images.device.type, _dtype(config), enabled=config.dtype != "fp32")
 
     def step() -> None:
         optimizer = torch.optim.AdamW(run.parameters(), fused=True)
-        with torch.autocast(device_type, dtype=dtype, enabled=dtype is not torch.float32):
+        with autocast:
             loss = F.cross_entropy(run(images), labels)
         loss.backward()
         optimizer.step()
@@ -163,13 +153,12 @@ def training_step(
 def measure_latency(
     module: nn.Module,
     *,
-    shape: tuple[int, int, int],
+    shape: ImageShape,
     config: BenchmarkConfig,
     clock: Callable[[], float] = default_timer,
 ) -> Latency:
     """Time forward passes of a deployed copy of `module` by `Timer.adaptive_autorange`.
 
-    Shape: `shape` is (channels, height, width) of an image.
     Units: milliseconds.
     Raises:
         CmtSearchError: this machine cannot run the config; the message names what it lacks.
@@ -199,7 +188,7 @@ def measure_latency(
 def measure_memory(
     module: nn.Module,
     *,
-    shape: tuple[int, int, int],
+    shape: ImageShape,
     config: BenchmarkConfig,
     training: bool = True,
 ) -> Memory:
@@ -207,7 +196,6 @@ def measure_memory(
 
     A training step is forward, backward and AdamW, with gradients and optimizer state. On a GPU the
     peak is that of torch's allocator, on a CPU that of the resident memory of the process.
-    Shape: `shape` is (channels, height, width) of an image.
     Units: MiB.
     Raises:
         CmtSearchError: this machine cannot run the config; the message names what it lacks.
@@ -216,24 +204,24 @@ def measure_memory(
     training_mib = None
     with benchmark_context(config) as used:
         network = deployed_copy(module, config=used)
-        step = inference_step(network, shape=shape, config=used)
-        inference_mib = _peak_of_second_call(step, device=config.device)
+        inference_mib = _peak_of_second_call(
+            inference_step(network, shape=shape, config=used), used
+        )
         if inference_mib is None:
             notes.append("peaks, since this system cannot reset them; Linux and GPUs can")
-        del step
         if training:
             try:
-                training_mib = _peak_of_second_call(
-                    training_step(module, shape=shape, config=used), device=config.device
-                )
+                step = training_step(module, shape=shape, config=used)
+                training_mib = _peak_of_second_call(step, used)
             except ValueError as error:
                 if "more than 1 value per channel" not in str(error):
                     raise
                 notes.append(
                     "training, since batch norms need two values per channel; use a larger batch"
                 )
+    tensors = [*network.parameters(), *network.buffers()]
     return Memory(
-        weights_mib=_weights_mib(network),
+        weights_mib=sum(t.nbytes for t in tensors) / 2**20,
         inference_mib=inference_mib,
         training_mib=training_mib,
         notes=tuple(notes),
@@ -249,11 +237,11 @@ def peak_mib(run: Callable[[], object], *, device: str) -> float | None:
     """
     gc.collect()
     if device != "cpu":
-        torch.cuda.synchronize(device)
+        _synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
-        torch.cuda.synchronize(device)
+        _synchronize(device)
         return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc only
         trim(0)  # freed memory would be used again without being counted
@@ -290,14 +278,18 @@ def _compile(network: nn.Module, *, config: BenchmarkConfig) -> nn.Module:
     return cast("nn.Module", torch.compile(network))
 
 
-def _images(shape: tuple[int, int, int], *, config: BenchmarkConfig) -> Tensor:
+def _dtype(config: BenchmarkConfig) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, DTYPES[config.dtype])
+    return dtype
+
+
+def _images(shape: ImageShape, *, config: BenchmarkConfig) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(config.batch, *shape, generator=generator).to(config.device)
 
 
 def _synchronize(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize(device)
+    torch.get_device_module(device).synchronize(device)  # returns at once on a CPU
 
 
 def _check_device(config: BenchmarkConfig) -> None:
@@ -324,16 +316,11 @@ def _is_native_dtype(dtype: str) -> bool:
     return bool(is_supported and is_supported())
 
 
-def _peak_of_second_call(step: Step, *, device: str) -> float | None:
+def _peak_of_second_call(step: Step, config: BenchmarkConfig) -> float | None:
     step()  # compiles, fills caches, loads libraries
-    return peak_mib(step, device=device)
+    return peak_mib(step, device=config.device)
 
 
 def _resident_peak_kib() -> int:
     lines = _STATUS.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def _weights_mib(network: nn.Module) -> float:
-    tensors = [*network.parameters(), *network.buffers()]
-    return sum(t.numel() * t.dtype.itemsize for t in tensors) / 2**20

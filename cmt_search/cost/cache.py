@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +55,20 @@ class MeasurementCache:
         self._check_machine(machine)
 
     def meter(self, name: str) -> Callable[[Arch], float]:
-        """Return the function from a network to its cost `name`."""
-        return partial(self.value, name)
+        """Return the function from a network to its cost `name`, measured if it is not cached.
 
-    def value(self, name: str, arch: Arch) -> float:
-        """Return a cost of a network; measure it if it is not cached.
-
-        Raises:
-            RunError: the file cannot be written.
+        It raises RunError when the file cannot be written.
         """
         records = self._records.setdefault(name, {})
-        if arch.key not in records:
-            measurement = self._measures[name](arch)
-            records[arch.key] = {"value": measurement.value, **measurement.to_dict()}
-            self._write()
-        return float(records[arch.key]["value"])
+
+        def measure(arch: Arch) -> float:
+            if arch.key not in records:
+                measurement = self._measures[name](arch)
+                records[arch.key] = {"value": measurement.value, **measurement.to_dict()}
+                self._write()
+            return float(records[arch.key]["value"])
+
+        return measure
 
     def _write(self) -> None:
         if self._file is None:

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -55,8 +55,8 @@ class Machine:
         """Describe this machine, with the hardware of `device`."""
         return cls(
             hardware=hardware_name(device),
-            torch=_version("torch"),
-            cmt_search=_version("cmt-search"),
+            torch=version("torch"),
+            cmt_search=version("cmt-search"),
         )
 
 
@@ -77,10 +77,3 @@ def hardware_name(device: str) -> str:
 def usable_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

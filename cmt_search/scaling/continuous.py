@@ -46,7 +46,7 @@ def to_variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
         sizes.stem_width,
         *(s.width for s in stages),
         *(s.hidden / s.width for s in stages),
-        *(s.qk / s.width for s in stages),
+        *(s.qk_width / s.width for s in stages),
         *(s.depth for s in stages),
         sizes.stem_tokens,
         *(s.tokens for s in stages),
@@ -71,7 +71,7 @@ def to_sizes(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
             depth=depths[i],
             width=widths[i],
             hidden=ratios[i] * widths[i],
-            qk=ratios[count + i] * widths[i],
+            qk_width=ratios[count + i] * widths[i],
             tokens=tokens[i],
             kv_tokens=tokens[count + i],
             heads=np.array(stage.heads),
@@ -85,7 +85,7 @@ def to_sizes(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
         stem_width=stem,
         stem_tokens=stem_tokens,
         stages=stages,
-        neck_width=like.neck_width,
+        neck_width=np.array(like.neck_width),
         num_classes=like.num_classes,
     )
 

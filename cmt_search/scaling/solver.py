@@ -215,7 +215,7 @@ def _sizes(networks: Sequence[IntegerNetwork], *, base: Arch) -> Sizes[Array]:
         width=column("width"),
         heads=column("heads"),
         hidden=column("hidden"),
-        qk=column("qk_width"),
+        qk_width=column("qk_width"),
     )
 
 

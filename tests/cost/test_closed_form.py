@@ -31,7 +31,7 @@ def test_a_block_costs_what_the_formula_by_hand_says(
             depth=3,
             width=d,
             hidden=h,
-            qk=qk,
+            qk_width=qk,
             tokens=tokens,
             kv_tokens=keys,
             heads=1,

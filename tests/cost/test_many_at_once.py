@@ -32,12 +32,12 @@ def grids(draw: st.DrawFn) -> tuple[Arch, dict[str, Any]]:
         "heads": heads,
         "depth": rng.integers(1, 40, shape),
         "hidden": rng.integers(1, 3000, shape),
-        "qk": rng.integers(1, 500, shape),
+        "qk_width": rng.integers(1, 500, shape),
         "resolution": rng.integers(1, 400, n),
         "stem_width": rng.integers(1, 99, n),
         "neck_width": rng.integers(1, 1500, n),
     }
-    left_out = draw(st.sets(st.sampled_from(["depth", "hidden", "qk", *OF_NETWORK])))
+    left_out = draw(st.sets(st.sampled_from(["depth", "hidden", "qk_width", *OF_NETWORK])))
     return base, {name: column for name, column in columns.items() if name not in left_out}
 
 
@@ -53,7 +53,7 @@ def alone(base: Arch, columns: dict[str, Any], *, i: int) -> tuple[CostTerms[int
     ends = {name: int(columns[name][i]) for name in OF_NETWORK if name in columns}
     sizes = sizes_of(replace(base, stages=stages, **ends))
     channels = [
-        {name: int(columns[name][i, k]) for name in ("hidden", "qk") if name in columns}
+        {name: int(columns[name][i, k]) for name in ("hidden", "qk_width") if name in columns}
         for k in range(len(stages))
     ]
     changed = (replace(stage, **own) for stage, own in zip(sizes.stages, channels, strict=True))
@@ -109,7 +109,7 @@ def test_counts_are_exact_up_to_64_bits_and_refused_beyond() -> None:
 
     def params(width: int) -> int:
         sizes = sizes_of(base)
-        stage = replace(sizes.stages[0], width=width, hidden=4 * width, qk=width)
+        stage = replace(sizes.stages[0], width=width, hidden=4 * width, qk_width=width)
         return total(network_rows(replace(sizes, stages=(stage,)))).params
 
     fits, beyond = 876_000_000, 1_000_000_000  # a block has about 12 width^2 parameters
