@@ -250,8 +250,8 @@ class Scheduler:
         candidate, attributes = suggestion.candidate, dict(suggestion.attributes)
         if candidate is None:
             state = TrialState.FAIL
-            attributes |= {attr.NAME: suggestion.name, attr.REPLICATE: suggestion.replicate}
-            attributes |= {attr.INFEASIBLE: True, attr.REASON: suggestion.reason}
+            attributes |= {attr.NAME: suggestion.name, attr.INFEASIBLE: True}
+            attributes |= {attr.REASON: suggestion.reason, attr.REPLICATE: suggestion.replicate}
         else:
             state = TrialState.RUNNING
             attributes |= attr.candidate_attributes(candidate, replicate=suggestion.replicate)
@@ -261,11 +261,6 @@ class Scheduler:
             distributions=self._generator.distributions,
             attributes=attributes,
         ).number
-        if number != suggestion.number:
-            raise RunError(
-                f"trial {suggestion.number} became {number} in the study: another program writes "
-                "it; let one driver work on a study, and resume this run"
-            )
         if candidate is not None:
             self._state.start(number, candidate, replicate=suggestion.replicate)
             return
@@ -349,10 +344,6 @@ class Scheduler:
         values: Values | None = None,
         reason: str | None = None,
     ) -> None:
-        if trial.rungs_done:  # to sort by in optuna-dashboard
-            means = trial.values(trial.rungs_done - 1, objectives=attr.RESULTS)
-            for name, value in zip(attr.RESULTS, means, strict=True):
-                self._store.set(trial.number, name, value)
         if reason is not None:
             self._store.set(trial.number, attr.REASON, reason)
         del self._state.running[trial.number]

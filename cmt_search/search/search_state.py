@@ -140,7 +140,7 @@ class SearchState:
             if is_running:  # our trials are added with their candidate
                 self.foreign_trials.append(trial.number)
             return
-        restored = self.start(trial.number, candidate, replicate=attributes[attr.REPLICATE])
+        restored = self.start(trial.number, candidate, replicate=attributes.get(attr.REPLICATE, 0))
         restored.reason = attributes.get(attr.REASON)
         for (rung, seed_index), (measurement, reused) in attr.read_measurements(attributes).items():
             job = restored.job(rung, seed_index=seed_index)

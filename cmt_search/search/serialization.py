@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
 
-from cmt_search.arch import Arch
-from cmt_search.evaluation import Fidelity, Measurement
-from cmt_search.scaling.shares import DIMENSIONS, Shares
+from cmt_search.evaluation import Measurement
 from cmt_search.search.types import RungRecord, State, TrialRecord
-from cmt_search.space.candidates import Candidate, Rung
+from cmt_search.space.candidates import Candidate
 
 CANDIDATE = "candidate"
 NAME = "name"
-REPLICATE = "replicate"
+REPLICATE = "replicate"  # unless it is 0
+MACS = "macs"  # of the last rung, to sort by in optuna-dashboard
 RUNGS_PASSED = "rungs_passed"  # rungs after which the trial was promoted
 REASON = "reason"
 INFEASIBLE = "infeasible"  # true if no network meets the limits
@@ -22,8 +22,8 @@ SAMPLER_STATE = "sampler_state"  # what the sampler stores with the trial, as JS
 RETRY_OF = "retry_of"  # number of the failed trial that this one retries
 TRIALS = "trials"  # of the study: number of trials last requested by --trials
 DESIGN = "design"  # of the study: points that do not depend on results, as JSON
-RESULTS = ("top1", "loss")  # of the last rung, to sort by in optuna-dashboard
 _MEASUREMENT = "measurement"
+_CANDIDATE = TypeAdapter(Candidate)
 _CHUNK = 30_000  # characters; a TEXT column of MySQL holds 65,535 bytes, JSON doubles quotes
 
 Measurements = dict[tuple[int, int], tuple[Measurement, bool]]
@@ -63,15 +63,13 @@ def join_text(key: str, attributes: Mapping[str, Any]) -> str:
 
 
 def candidate_attributes(candidate: Candidate, *, replicate: int) -> dict[str, Any]:
-    """Return the attributes that a trial starts with."""
-    shares = candidate.shares.values if candidate.shares else ()
-    rungs = json.dumps([_rung_to_dict(rung) for rung in candidate.rungs])
+    """Return the attributes that a trial starts with; few, since each costs a millisecond."""
+    text = _CANDIDATE.dump_json(candidate, exclude_none=True).decode()
     return {
         NAME: candidate.name,
-        REPLICATE: replicate,
-        **{f"share_{n}": v for n, v in zip(DIMENSIONS, shares, strict=False)},
-        **_costs(candidate.rungs[-1]),
-        **split_text(CANDIDATE, rungs),
+        MACS: candidate.rungs[-1].macs,
+        **({REPLICATE: replicate} if replicate else {}),
+        **split_text(CANDIDATE, text),
     }
 
 
@@ -79,13 +77,7 @@ def read_candidate(attributes: Mapping[str, Any]) -> Candidate | None:
     """Read the candidate of a trial; None if it has none."""
     if CANDIDATE not in attributes:
         return None
-    shares = [attributes[f"share_{n}"] for n in DIMENSIONS if f"share_{n}" in attributes]
-    rungs = json.loads(join_text(CANDIDATE, attributes))
-    return Candidate(
-        name=attributes[NAME],
-        rungs=tuple(_rung_from_dict(rung) for rung in rungs),
-        shares=Shares.from_values(shares) if shares else None,
-    )
+    return _CANDIDATE.validate_json(join_text(CANDIDATE, attributes))
 
 
 def measurement_attributes(
@@ -111,11 +103,10 @@ def read_measurements(attributes: Mapping[str, Any]) -> Measurements:
 
 def initial_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes that the trial started with."""
-    results = (REASON, RUNGS_PASSED, *RESULTS)
     return {
         key: value
         for key, value in attributes.items()
-        if key not in results and key.split("_")[0] != _MEASUREMENT
+        if key not in (REASON, RUNGS_PASSED) and key.split("_")[0] != _MEASUREMENT
     }
 
 
@@ -150,34 +141,4 @@ def trial_record(trial: FrozenTrial, *, is_driven: bool = True) -> TrialRecord:
         seconds=sum(m.spent for m, reused in measurements.values() if not reused),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
-    )
-
-
-def _costs(rung: Rung) -> dict[str, float]:
-    """Return the costs that are known before training."""
-    names = ("macs", "params", "activations", "latency_ms", "memory_mib")
-    costs = {name: getattr(rung, name) for name in names}
-    return {name: value for name, value in costs.items() if value is not None}
-
-
-def _rung_to_dict(rung: Rung) -> dict[str, Any]:
-    return {
-        "arch": rung.arch.to_dict(),
-        "fidelity": rung.fidelity.to_dict(),
-        **_costs(rung),
-        "budget": rung.budget,
-        "realised": rung.realised.values if rung.realised else None,
-        **({} if rung.log_macs_ratio is None else {"log_macs_ratio": rung.log_macs_ratio}),
-    }
-
-
-def _rung_from_dict(data: Mapping[str, Any]) -> Rung:
-    realised = data["realised"]
-    return Rung(
-        **{
-            **data,
-            "arch": Arch.from_dict(data["arch"]),
-            "fidelity": Fidelity.from_dict(data["fidelity"]),
-            "realised": realised and Shares.from_values(realised),
-        }
     )

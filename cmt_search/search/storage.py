@@ -1,7 +1,9 @@
 """The Optuna study of a run: open, write, read and copy."""
 
 import hashlib
+import math
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, ImportError)
 _RESTORE = "it was not changed; restore it from a backup"
 _CONNECT_TIMEOUT = 10  # seconds; some systems wait for minutes
 _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
+_CHECKPOINT_INTERVAL = 1.0  # seconds at least between copies of SQLite's log into the file
 _IDLE_TIMEOUT = 31_536_000  # seconds: the longest that MySQL accepts
 
 
@@ -180,13 +183,14 @@ def directions(objectives: Sequence[str]) -> list[StudyDirection]:
     return [maximise if sign(name) > 0 else minimise for name in objectives]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StudyStore:
     """The study of a run. A trial is added with its candidate, in one transaction."""
 
     storage: BaseStorage
     study: int  # its id
     ids: dict[int, int] = field(default_factory=dict)  # of trials, by number
+    _checkpointed: float = -math.inf  # time of the last checkpoint
 
     @classmethod
     def open(
@@ -244,7 +248,11 @@ class StudyStore:
         distributions: Mapping[str, BaseDistribution],
         attributes: Mapping[str, Any],
     ) -> FrozenTrial:
-        """Add a trial without values."""
+        """Add a trial without values.
+
+        Raises:
+            RunError: another program has added trials, too.
+        """
         trial = create_trial(
             state=state,
             params=dict(params),
@@ -253,9 +261,17 @@ class StudyStore:
         )
         with self._errors("written"):
             trial_id = self.storage.create_new_trial(self.study, trial)
-            trial.number = self.storage.get_trial_number_from_id(trial_id)
+            trial.number = len(self.ids)  # checked, since asking for it would read the whole trial
+            if trial_id != self._id_of(trial.number):
+                raise RunError(
+                    f"trial {trial.number} of the study was added by another program; let one "
+                    "driver work on a study, and resume this run"
+                )
         self.ids[trial.number] = trial_id
         return trial
+
+    def _id_of(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self.study, number)
 
     def set(self, number: int, key: str, value: Any) -> None:
         """Set an attribute of a trial that is not finished."""
@@ -271,7 +287,9 @@ class StudyStore:
         """End a trial."""
         with self._errors("written"):
             self.storage.set_trial_state_values(self.ids[number], state, values)
-        self._checkpoint("PASSIVE")
+        if time.monotonic() >= self._checkpointed + _CHECKPOINT_INTERVAL:
+            self._checkpoint("PASSIVE")
+            self._checkpointed = time.monotonic()
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the study."""
