@@ -53,7 +53,7 @@ def shares_data(analysis: Analysis) -> SharesData | None:
             for which, estimator, estimate in estimates(laws.power)
         ),
         paper=analysis.paper,
-        identified=laws.power.status == "identified",
+        identified=not laws.power.reasons,
         budgets=len(laws.power.optima),
     )
 

@@ -132,9 +132,10 @@ def _base_law(
 
 
 def _propose_base(surface: GaussianProcess, *, base: BaseContext) -> ProposedBase:
+    first, second = surface.derivatives()
     correction = correct_base(
-        surface.first,
-        second=surface.second,
+        first,
+        second=second,
         log_macs_ratio=float(surface.log_macs_ratios[-1]),
         exponents=base.exponents,
     )

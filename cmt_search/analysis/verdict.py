@@ -191,7 +191,7 @@ def compute_verdict(
         noise=seed_noise(frame),
         budget=float(surface.budgets[-1]),
         trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
-        networks=surface.networks,
+        networks=len(surface.model.design.count),
     )
     equivalent = np.zeros(len(grid), dtype=bool)
     equivalent[feasible] = assessment.equivalent
@@ -217,7 +217,8 @@ def subgrid_mask(grid: Floats, *, every: int) -> Bools:
 def _gradient_test(surface: GaussianProcess) -> GradientTest | None:
     if len(surface.budgets) == 1:
         return None
-    return GradientTest.from_draws(surface.first, log_macs_ratio=float(surface.log_macs_ratios[-1]))
+    gains, _ = surface.derivatives()
+    return GradientTest.from_draws(gains, log_macs_ratio=float(surface.log_macs_ratios[-1]))
 
 
 def _differences_to_paper(

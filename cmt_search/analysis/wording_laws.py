@@ -57,11 +57,11 @@ def _base(base: BaseLaw | FitFailure) -> tuple[str, ...]:
     if isinstance(base, FitFailure):
         return (f"Gradient at the base: not tested. {sentence(base.reason)}",)
     test = base.gradient_test
-    scale = test.log_macs_ratio
-    rows = zip(DIMENSIONS, test.gains, test.low, test.high, strict=True)
+    scale, gain = test.log_macs_ratio, test.gains
+    rows = zip(DIMENSIONS, gain.values, gain.low, gain.high, strict=True)
     gains = ", ".join(
-        f"{name} {points(gain / scale, sign=True)} ({_interval(low / scale, high / scale)})"
-        for name, gain, low, high in rows
+        f"{name} {points(value / scale, sign=True)} ({_interval(low / scale, high / scale)})"
+        for name, value, low, high in rows
     )
     conclusion = "the base is unbalanced" if test.unbalanced else "not shown to be unbalanced"
     text = (

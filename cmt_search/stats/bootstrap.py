@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -21,25 +20,19 @@ _BATCH = 128  # resamples whose image counts are held in memory
 class Trainings:
     """Trainings, one row each."""
 
-    value: Floats  # (T,) top1 in 0..1, or loss
+    value: Floats  # (T,) top1 in 0..1
     network: Sequence[Hashable]  # (T,) resampled as one, with all its seeds and rungs
     seed: Sequence[Hashable]  # (T,) within the network
     correct: Bools | None = None  # (T, images); None: images cannot be resampled
-    measure: Literal["top1", "loss"] = "top1"
 
     def __post_init__(self) -> None:
         assert len(self.value) == len(self.network) == len(self.seed), "one row per training"
-        if self.correct is None:
-            return
-        if self.measure == "loss" or np.abs(self.correct.mean(axis=1) - self.value).max() > 1e-4:
+        on_images = self.value if self.correct is None else self.correct.mean(axis=1)
+        if np.abs(on_images - self.value).max(initial=0) > 1e-4:
             raise AnalysisError(
                 "the values are not the accuracies on the images given, so images cannot be "
-                "resampled; pass top1, or correct=None"
+                "resampled; pass top1 of these images, or correct=None"
             )
-
-    def error(self, values: Floats) -> Floats:
-        """Return the quantity to minimise: the loss, or one less the accuracy."""
-        return 1 - values if self.measure == "top1" else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +42,6 @@ class BootstrapFit:
     estimate: Floats  # (P,)
     draws: Floats  # (S, P) of the resamples whose fit succeeded
     failed: int  # resamples
-    images: bool  # whether validation images were resampled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -151,12 +143,7 @@ def bootstrap_fit(fit: Fit, data: Trainings, *, draws: int = DRAWS, seed: int) -
             f"the fit fails on {failed} of {draws} resamples, more than {MAX_FAILED:.0%}, so its "
             "intervals would be too narrow; measure more networks or seeds"
         )
-    return BootstrapFit(
-        estimate=estimate,
-        draws=fitted[succeeded],
-        failed=failed,
-        images=data.correct is not None,
-    )
+    return BootstrapFit(estimate=estimate, draws=fitted[succeeded], failed=failed)
 
 
 def _resample_images(correct: Bools, *, draws: int, rng: np.random.Generator) -> Floats:

@@ -95,35 +95,12 @@ class Conditional:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Draws:
-    """Joint draws of one study or of several, one after the other."""
-
-    noise: Floats  # (N,)
-    nugget: Floats  # (N,)
-    levels: Floats  # (N, B) accuracy at the centroid of each budget
-    parts: tuple[tuple[Basis, Ints, Floats], ...]  # a basis, the rows that use it, their weights
-
-    def effect(self, shares: Floats, *, u: Floats | float) -> Floats:
-        """Return accuracy relative to the centroid at the same u. Shape: (n, 3) to (N, n)."""
-        result = np.empty((len(self.noise), len(shares)))
-        for functions, rows, weights in self.parts:
-            result[rows] = weights @ functions.columns(shares, u=u).T
-        return result
-
-    def derivatives(self) -> Floats:
-        """Return v and A (dd, ww, rr, dw, dr, wr) at the base. Shape: (N, 9)."""
-        result = np.empty((len(self.noise), 9))
-        for functions, rows, weights in self.parts:
-            result[rows] = weights @ functions.derivatives()
-        return result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mixture:
     """The model of a design on the grid of hyperparameters, for any outcome of the design."""
 
     design: Design
-    relative: Floats  # (B,) noise of each budget over the pooled one
+    relative_noise: Floats  # (B,) of each budget over the pooled one
+    bases: tuple[Basis, ...]  # by length
     models: tuple[Conditional, ...]  # by length and ratio
     noise: Floats  # (M,), in pairs with
     scale: Floats  # (M,)
@@ -131,7 +108,7 @@ class Mixture:
     def masses(self, mean: Floats, *, within: Floats) -> Floats:
         """Return posterior masses, one column per outcome. (n, R), (B, R) to (models, M, R)."""
         repeats = _log_repeats(
-            self.noise, design=self.design, relative=self.relative, within=within
+            self.noise, design=self.design, relative=self.relative_noise, within=within
         )
         log_mass = np.stack(
             [
@@ -152,24 +129,26 @@ class Mixture:
 
     def sample(
         self, mean: Floats, *, within: Floats, draws: int, rng: np.random.Generator
-    ) -> Draws:
-        """Draw `draws` times for each outcome, one column each."""
+    ) -> "GaussianProcess":
+        """Draw `draws` times for each outcome, one column each; outcomes one after the other."""
         cell = _choose_cells(self.masses(mean, within=within), draws=draws, rng=rng)
         which, pair = np.divmod(cell, len(self.noise))
         noise, scale = self.noise[pair], self.scale[pair]
         levels = np.empty((len(cell), len(self.design.budgets)))
-        parts = []
+        weights = np.zeros((len(cell), max(len(model.values) for model in self.models)))
         for i in np.unique(which):
             model, rows = self.models[i], np.flatnonzero(which == i)
-            weights, levels[rows] = model.draw(
+            drawn, levels[rows] = model.draw(
                 mean, study=rows // draws, noise=noise[rows], scale=scale[rows], rng=rng
             )
-            parts.append((model.basis, rows, weights))
-        return Draws(
+            weights[rows, : drawn.shape[1]] = drawn
+        return GaussianProcess(
+            model=self,
             noise=noise,
             nugget=noise * np.array([model.ratio for model in self.models])[which],
             levels=levels,
-            parts=_join_by_basis(parts),
+            basis=which // len(_RATIOS),
+            weights=weights,
         )
 
 
@@ -178,7 +157,11 @@ class GaussianProcess:
     """Joint posterior draws of accuracy over the triangle and the growth of compute."""
 
     model: Mixture
-    posterior: Draws
+    noise: Floats  # (S,) SD between seeds, pooled over budgets
+    nugget: Floats  # (S,) SD of networks around the response
+    levels: Floats  # (S, B) accuracy at the centroid of each budget
+    basis: Ints  # (S,) index of the draw's basis
+    weights: Floats  # (S, p) of its functions; zero beyond their number
 
     @property
     def budgets(self) -> Floats:
@@ -190,49 +173,32 @@ class GaussianProcess:
         """Mean L of each budget's networks. Shape: (B,)."""
         return self.model.design.log_macs_ratios
 
-    @property
-    def levels(self) -> Floats:
-        """Accuracy at the centroid of each budget. Shape: (S, B)."""
-        return self.posterior.levels
+    def effect(self, shares: ArrayLike, *, log_macs_ratio: float | Floats | None = None) -> Floats:
+        """Return draws of accuracy relative to the centroid at the same L.
 
-    @property
-    def first(self) -> Floats:
-        """First-order gains v, top1 at the largest budget. Shape: (S, 3)."""
-        return self.posterior.derivatives()[:, :3]
-
-    @property
-    def second(self) -> Floats:
-        """Curvature A at the base, likewise: dd, ww, rr, dw, dr, wr. Shape: (S, 6)."""
-        return self.posterior.derivatives()[:, 3:]
-
-    @property
-    def noise(self) -> Floats:
-        """SD between seeds, pooled over budgets. Shape: (S,)."""
-        return self.posterior.noise
-
-    @property
-    def relative_noise(self) -> Floats:
-        """SD between seeds of each budget over the pooled one. Shape: (B,)."""
-        return self.model.relative
-
-    @property
-    def nugget(self) -> Floats:
-        """SD of networks around the response. Shape: (S,)."""
-        return self.posterior.nugget
-
-    @property
-    def networks(self) -> int:
-        """Distinct networks fitted."""
-        return len(self.model.design.count)
-
-    def effect(self, shares: ArrayLike, *, log_macs_ratio: float | None = None) -> Floats:
-        """Return draws of accuracy relative to the centroid.
-
-        `log_macs_ratio` L defaults to the largest budget; larger values extrapolate.
-        Shape: shares (n, 3) or (3,); result (S, n).
+        L defaults to the largest budget's; larger values extrapolate.
+        Shape: shares (n, 3) or (3,); log_macs_ratio L (n,) or a number; result (S, n).
         """
-        u = 1.0 if log_macs_ratio is None else log_macs_ratio / float(self.log_macs_ratios[-1])
-        return self.posterior.effect(np.atleast_2d(np.asarray(shares, float)), u=u)
+        rules = np.atleast_2d(np.asarray(shares, float))
+        u = 1.0 if log_macs_ratio is None else log_macs_ratio / self.log_macs_ratios[-1]
+        return self._combine([basis.columns(rules, u=u).T for basis in self.model.bases])
+
+    def derivatives(self) -> tuple[Floats, Floats]:
+        """Return first-order gains v and curvature A (dd, ww, rr, dw, dr, wr) at the base.
+
+        Shape: (S, 3) and (S, 6).
+        Units: top1 at the largest budget.
+        """
+        both = self._combine([basis.derivatives() for basis in self.model.bases])
+        return both[:, :3], both[:, 3:]
+
+    def _combine(self, functions: Sequence[Floats]) -> Floats:
+        """Sum the functions (p, n) of each draw's basis with its weights. Shape: (S, n)."""
+        result = np.empty((len(self.noise), functions[0].shape[1]))
+        for i, values in enumerate(functions):
+            rows = np.flatnonzero(self.basis == i)
+            result[rows] = self.weights[rows, : len(values)] @ values
+        return result
 
     def draws(self, shares: ArrayLike, *, log_macs_ratio: float) -> Floats:
         """Return draws of accuracy at `log_macs_ratio` L within the measured budgets.
@@ -248,10 +214,8 @@ class GaussianProcess:
                 f"log_macs_ratio={log_macs_ratio:.3g} is outside the measured {low:.3g} to "
                 f"{high:.3g}; choose a value within it, or measure that budget"
             )
-        weights = [
-            np.interp(log_macs_ratio, self.log_macs_ratios, unit)
-            for unit in np.eye(len(self.log_macs_ratios))
-        ]
+        budgets = np.eye(len(self.budgets))
+        weights = [np.interp(log_macs_ratio, self.log_macs_ratios, unit) for unit in budgets]
         return (self.levels @ weights)[:, None] + self.effect(shares, log_macs_ratio=log_macs_ratio)
 
 
@@ -278,8 +242,7 @@ def fit_gaussian_process(
     )
     model = build_mixture(design, within=within, relative=relative_noise(within, dof=design.dof))
     rng = np.random.default_rng(seed)
-    posterior = model.sample(mean[:, None], within=within[:, None], draws=draws, rng=rng)
-    return GaussianProcess(model=model, posterior=posterior)
+    return model.sample(mean[:, None], within=within[:, None], draws=draws, rng=rng)
 
 
 def factorise(
@@ -306,23 +269,22 @@ def factorise(
 def build_mixture(design: Design, *, within: Floats, relative: Floats) -> Mixture:
     """Factorise a design at all nodes; `within` (B,) centres those of the noise."""
     u = (design.log_macs_ratios / design.log_macs_ratios[-1]).tolist()
+    bases = tuple(build_basis(length=length, u=u) for length in _LENGTHS)
     log_noise = np.log(_NOISE_RANGE)
     repeats = _log_repeats(_NOISE_RANGE, design=design, relative=relative, within=within[:, None])
     mass = np.exp(repeats - repeats.max())[:, 0]
     middle = float(np.average(log_noise, weights=mass))
     spread = float(np.sqrt(np.average((log_noise - middle) ** 2, weights=mass)))
     noise, scale = np.meshgrid(np.exp(middle + spread * _NOISE_NODES), _SCALES)
-    models = []
-    for length in _LENGTHS:
-        basis = build_basis(length=length, u=u)
-        columns = basis.columns(design.shares, u=design.u)
-        models += [
-            factorise(design, basis=basis, columns=columns, ratio=ratio, relative=relative)
-            for ratio in _RATIOS
-        ]
+    models = [
+        factorise(design, basis=basis, columns=columns, ratio=ratio, relative=relative)
+        for basis, columns in ((b, b.columns(design.shares, u=design.u)) for b in bases)
+        for ratio in _RATIOS
+    ]
     return Mixture(
         design=design,
-        relative=relative,
+        relative_noise=relative,
+        bases=bases,
         models=tuple(models),
         noise=noise.ravel(),
         scale=scale.ravel(),
@@ -339,18 +301,6 @@ def _choose_cells(masses: Floats, *, draws: int, rng: np.random.Generator) -> In
         for column, at in zip(below.T, uniform, strict=True)
     ]
     return np.concatenate(chosen)
-
-
-def _join_by_basis(
-    parts: Sequence[tuple[Basis, Ints, Floats]],
-) -> tuple[tuple[Basis, Ints, Floats], ...]:
-    """Join the parts that share a basis, so that it is evaluated once."""
-    joined = []
-    for length in dict.fromkeys(basis.length for basis, _, _ in parts):
-        same = [part for part in parts if part[0].length == length]
-        rows, weights = (np.concatenate([part[i] for part in same]) for i in (1, 2))
-        joined.append((same[0][0], rows, weights))
-    return tuple(joined)
 
 
 def _log_repeats(noise: Floats, *, design: Design, relative: Floats, within: Floats) -> Floats:

@@ -6,13 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cmt_search.stats.equivalence import ALPHA, SMALLEST_EFFECT
-from cmt_search.stats.noise import (
-    Floats,
-    Triple,
-    p_value_of_zero,
-    percentile_interval,
-    to_triple,
-)
+from cmt_search.stats.noise import Estimate, Floats, Triple, p_value_of_zero, to_triple
 
 # Columns span the directions of equal MACs: depth against width, both against resolution.
 PLANE: Floats = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]]) / np.sqrt([2.0, 6.0])
@@ -26,9 +20,7 @@ _CONCAVE = 0.95  # part of the draws that must be concave for a second-order cor
 class GradientTest:
     """First-order gains less their mean, in top1 at `log_macs_ratio`, and a test of equality."""
 
-    gains: Triple  # depth, width, resolution
-    low: Triple  # 95% intervals
-    high: Triple
+    gains: Estimate
     p_value: float  # of equal gains
     unbalanced: bool  # p_value < ALPHA, and the gains differ by more than the smallest effect
     log_macs_ratio: float = 1.0  # ln(MACs / base MACs)
@@ -41,11 +33,8 @@ class GradientTest:
         relative = first - first.mean(axis=1, keepdims=True)
         p_value = p_value_of_zero(relative[:, :2])  # the third is minus their sum
         gains = relative.mean(axis=0)
-        low, high = percentile_interval(relative)
         return cls(
-            gains=to_triple(gains),
-            low=to_triple(low),
-            high=to_triple(high),
+            gains=Estimate.from_draws(gains, relative),
             p_value=p_value,
             unbalanced=bool(p_value < ALPHA and np.ptp(gains) > smallest_effect),
             log_macs_ratio=log_macs_ratio,
@@ -54,7 +43,7 @@ class GradientTest:
     @property
     def leader(self) -> int:
         """Index of the dimension that gains most; to first order its corner is the best rule."""
-        return int(np.argmax(self.gains))
+        return int(np.argmax(self.gains.values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,10 @@ class Estimate:
     high: Triple
 
     @classmethod
-    def from_resamples(cls, rows: Floats) -> "Estimate":
-        """Build from the fit to the data, the first row, and to resamples. Shape: (1 + S, 3)."""
-        low, high = percentile_interval(rows[1:])
-        return cls(values=to_triple(rows[0]), low=to_triple(low), high=to_triple(high))
+    def from_draws(cls, values: Floats, draws: Floats) -> "Estimate":
+        """Build from the values (3,) and their draws (S, 3)."""
+        low, high = percentile_interval(draws)
+        return cls(values=to_triple(values), low=to_triple(low), high=to_triple(high))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +110,15 @@ class Design:
     budgets: Floats  # (B,) MACs, ascending
     log_macs_ratios: Floats  # (B,) mean L of each budget's networks
     shares: Floats  # (n, 3) realised
-    u: Floats  # (n,) L over that of the largest budget
+    log_macs_ratio: Floats  # (n,) L
     level: Ints  # (n,) index of its budget
     count: Floats  # (n,) measurements
+
+    @property
+    def u(self) -> Floats:
+        """L over that of the largest budget. Shape: (n,)."""
+        ratio: Floats = self.log_macs_ratio / self.log_macs_ratios[-1]
+        return ratio
 
     @property
     def dof(self) -> Floats:
@@ -145,7 +151,7 @@ def reduce_repeats(
         budgets=budgets,
         log_macs_ratios=log_macs_ratios,
         shares=s[first],
-        u=L[first] / log_macs_ratios[-1],
+        log_macs_ratio=L[first],
         level=level,
         count=count,
     )

@@ -9,7 +9,6 @@ unless the law fits significantly worse than the quadratics.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,9 +35,7 @@ SPAN_NEEDED = 8.0  # largest budget over smallest
 _ALPHA = 0.05  # level at which the estimators disagree, and at which the law does not fit
 _NEGLIGIBLE = 0.05  # difference of shares that rounding to whole networks also makes
 _WIDEST = 0.5  # useful width of a 95% interval of a share
-_LEAST_LOG_MACS_RATIO = float(
-    np.log(2)
-)  # for an average slope: below twice the base it means little
+_LEAST_LOG_MACS_RATIO = float(np.log(2))  # of an average slope; a shorter one means little
 _LEAST_VARIANCE = 1e-9  # of an optimum; noiseless data have none
 _EDGE_STEPS = 32  # along each side of the measured range
 _LAW_TERMS = 7
@@ -156,14 +153,12 @@ class Optimum:
 class PowerLaws:
     """Both estimates of the shares, and whether they identify a rule."""
 
-    status: Literal["identified", "not identified"]
-    reasons: tuple[str, ...]  # against identification
+    reasons: tuple[str, ...]  # against identification; empty: the rule is identified
     by_optima: RuleEstimate
     by_law: RuleEstimate
     p_value: float  # of equal local shares by both estimators
     optima: tuple[Optimum, ...]  # by growing budget
     failed: int  # resamples
-    images: bool  # whether validation images were resampled
 
 
 def fit_power_laws(
@@ -191,14 +186,13 @@ def fit_power_laws(
         for one in budgets.tolist()
     ]
     fits = bootstrap_fit(_fit(data, parts=parts, shapes=shapes), data, draws=draws, seed=seed)
-    return _summarize(
-        fits, budgets=budgets, log_macs_ratio=np.array([one.log_macs_ratio for one in shapes])
-    )
+    log_macs_ratio = np.array([shape.log_macs_ratio for shape in shapes])
+    return _summarize(fits, budgets=budgets, log_macs_ratio=log_macs_ratio)
 
 
 def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
     """Return a fit of optima (3 B), whether each is at its edge (B), and the law's theta (7)."""
-    error = data.error(data.value)
+    error = 1 - data.value
     start = fit_additive_law(parts, weights=np.ones(len(error)), error=error)
     if not np.isfinite(start).all():
         raise AnalysisError(
@@ -208,7 +202,7 @@ def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
     law_fits = _lack_of_fit(error - fitted, shapes=shapes, data=data) >= _ALPHA
 
     def fit(weights: Floats, values: Floats) -> Floats:
-        errors = data.error(values)
+        errors = 1 - values
         noise = hc1_residuals(errors, fitted=fitted, networks=networks, terms=len(start))
         thetas = np.stack(
             [
@@ -237,7 +231,7 @@ def _lack_of_fit(residuals: Floats, *, shapes: list[BudgetShapes], data: Trainin
     Shape: residuals of the law (T,).
     """
     label, _ = label_groups(data.network)
-    error, within = data.error(data.value), np.empty_like(residuals)
+    error, within = 1 - data.value, np.empty_like(residuals)
     for one in shapes:
         within[one.rows] = error[one.rows] - one.quadratic.hat @ error[one.rows]
     law, quadratic = (
@@ -265,36 +259,36 @@ def _summarize(fits: BootstrapFit, *, budgets: Floats, log_macs_ratio: Floats) -
         Optimum(
             budget=float(budgets[i]),
             log_macs_ratio=float(log_macs_ratio[i]),
-            contributions=Estimate.from_resamples(points[:, i]),
+            contributions=_estimate(points[:, i]),
             at_edge=bool(edge[0, i]),
             edge_draws=float(edge[1:, i].mean()),
         )
         for i in range(len(budgets))
     )
-    reasons = (
-        *(text for one in optima for text in _edge_reasons(one)),
-        *_law_reasons(law.at_edge),
-        *_precision_reasons(by_optima, by_law, p_value=p_value),
-    )
     return PowerLaws(
-        status="not identified" if reasons else "identified",
-        reasons=reasons,
+        reasons=(
+            *(text for one in optima for text in _edge_reasons(one)),
+            *_law_reasons(law.at_edge),
+            *_precision_reasons(by_optima.local, by_law.local, p_value=p_value),
+        ),
         by_optima=by_optima,
         by_law=by_law,
         p_value=p_value,
         optima=optima,
         failed=fits.failed,
-        images=fits.images,
     )
 
 
 def _estimate_rule(local: Floats, *, best: Floats, log_macs_ratio: float) -> RuleEstimate:
-    average = (
-        Estimate.from_resamples(best / log_macs_ratio)
-        if log_macs_ratio >= _LEAST_LOG_MACS_RATIO
-        else None
+    """Summarise fits to the data, the first row, and to resamples. Shape: (1 + S, 3)."""
+    has_average = log_macs_ratio >= _LEAST_LOG_MACS_RATIO
+    return RuleEstimate(
+        local=_estimate(local), average=_estimate(best / log_macs_ratio) if has_average else None
     )
-    return RuleEstimate(local=Estimate.from_resamples(local), average=average)
+
+
+def _estimate(rows: Floats) -> Estimate:
+    return Estimate.from_draws(rows[0], rows[1:])
 
 
 def _check_budgets(budgets: Floats) -> None:
@@ -322,21 +316,16 @@ def _law_reasons(at_edge: Bools) -> list[str]:
     return [f"a term of the parametric law vanishes or its power diverges ({share} of resamples)"]
 
 
-def _precision_reasons(
-    by_optima: RuleEstimate, by_law: RuleEstimate, *, p_value: float
-) -> list[str]:
+def _precision_reasons(by_optima: Estimate, by_law: Estimate, *, p_value: float) -> list[str]:
     reasons = []
-    widths = [np.subtract(rule.local.high, rule.local.low).max() for rule in (by_optima, by_law)]
-    if max(widths) > _WIDEST:
-        reasons.append(f"the interval of a share is {max(widths):.2f} wide (0 to 1 is possible)")
-    difference = np.abs(np.subtract(by_optima.local.values, by_law.local.values)).max()
+    widest = max(np.subtract(one.high, one.low).max() for one in (by_optima, by_law))
+    if widest > _WIDEST:
+        reasons.append(f"the interval of a share is {widest:.2f} wide (0 to 1 is possible)")
+    difference = np.abs(np.subtract(by_optima.values, by_law.values)).max()
     if p_value < _ALPHA and difference > _NEGLIGIBLE:
+        optima, law = ("/".join(f"{v:.2f}" for v in one.values) for one in (by_optima, by_law))
         reasons.append(
             f"the estimators disagree (p = {p_value:.3f}, threshold {_ALPHA}): shares "
-            f"{_text(by_optima.local)} by the optima, {_text(by_law.local)} by the law"
+            f"{optima} by the optima, {law} by the law"
         )
     return reasons
-
-
-def _text(estimate: Estimate) -> str:
-    return "/".join(f"{value:.2f}" for value in estimate.values)

@@ -24,7 +24,7 @@ from scipy.optimize import least_squares, nnls
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats.bootstrap import DRAWS, Trainings, bootstrap_fit, hc1_residuals
-from cmt_search.stats.noise import Bools, Estimate, Floats, Triple, percentile_interval, to_triple
+from cmt_search.stats.noise import Bools, Estimate, Floats, percentile_interval, to_triple
 
 POWERS = (0.01, 5.0)  # range of a_i
 _GRID = (0.1, 0.4, 1.2)  # starting powers, in each dimension
@@ -151,7 +151,7 @@ def _huber(weights: Floats, z: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Prediction of the law at some MACs, in the units measured."""
+    """Prediction of top1 at some MACs."""
 
     macs: float
     value: float
@@ -168,16 +168,11 @@ class AccuracyLaw:
     floor: float  # E
     scale: float  # A, the error above the floor at `unit` MACs
     power: float  # a
-    low: Triple  # 95% intervals of the three
-    high: Triple
     unit: float  # MACs, geometric mean of the trainings'
     at_edge: float  # fraction of resamples whose power is at an end of its range
-    failed: int
-    images: bool  # whether validation images were resampled
+    failed: int  # resamples
     noise: Floats = field(repr=False)  # (T,) HC1 residuals
-    draws: Floats = field(repr=False)  # (S, 3)
-    top1: bool
-    dof: int  # trainings beyond the three parameters
+    draws: Floats = field(repr=False)  # (S, 3) of the three
 
     def predict(self, macs: float, *, seed: int = 0) -> Prediction:
         """Predict the curve and one further training at `macs`.
@@ -190,15 +185,12 @@ class AccuracyLaw:
         curve = _curve(self.draws, at)
         further = np.ravel(curve + rng.choice(self.noise, size=(_RESIDUALS, len(curve))))
         value = float(_curve(np.array([self.floor, self.scale, self.power]), at))
-        factor = float(stats.t.ppf(0.975, self.dof) / stats.norm.ppf(0.975))
+        factor = float(stats.t.ppf(0.975, len(self.noise) - 3) / stats.norm.ppf(0.975))
         ends = [percentile_interval(value + factor * (d - value)) for d in (curve, further)]
         errors = np.array([value, *ends[0], *ends[1]])
-        if self.top1:
-            value, high, low, next_high, next_low = np.clip(1 - errors, 0, 1).tolist()
-        else:
-            value, low, high, next_low, next_high = errors.tolist()
+        top1, high, low, next_high, next_low = np.clip(1 - errors, 0, 1).tolist()
         return Prediction(
-            macs=macs, value=value, low=low, high=high, next_low=next_low, next_high=next_high
+            macs=macs, value=top1, low=low, high=high, next_low=next_low, next_high=next_high
         )
 
 
@@ -222,33 +214,25 @@ def fit_accuracy_law(
         )
     unit = float(np.exp(np.log(size).mean()))
     at = np.log(size / unit)
-    networks = len(set(data.network))
-    error = data.error(data.value)
-    theta = _fit_curve(at, weights=np.ones((1, len(at))), error=error[None])[0]
+    theta = _fit_curve(at, weights=np.ones((1, len(at))), error=1 - data.value[None])[0]
     fitted = _curve(theta, at)
+    residuals = partial(hc1_residuals, fitted=fitted, networks=len(set(data.network)), terms=3)
 
     def fit(weights: Floats, values: Floats) -> Floats:
-        noise = hc1_residuals(data.error(values), fitted=fitted, networks=networks, terms=3)
-        return _fit_curve(at, weights=weights, error=fitted + noise)
+        return _fit_curve(at, weights=weights, error=fitted + residuals(1 - values))
 
     fits = bootstrap_fit(fit, data, draws=draws, seed=seed)
     powers = fits.draws[:, 2]
-    low, high = percentile_interval(fits.draws)
     floor, scale, power = theta.tolist()
     return AccuracyLaw(
         floor=floor,
         scale=scale,
         power=power,
-        low=to_triple(low),
-        high=to_triple(high),
         unit=unit,
         at_edge=float(np.mean((powers <= _MACS_POWERS[0]) | (powers >= _MACS_POWERS[-1]))),
         failed=fits.failed,
-        images=fits.images,
-        noise=hc1_residuals(error, fitted=fitted, networks=networks, terms=3),
+        noise=residuals(1 - data.value),
         draws=fits.draws,
-        top1=data.measure == "top1",
-        dof=len(at) - 3,
     )
 
 

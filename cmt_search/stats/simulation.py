@@ -133,7 +133,7 @@ def simulate_coverage(
     posterior_size = len(process.noise)
     row = rng.choice(posterior_size, size=n_simulations, replace=n_simulations > posterior_size)
     design = process.model.design
-    truth = process.posterior.effect(design.shares, u=design.u)[row]
+    truth = process.effect(design.shares, log_macs_ratio=design.log_macs_ratio)[row]
     best = process.effect(shares)[row].argmax(axis=1)
     fit = _required_margins(process, truth=truth, row=row, rules=shares, rng=rng)
     null = _required_margins(process, truth=0 * truth, row=row, rules=shares, rng=rng).ravel()
@@ -164,7 +164,7 @@ def _required_margins(
     for start in range(0, len(row), _BATCH):
         batch = slice(start, start + _BATCH)
         draws = process.model.sample(mean[:, batch], within=within[:, batch], draws=_DRAWS, rng=rng)
-        effect = draws.effect(rules, u=1.0).reshape(-1, _DRAWS, len(rules))
+        effect = draws.effect(rules).reshape(-1, _DRAWS, len(rules))
         margins += [required_margin(study) for study in effect]
     return np.stack(margins)
 
@@ -174,7 +174,7 @@ def simulate_outcomes(
 ) -> tuple[Floats, Floats]:
     """Draw networks' means (n, R) and sums of squares within networks (B, R)."""
     design = process.model.design
-    seed_sd = process.noise[row] * process.relative_noise[:, None]  # (B, R)
+    seed_sd = process.noise[row] * process.model.relative_noise[:, None]  # (B, R)
     sd = np.hypot(seed_sd[design.level] / np.sqrt(design.count)[:, None], process.nugget[row])
     mean = truth.T + sd * rng.standard_normal(sd.shape)
     squares = rng.chisquare(np.maximum(design.dof, 1)[:, None], size=seed_sd.shape)

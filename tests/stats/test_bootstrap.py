@@ -72,25 +72,15 @@ def test_what_networks_share_on_images_cancels_in_their_difference() -> None:
     assert (values[:, 0] - values[:, 1]).std() < 0.4 * values[:, 0].std()
 
 
-def test_without_images_values_stay_and_the_result_says_so() -> None:
+def test_without_images_values_stay() -> None:
     data = trainings(5)
     _, values = resample(data, draws=3, seed=0)
     np.testing.assert_array_equal(values, np.tile(data.value, (3, 1)))
-    assert not bootstrap_fit(mean, data, draws=20, seed=0).images
-    assert bootstrap_fit(mean, on_images(np.eye(8, dtype=bool)), draws=20, seed=0).images
 
 
-def test_losses_are_not_bootstrapped_on_the_images_of_accuracies() -> None:
+def test_values_are_not_bootstrapped_on_the_images_of_others() -> None:
     with pytest.raises(AnalysisError, match=r"not the accuracies on the images.*correct=None"):
-        trainings(2, correct=np.ones((2, 8), dtype=bool), measure="loss")
-    with pytest.raises(AnalysisError, match="not the accuracies on the images"):
         trainings(2, correct=np.ones((2, 8), dtype=bool))
-
-
-def test_the_error_is_what_accuracy_lacks_or_the_loss_itself() -> None:
-    values = np.array([0.25, 1.0])
-    np.testing.assert_array_equal(trainings(2).error(values), [0.75, 0])
-    np.testing.assert_array_equal(trainings(2, measure="loss").error(values), values)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=11, max_size=11), min_size=1, max_size=4))

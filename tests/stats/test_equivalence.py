@@ -110,22 +110,21 @@ def test_the_reference_less_itself_is_exactly_nothing() -> None:
 
 def test_an_unbalanced_base_is_found_with_its_leading_dimension() -> None:
     found = GradientTest.from_draws(
-        simulate_process(slope, noise=0.001, nugget=0.0003, seed=7).first
+        simulate_process(slope, noise=0.001, nugget=0.0003, seed=7).derivatives()[0]
     )
     assert found.unbalanced
     assert found.leader == 1
-    assert sum(found.gains) == pytest.approx(0)
-    assert found.low[1] < 0.04 * 2 / 3 < found.high[1]
+    assert sum(found.gains.values) == pytest.approx(0)
+    assert found.gains.low[1] < 0.04 * 2 / 3 < found.gains.high[1]
 
 
 @pytest.mark.parametrize("studies", [12, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_balanced_base_is_hardly_ever_called_unbalanced(studies: int) -> None:
-    found = [
-        GradientTest.from_draws(
-            simulate_process(peak_from_balance, noise=0.003, nugget=0.001, seed=seed).first
-        )
+    processes = [
+        simulate_process(peak_from_balance, noise=0.003, nugget=0.001, seed=seed)
         for seed in range(studies)
     ]
+    found = [GradientTest.from_draws(process.derivatives()[0]) for process in processes]
     assert sum(one.unbalanced for one in found) <= 1
 
 

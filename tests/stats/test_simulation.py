@@ -59,7 +59,7 @@ def test_simulated_studies_have_the_noise_of_the_fit() -> None:
     design, row = process.model.design, np.full(3000, 7)
     truth = np.tile(np.linspace(0, 1, len(design.count)), (3000, 1))
     mean, within = simulate_outcomes(process, truth=truth, row=row, rng=np.random.default_rng(0))
-    seeds = process.noise[7] * process.relative_noise
+    seeds = process.noise[7] * process.model.relative_noise
     expected = np.sqrt(seeds[design.level] ** 2 / 3 + process.nugget[7] ** 2)
     np.testing.assert_allclose(mean.mean(axis=1), truth[0], atol=5 * expected.max() / 3000**0.5)
     np.testing.assert_allclose(mean.std(axis=1), expected, rtol=0.06)
@@ -69,7 +69,7 @@ def test_simulated_studies_have_the_noise_of_the_fit() -> None:
 def test_a_study_without_repeats_is_simulated_without_them() -> None:
     process = simulate_process(flat, noise=0.005, nugget=0.001, seed=5, seeds=1)
     row = np.arange(10)
-    truth = np.zeros((10, process.networks))
+    truth = np.zeros((10, len(process.model.design.count)))
     _, within = simulate_outcomes(process, truth=truth, row=row, rng=np.random.default_rng(0))
     assert not within.any()
 

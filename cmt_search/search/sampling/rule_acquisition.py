@@ -237,7 +237,7 @@ class RuleAcquisition:
     def _scores(self, choices: list[_Choice], *, rules: Floats, seed: int) -> Floats:
         """Return the expected size of the equivalence set after each choice."""
         process = self._process(seed=seed)
-        noise, nugget = process.noise * process.relative_noise[-1], process.nugget
+        noise, nugget = process.noise * process.model.relative_noise[-1], process.nugget
         variances = [
             repeat_variance(noise, nugget=nugget, measured=choice.measured)
             if choice.measured
