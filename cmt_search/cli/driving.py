@@ -71,12 +71,14 @@ def drive(
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
     from cmt_search.search import run_search
-    from cmt_search.search.tracking import tracking
+    from cmt_search.search.tracking import TrackingCallback
 
     meters = with_cost_measurement(space, file=folder.measured)
     with (
         Progress(title=folder.info().name, quiet=quiet or is_quiet()) as progress,
-        tracking(folder, launch.targets, storage=launch.storage, warn=progress.warn) as tracker,
+        TrackingCallback(
+            folder, launch.targets, storage=launch.storage, warn=progress.warn
+        ) as tracker,
     ):
         outcome = run_search(
             folder,

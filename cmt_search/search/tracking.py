@@ -4,14 +4,12 @@ import json
 import os
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 from cmt_search.errors import CmtSearchError
 from cmt_search.io import atomic_write
@@ -21,6 +19,11 @@ from cmt_search.search.study_reader import read_trials
 from cmt_search.search.types import Event, RungRecord, TrialFinished, TrialRecord
 
 _ENDED = ("complete", "pruned", "failed")
+_READING_SHARE = 0.1  # of the driver's time: reading a large study takes seconds
+_MLFLOW_BATCH = 1000  # metrics per request; MLflow takes no more
+_MLFLOW_STATES = {"complete": "FINISHED", "pruned": "KILLED"}
+_MLFLOW_TAG = "cmt_search.trial"
+_MLFLOW_TAG_LENGTH = 500
 
 
 def hparams_of(record: TrialRecord) -> dict[str, str | int | float]:
@@ -36,34 +39,29 @@ def hparams_of(record: TrialRecord) -> dict[str, str | int | float]:
     rung = record.rungs[-1].rung
     return hparams | {
         "resolution": rung.arch.resolution,
-        "stem_width": rung.arch.stem_width,
         "depth": rung.arch.depth,
         "depths": "-".join(str(stage.depth) for stage in rung.arch.stages),
-        "widths": "-".join(str(stage.width) for stage in rung.arch.stages),
         "width": rung.arch.stages[0].width,
+        "widths": "-".join(str(stage.width) for stage in rung.arch.stages),
         "macs": rung.macs,
         "params": rung.params,
         "activations": rung.activations,
         "epochs": rung.fidelity.epochs,
-        "rungs": len(record.rungs),
     }
 
 
-def series_of(record: TrialRecord) -> dict[str, list[tuple[int, float]]]:
-    """Return (step, value) of each metric, means over the seeds; steps are rungs from 1, or epochs.
+def metrics_of(record: TrialRecord) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Yield (group, step, values), means over the seeds.
 
-    A metric begins with rung/, or with curve-N/ for the epochs of rung N.
+    The steps of the group "rung" are the measured rungs, from 1; those of "curve-N" are epochs.
     """
-    series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for step, rung in enumerate(_measured_rungs(record), start=1):
+    for number, rung in enumerate(_measured_rungs(record), start=1):
         costs = {"macs": rung.rung.macs, "params": rung.rung.params}
-        for name, value in {**_means(rung), **costs, "epochs": rung.rung.fidelity.epochs}.items():
-            series[f"rung/{name}"].append((step, float(value)))
+        yield "rung", number, {**_means(rung), **costs, "epochs": rung.rung.fidelity.epochs}
         for points in zip(*(m.curve for m in rung.measurements), strict=False):
-            for name in ("train_loss", "loss", "top1"):
-                mean = fmean(getattr(point, name) for point in points)
-                series[f"curve-{step}/{name}"].append((points[0].epoch, mean))
-    return series
+            names = ("train_loss", "loss", "top1")
+            means = {name: fmean(getattr(point, name) for point in points) for name in names}
+            yield f"curve-{number}", points[0].epoch, means
 
 
 def results_of(record: TrialRecord) -> dict[str, float]:
@@ -117,66 +115,58 @@ class TensorBoard:
                 writer.file_writer.add_summary(summary)
             for name, value in results.items():
                 writer.add_scalar(name, value)
-            for name, points in series_of(trial).items():
-                for step, value in points:
-                    writer.add_scalar(name, value, step)
+            for group, step, values in metrics_of(trial):
+                for name, value in values.items():
+                    writer.add_scalar(f"{group}/{name}", value, step)
 
 
 class Mlflow:
     """The tracking server of MLFLOW_TRACKING_URI, or a database in the run's folder."""
 
-    _STATES = {"complete": "FINISHED", "pruned": "KILLED"}  # noqa: RUF012
-    _BATCH = 1000  # metrics per request; MLflow takes no more
-    _TAG_LENGTH = 500
-    _TAG = "cmt_search.trial"
-
     def __init__(self, run: RunDir, *, where: str | None) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import
         from mlflow.tracking import MlflowClient
 
-        info, folder = run.info(), run.path.resolve()
+        self._info, folder = run.info(), run.path.resolve()
         uri = where or os.environ.get("MLFLOW_TRACKING_URI")
         self._client = MlflowClient(uri or f"sqlite:///{folder / 'mlflow.db'}")
-        experiment = self._client.get_experiment_by_name(info.name)
-        artifacts = None if uri else (folder / "mlflow").as_uri()
-        self._experiment = (
-            self._client.create_experiment(info.name, artifact_location=artifacts)
-            if experiment is None
-            else experiment.experiment_id
-        )
-        self._run_id = info.id
+        if experiment := self._client.get_experiment_by_name(self._info.name):
+            self._experiment = experiment.experiment_id
+        else:
+            artifacts = None if uri else (folder / "mlflow").as_uri()
+            self._experiment = self._client.create_experiment(
+                self._info.name, artifact_location=artifacts
+            )
 
     def log(self, trial: TrialRecord) -> None:
         """Create the trial's run, and delete an earlier one."""
         from mlflow.entities import Metric, Param, RunTag
 
-        key = f"{self._run_id}/{trial.number}"
-        for old in self._client.search_runs([self._experiment], f"tags.`{self._TAG}` = '{key}'"):
+        key = f"{self._info.id}/{trial.number}"
+        query = f"tags.`{_MLFLOW_TAG}` = '{key}'"
+        for old in self._client.search_runs([self._experiment], query):
             self._client.delete_run(old.info.run_id)
-        started, ended = (
-            None if seconds is None else round(1000 * seconds)
-            for seconds in (trial.started, trial.ended)
-        )
+        started, ended = (round(1000 * (time or 0)) for time in (trial.started, trial.ended))
         created = self._client.create_run(
             self._experiment, start_time=started, run_name=_title(trial)
         )
         run = created.info.run_id
-        series = {**series_of(trial), **{n: [(0, value)] for n, value in results_of(trial).items()}}
-        metrics: list[Any] = [
-            Metric(name, value, ended or 0, step)
-            for name, points in series.items()
-            for step, value in points
+        rows = [(f"{group}/", step, values) for group, step, values in metrics_of(trial)]
+        metrics = [
+            Metric(prefix + name, value, ended, step)
+            for prefix, step, values in (*rows, ("", 0, results_of(trial)))
+            for name, value in values.items()
         ]
-        for i in range(0, len(metrics), self._BATCH):
-            self._client.log_batch(run, metrics=metrics[i : i + self._BATCH])
-        reason = (trial.reason or "")[: self._TAG_LENGTH]
-        tags = {self._TAG: key, "state": trial.state, "reason": reason}
+        for i in range(0, len(metrics), _MLFLOW_BATCH):
+            self._client.log_batch(run, metrics=metrics[i : i + _MLFLOW_BATCH])
+        reason = (trial.reason or "")[:_MLFLOW_TAG_LENGTH]
+        tags = {_MLFLOW_TAG: key, "state": trial.state, "reason": reason}
         self._client.log_batch(
             run,
             params=[Param(name, str(value)) for name, value in hparams_of(trial).items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        self._client.set_terminated(run, self._STATES.get(trial.state, "FAILED"), end_time=ended)
+        self._client.set_terminated(run, _MLFLOW_STATES.get(trial.state, "FAILED"), end_time=ended)
 
 
 class Wandb:
@@ -204,16 +194,13 @@ class Wandb:
             settings=wandb.Settings(console="off"),
         )
         try:
-            rows: dict[tuple[str, int], dict[str, float]] = {}
-            for name, points in series_of(trial).items():
-                group = name.partition("/")[0]
-                for step, value in points:
-                    rows.setdefault((group, step), {f"{group}/step": step})[name] = value
-            for group in {group for group, _ in rows}:
+            metrics = list(metrics_of(trial))
+            for group in {group for group, _, _ in metrics}:
                 run.define_metric(f"{group}/step", hidden=True)
                 run.define_metric(f"{group}/*", step_metric=f"{group}/step")
-            for row in rows.values():
-                run.log(row)
+            for group, step, values in metrics:
+                named = {f"{group}/{name}": value for name, value in values.items()}
+                run.log({f"{group}/step": step, **named})
             run.summary.update({**results_of(trial), "state": trial.state, "reason": trial.reason})
         finally:
             run.finish(exit_code=0 if trial.state in ("complete", "pruned") else 1)
@@ -242,12 +229,12 @@ class Target:
 
 
 def parse_targets(options: Sequence[str]) -> tuple[Target, ...]:
-    """Parse options such as tensorboard,mlflow=URI; each tracker once.
+    """Parse options such as tensorboard,mlflow=URI; equal ones count once.
 
     Raises:
-        CmtSearchError: the tracker is unknown, its package is not installed, or it has two places.
+        CmtSearchError: the tracker is unknown, or its package is not installed.
     """
-    targets: dict[str, Target] = {}
+    targets = []
     for text in (part.strip() for option in options for part in option.split(",")):
         kind, _, where = text.partition("=")
         if kind not in _TRACKERS:
@@ -260,95 +247,82 @@ def parse_targets(options: Sequence[str]) -> tuple[Target, ...]:
             raise CmtSearchError(
                 f"--log {kind} needs a package that is not installed: pip install {packages}"
             )
-        before = targets.get(kind, Target(kind=kind)).where
-        if before and where and before != where:
-            raise CmtSearchError(
-                f"--log names two places for {kind}, {before} and {where}; give one"
-            )
-        targets[kind] = Target(kind=kind, where=where or before)
-    return tuple(targets.values())
+        targets.append(Target(kind=kind, where=where or None))
+    return tuple(dict.fromkeys(targets))
 
 
-_READING_SHARE = 0.1  # of the driver's time: reading a large study takes seconds
-
-
-@dataclass(slots=True, kw_only=True)
 class TrackingCallback:
-    """Log trials when they end, and note them in the run's folder, for the next resume.
+    """Log ended trials, at the latest when the context ends, and those of earlier sessions.
 
-    A tracker that fails is reported once and disabled for the session.
+    The run's folder notes which are logged, for the next resume. A tracker that fails is reported
+    once and disabled for the session.
     """
 
-    run: RunDir
-    targets: list[Target]  # a target that fails is removed
-    storage: str | None
-    warn: Callable[[str], None]
-    _trackers: dict[Target, Tracker] = field(default_factory=dict)
-    _next: float = 0.0  # monotonic time of the next reading
+    def __init__(
+        self,
+        run: RunDir,
+        targets: Sequence[Target],
+        *,
+        storage: str | None = None,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        self._run, self._storage, self._warn = run, storage, warn
+        self._targets = list(targets)  # a target that fails is removed
+        self._trackers: dict[Target, Tracker] = {}
+        self._next = 0.0  # monotonic time of the next reading
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._log_ended()
 
     def __call__(self, event: Event) -> None:
         """Log the trials that have ended, unless the study was read just now."""
         if isinstance(event, TrialFinished) and time.monotonic() >= self._next:
             began = time.monotonic()
-            self.log_ended()
+            self._log_ended()
             now = time.monotonic()
             self._next = now + (now - began) / _READING_SHARE
 
-    def log_ended(self) -> None:
-        """Log all ended trials that are not noted as logged."""
-        if not self.targets or not self.run.study_created:
+    def _log_ended(self) -> None:
+        if not self._targets or not self._run.study_created:
             return
         try:
-            records = read_trials(self.run.path, storage=self.storage)
+            records = read_trials(self._run.path, storage=self._storage)
         except Exception as error:  # noqa: BLE001  # the search continues
-            self.targets.clear()
-            self.warn(f"--log is disabled for this session: {error}")
+            self._targets.clear()
+            self._warn(f"--log is disabled for this session: {error}")
             return
-        for target in tuple(self.targets):
-            self._log(target, [record for record in records if record.state in _ENDED])
+        for target in tuple(self._targets):
+            try:
+                self._log(target, [record for record in records if record.state in _ENDED])
+            except Exception as error:  # noqa: BLE001  # the search continues
+                self._targets.remove(target)
+                self._warn(_failure_text(target, error))
 
     def _log(self, target: Target, records: Sequence[TrialRecord]) -> None:
-        logged = _read_logged(self.run)
+        logged = _read_logged(self._run)
         numbers = logged.setdefault(str(target), [])
         done = set(numbers)
-        try:
-            for record in records:
-                if record.number in done:
-                    continue
-                if target not in self._trackers:
-                    self._trackers[target] = target.open(self.run)
-                self._trackers[target].log(record)
-                numbers.append(record.number)
-                atomic_write(self.run.logged, json.dumps(logged) + "\n")
-        except Exception as error:  # noqa: BLE001  # the search continues
-            self.targets.remove(target)
-            text = next(iter(str(error).strip().splitlines()), "no reason")
-            if target.where:
-                text = text.replace(target.where, mask_passwords(target.where))
-            self.warn(
-                f"--log {target} failed and is disabled for this session "
-                f"({type(error).__name__}: {text}); the search continues, and the next resume "
-                "with --log logs the missing trials"
-            )
+        for record in records:
+            if record.number in done:
+                continue
+            if target not in self._trackers:
+                self._trackers[target] = target.open(self._run)
+            self._trackers[target].log(record)
+            numbers.append(record.number)
+            atomic_write(self._run.logged, json.dumps(logged) + "\n")
 
 
-@contextmanager
-def tracking(
-    run: RunDir,
-    targets: Sequence[Target],
-    *,
-    storage: str | None = None,
-    warn: Callable[[str], None] = print,
-) -> Iterator[TrackingCallback | None]:
-    """Yield a listener that logs ended trials, those of earlier sessions too; None: no targets."""
-    if not targets:
-        yield None
-        return
-    callback = TrackingCallback(run=run, targets=list(targets), storage=storage, warn=warn)
-    try:
-        yield callback
-    finally:
-        callback.log_ended()
+def _failure_text(target: Target, error: Exception) -> str:
+    text = next(iter(str(error).strip().splitlines()), "no reason")
+    if target.where:
+        text = text.replace(target.where, mask_passwords(target.where))
+    return (
+        f"--log {target} failed and is disabled for this session ({type(error).__name__}: {text}); "
+        "the search continues, and the next resume with --log logs the missing trials"
+    )
 
 
 def _read_logged(run: RunDir) -> dict[str, list[int]]:
