@@ -9,7 +9,6 @@ from cmt_search.errors import RunError, SpaceError
 from cmt_search.evaluation import Measurement
 from cmt_search.search import serialization as attr
 from cmt_search.search.asha import should_promote
-from cmt_search.search.sampling.design import Design
 from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
 from cmt_search.search.search_state import (
     FailureCounter,
@@ -68,19 +67,9 @@ class Scheduler:
         self._state = SearchState(space=space)
         if trials is not None:
             store.set_attribute(attr.TRIALS, trials)
-        attributes = store.attributes()
-        self._generator = self._make_generator(attributes)
+        self._generator = CandidateGenerator(space)
         self._restore(retry_failed=retry_failed)
-        self._target = self._n_requested(attributes)
-
-    def _make_generator(self, attributes: dict[str, Any]) -> CandidateGenerator:
-        if attr.DESIGN in attributes:
-            design = Design.from_json(attr.join_text(attr.DESIGN, attributes))
-            return CandidateGenerator(self._space, design=design)
-        generator = CandidateGenerator(self._space)
-        for key, value in attr.split_text(attr.DESIGN, generator.design.to_json()).items():
-            self._store.set_attribute(key, value)
-        return generator
+        self._target = self._n_requested(store.attributes())
 
     def _restore(self, *, retry_failed: bool) -> None:
         """Take over the trials of the study."""

@@ -49,7 +49,7 @@ def restored(log: Log, distributions: Any) -> CandidateGenerator:
     """A generator restored from the trials as a study holds them."""
     trials = []
     for number, (asked, values) in enumerate(log):
-        known = {attr.NAME: asked.name, attr.REPLICATE: asked.replicate}
+        known = {**asked.attributes, attr.NAME: asked.name, attr.REPLICATE: asked.replicate}
         if asked.candidate is None:
             known[attr.INFEASIBLE] = True
         else:

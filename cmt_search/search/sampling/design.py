@@ -1,11 +1,9 @@
 """Experimental designs: the points that are measured whatever the results, and their order."""
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Self
 
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS, Shares
@@ -18,13 +16,15 @@ _SAME = 1e-6  # shares nearer than this are one point
 _NEAR = 0.05  # a moved point as near as this to a named rule would measure that rule again
 _STEPS = 8  # from an infeasible point to the centroid
 
+NamedShares = dict[str, Shares]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignPoint:
     """One trial of a design."""
 
     name: str
-    params: dict[str, float | int]
+    params: Mapping[str, float | int]
     shares: Shares | None = None  # of a rule search
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement
 
@@ -35,20 +35,6 @@ class Design:
 
     points: tuple[DesignPoint, ...] = ()
     infeasible: tuple[Shares, ...] = ()  # lattice points that were moved or dropped
-
-    def to_json(self) -> str:
-        """Return it as JSON: a resumed search need not solve it again."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` returned."""
-        data = json.loads(text)
-        points = tuple(
-            DesignPoint(**{**point, "shares": point["shares"] and Shares(**point["shares"])})
-            for point in data["points"]
-        )
-        return cls(points=points, infeasible=tuple(Shares(**s) for s in data["infeasible"]))
 
 
 def design_points(space: Space) -> tuple[DesignPoint, ...]:
@@ -72,78 +58,36 @@ def make_design(space: Space) -> Design:
         return Design(points=tuple(listed))
     if space.kind != "rule":
         return Design()
-    named_rules = dict(space.named_shares())
+    rules = dict(space.named_shares())
+    paper = {PAPER: rules.pop(PAPER)}
     lattice = _lattice(space.sampler.lattice)
+    corners = [name for name, shares in lattice.items() if max(shares.values) > 1 - _SAME]
     infeasible: tuple[Shares, ...] = ()
-    corners = [name for name, s in lattice.items() if max(s.values) > 1 - _SAME]
     if lattice and space.sampler.augmented:
-        lattice, infeasible = _shrink_to_feasible(
-            lattice | _axial_points(), space=space, named_rules=named_rules
-        )
+        lattice, infeasible = _shrink_to_feasible(space, lattice | _axial_points(), rules=rules)
     centroid = {CENTROID: CENTROID_SHARES} if lattice else {}
-    paper = {PAPER: named_rules.pop(PAPER)}
-    aliases = {**paper, **named_rules}
-    feasible_corners = {name: lattice[name] for name in corners if name in lattice}
-    first = _distinct({**centroid, **paper, **feasible_corners}, aliases=aliases)
-    named = _distinct({**first, **named_rules}, aliases=aliases)
-    every = _distinct({**named, **lattice}, aliases=aliases)
-    rest = _farthest_first({n: s for n, s in every.items() if n not in named}, after=named)
-    first_points = [_point(space, name, shares) for name, shares in first.items()]
-    central = {name for name, s in first.items() if _distance(s, CENTROID_SHARES) < _SAME}
-    replicated = [point for point in first_points if point.name in {PAPER, *central}]
+    first = {**centroid, **paper, **{name: lattice[name] for name in corners if name in lattice}}
+    taken: NamedShares = {}
+    first, named, rest = (
+        _take_new(points, taken=taken, aliases=paper | rules) for points in (first, rules, lattice)
+    )
+    rest = _farthest_first(rest, after=[*first.values(), *named.values()])
+    first_points, other_points = (
+        [
+            DesignPoint(name=name, shares=shares, params=params_of(space, shares))
+            for name, shares in points.items()
+        ]
+        for points in (first, named | rest)
+    )
     replicates = [
-        [replace(point, replicate=number) for point in replicated]
+        [replace(point, replicate=number) for point in first_points if _is_replicated(point)]
         for number in range(1, space.sampler.replicates)
     ]
-    other_points = [_point(space, n, s) for n, s in {**named, **rest}.items() if n not in first]
     points = (*first_points, *chain(*replicates[:1]), *other_points, *chain(*replicates[1:]))
     return Design(points=points, infeasible=infeasible)
 
 
-def _axial_points() -> dict[str, Shares]:
-    """Return the midpoints between centroid and corners, which a coarse lattice lacks."""
-    return {
-        f"blend {name}": Shares.from_values(2 / 3 if n == name else 1 / 6 for n in DIMENSIONS)
-        for name in DIMENSIONS
-    }
-
-
-def _shrink_to_feasible(
-    lattice: dict[str, Shares], *, space: Space, named_rules: Mapping[str, Shares]
-) -> tuple[dict[str, Shares], tuple[Shares, ...]]:
-    """Move infeasible points towards the centroid; return the points, and the infeasible ones.
-
-    An infeasible named rule is not moved: it is in the design, with its reason.
-    """
-    counted, feasible, infeasible = space.analytic_only(), dict[str, Shares](), []
-    for name, shares in lattice.items():
-        if _feasible(counted, shares):
-            feasible[name] = shares
-            continue
-        infeasible.append(shares)
-        steps = (_towards_centroid(shares, part=k / _STEPS) for k in range(1, _STEPS))
-        inside = next((s for s in steps if _feasible(counted, s)), None)
-        if inside is not None:
-            near = min((_distance(inside, s) for s in named_rules.values()), default=1.0)
-            if near > _NEAR:
-                feasible[f"{name}, pulled in"] = inside
-    return feasible, tuple(infeasible)
-
-
-def _feasible(space: Space, shares: Shares) -> bool:
-    try:
-        space.candidate(params_of(space, shares))
-    except BudgetError:
-        return False
-    return True
-
-
-def _towards_centroid(shares: Shares, *, part: float) -> Shares:
-    pairs = zip(shares.values, CENTROID_SHARES.values, strict=True)
-    return Shares.from_values(round(s + part * (m - s), 9) for s, m in pairs)
-
-
-def _lattice(order: int) -> dict[str, Shares]:
+def _lattice(order: int) -> NamedShares:
     """Return the simplex lattice {3, order}: triples of multiples of 1/order that sum to one."""
     if order < 1:
         return {}
@@ -156,27 +100,77 @@ def _lattice(order: int) -> dict[str, Shares]:
     }
 
 
-def _distinct(points: dict[str, Shares], *, aliases: dict[str, Shares]) -> dict[str, Shares]:
-    """Drop repeated points; one that coincides with a named rule takes its name."""
-    kept: dict[str, Shares] = {}
-    for name, shares in points.items():
-        if any(_distance(shares, other) < _SAME for other in kept.values()):
+def _axial_points() -> NamedShares:
+    """Return the midpoints between centroid and corners, which a coarse lattice lacks."""
+    return {
+        f"blend {name}": Shares.from_values(2 / 3 if n == name else 1 / 6 for n in DIMENSIONS)
+        for name in DIMENSIONS
+    }
+
+
+def _shrink_to_feasible(
+    space: Space, lattice: NamedShares, *, rules: NamedShares
+) -> tuple[NamedShares, tuple[Shares, ...]]:
+    """Move infeasible points towards the centroid; return the points, and the infeasible ones.
+
+    An infeasible named rule is not moved: it is in the design, with its reason.
+    """
+    feasible, infeasible = NamedShares(), []
+    for name, shares in lattice.items():
+        if _is_feasible(space, shares):
+            feasible[name] = shares
             continue
-        alias = next((n for n, s in aliases.items() if _distance(shares, s) < _SAME), name)
-        kept[alias] = shares
-    return kept
+        infeasible.append(shares)
+        steps = (_towards_centroid(shares, part=k / _STEPS) for k in range(1, _STEPS))
+        inside = next((s for s in steps if _is_feasible(space, s)), None)
+        if inside is not None and all(_distance(inside, s) > _NEAR for s in rules.values()):
+            feasible[f"{name}, pulled in"] = inside
+    return feasible, tuple(infeasible)
 
 
-def _farthest_first(points: dict[str, Shares], *, after: dict[str, Shares]) -> dict[str, Shares]:
+def _is_feasible(space: Space, shares: Shares) -> bool:
+    try:
+        space.analytic_only().candidate(params_of(space, shares))
+    except BudgetError:
+        return False
+    return True
+
+
+def _towards_centroid(shares: Shares, *, part: float) -> Shares:
+    pairs = zip(shares.values, CENTROID_SHARES.values, strict=True)
+    return Shares.from_values(round(s + part * (m - s), 9) for s, m in pairs)
+
+
+def _take_new(points: NamedShares, *, taken: NamedShares, aliases: NamedShares) -> NamedShares:
+    """Return the points that are not `taken`, and add them; a named rule's point takes its name."""
+    new: NamedShares = {}
+    for name, shares in points.items():
+        if all(_distance(shares, other) >= _SAME for other in taken.values()):
+            alias = next((n for n, s in aliases.items() if _distance(shares, s) < _SAME), name)
+            taken[alias] = new[alias] = shares
+    return new
+
+
+def _farthest_first(points: NamedShares, *, after: list[Shares]) -> NamedShares:
     """Order points such that every prefix is space-filling, given those before."""
-    left, chosen, seen = dict(points), {}, list(after.values())
+    left, chosen = dict(points), NamedShares()
     while left:
         # rounded, so that the order of symmetric points is independent of floating-point errors
+        seen = [*after, *chosen.values()]
         gaps = {n: round(min(_distance(s, o) for o in seen), 9) for n, s in left.items()}
-        best = max(left, key=lambda name: gaps[name])
-        chosen[best] = left.pop(best)
-        seen.append(chosen[best])
+        farthest = max(left, key=lambda name: gaps[name])
+        chosen[farthest] = left.pop(farthest)
     return chosen
+
+
+def _is_replicated(point: DesignPoint) -> bool:
+    """Return whether a point is the paper's rule or the centroid."""
+    assert point.shares is not None, "of a rule search"
+    return point.name == PAPER or _distance(point.shares, CENTROID_SHARES) < _SAME
+
+
+def _distance(one: Shares, other: Shares) -> float:
+    return math.dist(one.values, other.values)
 
 
 def params_of(space: Space, shares: Shares) -> dict[str, float]:
@@ -188,16 +182,6 @@ def params_of(space: Space, shares: Shares) -> dict[str, float]:
     }
 
 
-def _point(space: Space, name: str, shares: Shares) -> DesignPoint:
-    return DesignPoint(name=name, shares=shares, params=dict(params_of(space, shares)))
-
-
-def _distance(one: Shares, other: Shares) -> float:
-    return math.dist(one.values, other.values)
-
-
-def point_key(
-    params: Mapping[str, float | int], *, replicate: int
-) -> tuple[int, tuple[tuple[str, float], ...]]:
+def point_key(params: Mapping[str, float | int], *, replicate: int) -> tuple[object, ...]:
     """Return a key that is equal for equal points of a design."""
-    return replicate, tuple(sorted((name, round(value, 9)) for name, value in params.items()))
+    return replicate, *sorted((name, round(value, 9)) for name, value in params.items())

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +10,23 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState
 
 from cmt_search.errors import BudgetError
-from cmt_search.search.sampling.design import Design, DesignPoint, make_design, point_key
-from cmt_search.search.sampling.optuna_samplers import SamplerStudy, make_sampler
-from cmt_search.search.sampling.rule_acquisition import RuleAcquisition
+from cmt_search.scaling.shares import Shares
+from cmt_search.search.sampling.design import DesignPoint, make_design, point_key
+from cmt_search.search.sampling.optuna_samplers import (
+    Params,
+    TrialGroup,
+    check_packages,
+    make_sampler,
+)
+from cmt_search.search.sampling.rule_acquisition import RuleTrial, suggest_rule
 from cmt_search.search.sampling.sobol import (
+    feasible_networks,
     grid_params,
     grid_size,
-    has_networks,
+    group_params,
     initial_points,
     n_initial_points,
-    sobol_params,
+    sobol_point,
 )
 from cmt_search.search.serialization import INFEASIBLE, REPLICATE, RETRY_OF
 from cmt_search.search.storage import directions
@@ -30,8 +37,7 @@ _MAX_INFEASIBLE = 100  # suggestions of a group in a row, before it gets no more
 # For samplers: unlike failed trials, those that were pruned without a value count as bad.
 _INFEASIBLE_STATE = TrialState.PRUNED
 _SOBOL_INDEX = "sobol_index"
-
-Params = Mapping[str, float | int]
+_SHARES = "shares"  # of an infeasible rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,25 +50,6 @@ class Suggestion(DesignPoint):
     attributes: dict[str, Any] = field(default_factory=dict)  # the sampler's, of the trial
 
 
-@dataclass(slots=True, kw_only=True)
-class _Group:
-    """Trials whose values compare: of one budget in a shape search, else all."""
-
-    params: dict[str, float | int]  # common to its trials
-    study: SamplerStudy
-    n_feasible: int = 0
-    n_infeasible_in_a_row: int = 0
-    sobol_index: int = 0  # of the next point
-
-    @property
-    def is_open(self) -> bool:
-        return self.n_infeasible_in_a_row < _MAX_INFEASIBLE
-
-    def count(self, *, is_feasible: bool) -> None:
-        self.n_feasible += is_feasible
-        self.n_infeasible_in_a_row = 0 if is_feasible else self.n_infeasible_in_a_row + 1
-
-
 class CandidateGenerator:
     """Suggests candidates: those of the design first, then those of the sampler.
 
@@ -71,33 +58,49 @@ class CandidateGenerator:
     search) have separate histories and take turns, since values compare within a group only.
     """
 
-    def __init__(self, space: Space, *, design: Design | None = None) -> None:
+    def __init__(self, space: Space) -> None:
         self._space, self._sampler = space, space.sampler.name
         self._parameters = space.parameters()
         self.distributions = distributions(self._parameters)
-        if design is None:
-            points = make_design(space)
-            design = Design(
-                points=(*points.points, *initial_points(space)), infeasible=points.infeasible
-            )
-        self.design = design
-        self.design_size = len(design.points) if space.kind in ("rule", "list") else 0
-        self._queue = deque(design.points)
-        is_guided = space.kind == "rule" and self._sampler == "gp"
-        self._acquisition = RuleAcquisition(space, design=design) if is_guided else None
-        self._uses_optuna = not is_guided and SAMPLERS[self._sampler].is_optuna
-        self._groups = self._make_groups()
-        self._places: list[tuple[_Group, int]] = []  # group and index there, by trial number
-        self._n_retries = 0
+        design = make_design(space)
+        self.design_size = len(design.points)
+        self._queue = deque((*design.points, *initial_points(space)))
+        self._infeasible_rules = [shares.values for shares in design.infeasible]
+        self._is_guided = space.kind == "rule" and self._sampler == "gp"
+        self._uses_optuna = not self._is_guided and SAMPLERS[self._sampler].is_optuna
         if self._uses_optuna:
-            make_sampler(self._sampler, seed=0, n_initial=0)  # raises on a missing package
+            check_packages(self._sampler)
+        self._groups = [
+            TrialGroup(
+                params, directions=directions(space.objectives), distributions=self.distributions
+            )
+            for params in group_params(self._parameters)
+        ]
+        self._places: list[tuple[TrialGroup, int]] = []  # group and index there, by trial number
+        self._n_retries = 0
+        self._suggested: list[tuple[DesignPoint, Candidate | None]] = []  # of a guided search
 
     def restore(self, trials: Iterable[tuple[FrozenTrial, Candidate | None]]) -> None:
         """Take the trials of the study, with their candidates, in the order of their numbers."""
         seen = set()
         for trial, candidate in trials:
-            self._restore(trial, candidate)
-            seen.add(point_key(trial.params, replicate=trial.user_attrs.get(REPLICATE, 0)))
+            attributes, group = trial.user_attrs, self._group_of(trial.params)
+            is_infeasible = INFEASIBLE in attributes
+            state = _INFEASIBLE_STATE if is_infeasible else trial.state
+            self._places.append((group, group.restore(trial, state=state)))
+            self._n_retries += RETRY_OF in attributes
+            group.count(is_feasible=not is_infeasible)
+            if _SOBOL_INDEX in attributes:
+                group.sobol_index = attributes[_SOBOL_INDEX] + 1
+            replicate, shares = attributes.get(REPLICATE, 0), attributes.get(_SHARES)
+            point = DesignPoint(
+                name="",
+                params=trial.params,
+                replicate=replicate,
+                shares=Shares.from_values(shares) if shares else None,
+            )
+            self._note(point, candidate)
+            seen.add(point_key(trial.params, replicate=replicate))
         points = self._queue
         self._queue = deque(
             p for p in points if point_key(p.params, replicate=p.replicate) not in seen
@@ -108,7 +111,7 @@ class CandidateGenerator:
         """Number of candidates left; None: unlimited."""
         if self._sampler == "grid":
             return max(0, grid_size(self._parameters) - self._n_suggested)
-        if self._sampler == "design" or not any(group.is_open for group in self._groups):
+        if self._sampler == "design" or not any(map(_is_open, self._groups)):
             return len(self._queue)
         return None
 
@@ -129,8 +132,8 @@ class CandidateGenerator:
         self._places[number][0].count(is_feasible=candidate is not None)
         if candidate is None:
             self.tell(number, state=_INFEASIBLE_STATE, values=None)
-        if self._acquisition is not None:
-            self._acquisition.add(number, point, candidate=candidate)
+            attributes |= {_SHARES: point.shares.values} if point.shares else {}
+        self._note(point, candidate)
         return Suggestion(
             number=number,
             params=dict(point.params),
@@ -144,16 +147,12 @@ class CandidateGenerator:
     def report(self, number: int, *, rung: int, value: float) -> None:
         """Take the value of a single objective at a rung."""
         group, index = self._places[number]
-        group.study.report(index, rung=rung, value=value)
-        if self._acquisition is not None:
-            self._acquisition.report(number, rung=rung, value=value)
+        group.report(index, rung=rung, value=value)
 
     def tell(self, number: int, *, state: TrialState, values: Sequence[float] | None) -> None:
         """Take the end of a trial."""
         group, index = self._places[number]
-        group.study.tell(index, state=state, values=values)
-        if self._acquisition is not None:
-            self._acquisition.end(number)
+        group.tell(index, state=state, values=values)
 
     def why_no_more(self) -> str:
         """Explain why there are fewer candidates than trials."""
@@ -178,88 +177,73 @@ class CandidateGenerator:
         digest = hashlib.sha256(f"{self._space.seed}:{self._n_suggested}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
+    def _note(self, point: DesignPoint, candidate: Candidate | None) -> None:
+        if self._is_guided:
+            self._suggested.append((point, candidate))
+
     def _next_point(self, number: int) -> tuple[DesignPoint, dict[str, Any]]:
-        """Return the next point and the attributes that the sampler needs; add it to its group."""
-        if self._queue:
-            point = self._queue.popleft()
-            if self._uses_optuna and point.shares is None:  # an initial point: the sampler's own
-                group = self._group_of(point.params)
-                return point, self._ask_sampler(group, params=point.params)[1]
-            return self._add(point), {}
-        name = f"{self._sampler} {number}"
-        if self._acquisition is not None:
-            return self._add(self._acquisition.ask(number, seed=self._seed())), {}
-        if self._sampler == "grid":
+        """Return the next point and its attributes; add it to its group."""
+        queued = self._queue.popleft() if self._queue else None
+        name, attributes = f"{self._sampler} {number}", dict[str, Any]()
+        if self._uses_optuna:  # which learns its state from queued points, too
+            group = self._group_of(queued.params) if queued else self._next_group()
+            sampler = make_sampler(
+                self._sampler,
+                seed=self._seed(),
+                n_initial=-(-n_initial_points(self._space) // len(self._groups)),
+            )
+            index, params, attributes = group.ask(sampler, params=queued.params if queued else None)
+            self._places.append((group, index))
+            return queued or DesignPoint(name=name, params=params), attributes
+        if queued:
+            point = queued
+        elif self._is_guided:
+            point = self._next_rule(name)
+        elif self._sampler == "grid":
             params = grid_params(self._parameters, index=self._n_suggested, seed=self._space.seed)
-            return self._add(DesignPoint(name=name, params=params)), {}
-        # the open group with the fewest feasible trials, the first of equals
-        groups = [group for group in self._groups if group.is_open] or self._groups
-        group = min(groups, key=lambda group: group.n_feasible)
-        if self._sampler == "sobol":
-            return self._sobol_point(group)
-        params, attributes = self._ask_sampler(group)
-        return DesignPoint(name=name, params=params), attributes
+            point = DesignPoint(name=name, params=params)
+        else:
+            point, attributes = self._next_sobol_point()
+        group = self._group_of(point.params)
+        self._places.append((group, group.add(point.params)))
+        return point, attributes
 
-    def _ask_sampler(
-        self, group: _Group, *, params: Params | None = None
-    ) -> tuple[dict[str, float | int], dict[str, Any]]:
-        """Ask Optuna's sampler, or enqueue `params`; return parameters and attributes."""
-        sampler = make_sampler(
-            self._sampler,
-            seed=self._seed(),
-            n_initial=-(-n_initial_points(self._space) // len(self._groups)),
+    def _next_rule(self, name: str) -> DesignPoint:
+        trials, infeasible = [], list(self._infeasible_rules)
+        pairs = zip(self._suggested, self._groups[0].trials, strict=True)
+        for (point, candidate), trial in pairs:
+            if candidate is not None:
+                trials.append(RuleTrial(point=point, candidate=candidate, trial=trial))
+            elif point.shares is not None:
+                infeasible.append(point.shares.values)
+        return suggest_rule(
+            self._space, trials, infeasible=infeasible, name=name, seed=self._seed()
         )
-        index, chosen, attributes = group.study.ask(sampler, params=params)
-        self._places.append((group, index))
-        return {**group.params, **chosen}, attributes
 
-    def _sobol_point(self, group: _Group) -> tuple[DesignPoint, dict[str, Any]]:
-        """Return the next point of the sequence that has its networks, if there is one soon."""
-        others = [p for p in self._parameters if not p.group]
+    def _next_sobol_point(self) -> tuple[DesignPoint, dict[str, Any]]:
+        """Return the next point of the sequence that is feasible, if there is one soon."""
+        group = self._next_group()
         for _ in range(_MAX_INFEASIBLE):
             index = group.sobol_index
             group.sobol_index += 1
-            values = sobol_params(others, index=index, seed=self._space.seed)
-            params = {**group.params, **values}
-            if has_networks(self._space, params):
+            if any(feasible_networks(self._space, fixed=group.params, indices=(index,))):
                 break
-        return self._add(DesignPoint(name=f"sobol {index}", params=params)), {_SOBOL_INDEX: index}
+        point = sobol_point(self._space, fixed=group.params, index=index)
+        return point, {_SOBOL_INDEX: index}
 
-    def _add(self, point: DesignPoint) -> DesignPoint:
-        """Add a point that Optuna's sampler did not suggest to its group."""
-        group = self._group_of(point.params)
-        self._places.append((group, group.study.add(point.params)))
-        return point
+    def _next_group(self) -> TrialGroup:
+        """Return the open group with the fewest feasible trials, the first of equals."""
+        groups = list(filter(_is_open, self._groups)) or self._groups
+        return min(groups, key=lambda group: group.n_feasible)
 
-    def _make_groups(self) -> list[_Group]:
-        grouping = next((p for p in self._parameters if p.group), None)
-        of_groups: list[dict[str, float | int]] = [{}]
-        if grouping is not None:
-            first = int(grouping.low)
-            of_groups = [{grouping.name: first + i} for i in range(grouping.steps or 1)]
-        others = {p.name: self.distributions[p.name] for p in self._parameters if not p.group}
-        objectives = directions(self._space.objectives)
-        return [
-            _Group(params=params, study=SamplerStudy(directions=objectives, distributions=others))
-            for params in of_groups
-        ]
-
-    def _group_of(self, params: Params) -> _Group:
+    def _group_of(self, params: Params) -> TrialGroup:
         """Return the group of a trial; one without parameters is another program's."""
         of_group = (g for g in self._groups if g.params.items() <= params.items())
         return next(of_group, self._groups[0])
 
-    def _restore(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
-        attributes, group = trial.user_attrs, self._group_of(trial.params)
-        is_infeasible = INFEASIBLE in attributes
-        state = _INFEASIBLE_STATE if is_infeasible else trial.state
-        self._places.append((group, group.study.restore(trial, state=state)))
-        self._n_retries += RETRY_OF in attributes
-        group.count(is_feasible=not is_infeasible)
-        if _SOBOL_INDEX in attributes:
-            group.sobol_index = attributes[_SOBOL_INDEX] + 1
-        if self._acquisition is not None:
-            self._acquisition.restore(trial, candidate)
+
+def _is_open(group: TrialGroup) -> bool:
+    return group.n_infeasible_in_a_row < _MAX_INFEASIBLE
 
 
 def distributions(parameters: Iterable[Parameter]) -> dict[str, BaseDistribution]:

@@ -1,7 +1,7 @@
 """Space-filling points: the Sobol sequence and the grid."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice, zip_longest
 
@@ -15,6 +15,8 @@ from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
 
 _DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
+
+Params = Mapping[str, float | int]
 
 
 def n_initial_points(space: Space) -> int:
@@ -37,63 +39,21 @@ def initial_points(space: Space, *, count: int | None = None) -> tuple[DesignPoi
     wanted = n_initial_points(space) if count is None else count
     if not wanted:
         return ()
-    counted = space.analytic_only()
-    group = next((p for p in space.parameters() if p.group), None)
-    if group is None:
-        return tuple(point for point, _ in stratified_networks(counted, count=wanted))
-    values = (int(group.low) + i for i in range(group.steps or 1))
-    turns = (_feasible(counted, group, value=value, most=wanted) for value in values)
-    points = (p for p in chain.from_iterable(zip_longest(*turns)) if p is not None)
-    return tuple(islice(points, wanted))
-
-
-def sobol_params(
-    parameters: Sequence[Parameter], *, index: int, seed: int
-) -> dict[str, float | int]:
-    """Return the parameters of one point of the sequence."""
-    row = _sobol(len(parameters), seed=seed, exponent=max(6, (index + 1).bit_length()))[index]
-    return {p.name: p.at(float(u)) for p, u in zip(parameters, row, strict=True)}
-
-
-def grid_params(
-    parameters: Sequence[Parameter], *, index: int, seed: int
-) -> dict[str, float | int]:
-    """Return the parameters of one point of the shuffled grid."""
-    place, params = int(_shuffled(grid_size(parameters), seed=seed)[index]), {}
-    for parameter in parameters:
-        place, step = divmod(place, parameter.steps or 1)
-        value = parameter.low + step * (parameter.step or 1)
-        params[parameter.name] = round(value) if parameter.integer else value
-    return params
-
-
-def grid_size(parameters: Sequence[Parameter]) -> int:
-    """Return the number of points of the grid, all of whose parameters have steps."""
-    return math.prod(p.steps or 1 for p in parameters)
-
-
-def has_networks(space: Space, params: dict[str, float | int]) -> bool:
-    """Return whether a point is feasible, as far as is known without measuring its networks."""
-    return _point(space.analytic_only(), params, index=0) is not None
-
-
-def _feasible(space: Space, group: Parameter, *, value: int, most: int) -> Iterator[DesignPoint]:
-    """Yield feasible Sobol points of one group, from a limited number of draws."""
-    others = [p for p in space.parameters() if not p.group]
-    for i in range(_DRAWS * most):
-        params = {group.name: value, **sobol_params(others, index=i, seed=space.seed)}
-        if (point := _point(space, params, index=i)) is not None:
-            yield point[0]
+    groups = group_params(space.parameters())
+    if groups == [{}]:
+        return tuple(point for point, _ in stratified_networks(space, count=wanted))
+    indices = range(_DRAWS * wanted)
+    networks = (feasible_networks(space, fixed=fixed, indices=indices) for fixed in groups)
+    turns = chain.from_iterable(zip_longest(*networks))
+    return tuple(islice((network[0] for network in turns if network is not None), wanted))
 
 
 def stratified_networks(space: Space, *, count: int) -> list[tuple[DesignPoint, Candidate]]:
     """Return the first Sobol point of each stratum between the smallest and the largest MACs."""
-    parameters = space.parameters()
+    indices = range(2 ** math.ceil(math.log2(_DRAWS * count)))
     distinct: dict[str, tuple[DesignPoint, Candidate]] = {}
-    for i in range(2 ** math.ceil(math.log2(_DRAWS * count))):
-        params = sobol_params(parameters, index=i, seed=space.seed)
-        if (point := _point(space, params, index=i)) is not None:
-            distinct.setdefault(point[1].rungs[-1].arch.key, point)
+    for point, candidate in feasible_networks(space, fixed={}, indices=indices):
+        distinct.setdefault(candidate.rungs[-1].arch.key, (point, candidate))
     sizes = [math.log(candidate.rungs[-1].macs) for _, candidate in distinct.values()]
     low, high = min(sizes, default=0.0), max(sizes, default=0.0)
     strata: dict[int, tuple[DesignPoint, Candidate]] = {}
@@ -103,15 +63,55 @@ def stratified_networks(space: Space, *, count: int) -> list[tuple[DesignPoint, 
     return list(strata.values())
 
 
-def _point(
-    space: Space, params: dict[str, float | int], *, index: int
-) -> tuple[DesignPoint, Candidate] | None:
-    """Return a point of the sequence with its candidate, if it is feasible."""
-    point = DesignPoint(name=f"sobol {index}", params=params)
-    try:
-        return point, space.candidate(params, point.name)
-    except (ArchError, BudgetError):
-        return None
+def feasible_networks(
+    space: Space, *, fixed: Params, indices: Iterable[int]
+) -> Iterator[tuple[DesignPoint, Candidate]]:
+    """Yield the feasible points of the sequence, as far as known without measuring.
+
+    `fixed` holds the parameters of a group.
+    """
+    space = space.analytic_only()
+    for index in indices:
+        point = sobol_point(space, fixed=fixed, index=index)
+        try:
+            yield point, space.candidate(point.params, point.name)
+        except (ArchError, BudgetError):
+            continue
+
+
+def sobol_point(space: Space, *, fixed: Params, index: int) -> DesignPoint:
+    """Return a point of the sequence; `fixed` holds the parameters of a group."""
+    parameters = [p for p in space.parameters() if p.name not in fixed]
+    exponent = max(6, (index + 1).bit_length())
+    row = _sobol(len(parameters), seed=space.seed, exponent=exponent)[index]
+    sampled = {p.name: p.at(float(u)) for p, u in zip(parameters, row, strict=True)}
+    return DesignPoint(name=f"sobol {index}", params={**fixed, **sampled})
+
+
+def grid_params(
+    parameters: Sequence[Parameter], *, index: int, seed: int
+) -> dict[str, float | int]:
+    """Return the parameters of one point of the shuffled grid."""
+    sizes = [p.steps or 1 for p in parameters]
+    steps = np.unravel_index(_shuffled(math.prod(sizes), seed=seed)[index], sizes, order="F")
+    values = (p.low + int(step) * (p.step or 1) for p, step in zip(parameters, steps, strict=True))
+    return {
+        p.name: round(value) if p.integer else value
+        for p, value in zip(parameters, values, strict=True)
+    }
+
+
+def grid_size(parameters: Sequence[Parameter]) -> int:
+    """Return the number of points of the grid, all of whose parameters have steps."""
+    return math.prod(p.steps or 1 for p in parameters)
+
+
+def group_params(parameters: Sequence[Parameter]) -> list[dict[str, float | int]]:
+    """Return the parameters that the trials of each group have in common."""
+    grouping = next((p for p in parameters if p.group), None)
+    if grouping is None:
+        return [{}]
+    return [{grouping.name: int(grouping.low) + i} for i in range(grouping.steps or 1)]
 
 
 @lru_cache(maxsize=8)
