@@ -58,11 +58,10 @@ def pace_of(space: "SearchSpace", rungs: "Sequence[Rung]", *, device: str | None
         DataError: the images cannot be read.
         TrainingFailed: a loss is not finite.
     """
-    from cmt_search.cli.wiring import factory_of
-    from cmt_search.proxy import load_dataset
+    from cmt_search.cli.wiring import make_evaluator
 
-    evaluate = factory_of(space, device=device)()
-    images = len(load_dataset(space.proxy.dataset).train)
+    evaluate = make_evaluator(space.proxy.dataset, recipe=space.proxy.recipe, device=device)
+    images = len(evaluate.data.train)
     batch = min(space.proxy.recipe.batch, images)
     most = min(_MORE, images // batch)  # of one epoch
 

@@ -16,7 +16,8 @@ from cmt_search.space import SearchSpace, load_space
 if TYPE_CHECKING:
     from cmt_search.analysis import Analysis, BaseContext
     from cmt_search.arch import Arch
-    from cmt_search.evaluation import Evaluator, EvaluatorFactory
+    from cmt_search.evaluation import EvaluatorFactory
+    from cmt_search.proxy import ProxyEvaluator
 
 
 def space_of(run: RunDir) -> SearchSpace:
@@ -50,7 +51,7 @@ def factory_of(space: SearchSpace, *, device: str | None) -> "EvaluatorFactory":
     return partial(make_evaluator, space.proxy.dataset, recipe=space.proxy.recipe, device=device)
 
 
-def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) -> "Evaluator":
+def make_evaluator(dataset: DatasetSpec, *, recipe: Recipe, device: str | None) -> "ProxyEvaluator":
     """The evaluator of the process that calls."""
     from cmt_search.proxy import ProxyEvaluator
 

@@ -132,6 +132,9 @@ class ImageSet:
         return mean.float(), variance.clamp(min=1.0).sqrt().float()
 
 
+Decoded = tuple[ImageSet, tuple[str, ...]]  # with the names of the classes, by label
+
+
 def resize(images: Tensor, side: int) -> Tensor:
     """Resize square images, antialiased, rounded back to uint8.
 

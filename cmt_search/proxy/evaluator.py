@@ -165,7 +165,7 @@ class ProxyEvaluator:
         self.device = resolve_device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(evaluator_threads())
-        self._data = load_dataset(dataset).to(self.device)
+        self.data = load_dataset(dataset).to(self.device)
 
     def __call__(
         self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
@@ -179,7 +179,7 @@ class ProxyEvaluator:
         """
         return train(
             arch,
-            data=self._data,
+            data=self.data,
             recipe=self.recipe,
             fidelity=fidelity,
             seed=seed,

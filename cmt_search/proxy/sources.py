@@ -2,19 +2,16 @@
 
 import gzip
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.datasets import CIFAR10, FashionMNIST
 
 from cmt_search.dataset_spec import EMBEDDED, DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import Decoded
-from cmt_search.proxy.data import Dataset, ImageSet
+from cmt_search.proxy.data import Dataset, Decoded, ImageSet
 from cmt_search.proxy.image_files import read_folder
 from cmt_search.proxy.timm_data import read_timm
 
@@ -48,14 +45,14 @@ def load_dataset(spec: DatasetSpec) -> Dataset:
         )
     if len(names) < 2:
         raise DataError(f"{spec.root} holds one class, {names[0]!r}; give at least two")
-    classes = _select_classes(spec, names=names)
-    train_set, val_set = (
-        _filter_classes(part, chosen=classes, names=names)
-        for part in _split(images, None if val is None else val[0], test=spec.split == "test")
-    )
-    train_set = _subsample(train_set, spec)
-    mean, std = train_set.statistics()
-    return Dataset(spec=spec, train=train_set, val=val_set, classes=classes, mean=mean, std=std)
+    chosen = _select_classes(spec, names=names)
+    train, held_out = _split(images, None if val is None else val[0], test=spec.split == "test")
+    if len(chosen) < len(names):
+        train, held_out = (_filter_classes(part, chosen=chosen) for part in (train, held_out))
+    train = _subsample(train, spec)
+    mean, std = train.statistics()
+    classes = tuple(names[label] for label in chosen)
+    return Dataset(spec=spec, train=train, val=held_out, classes=classes, mean=mean, std=std)
 
 
 def _read(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
@@ -75,18 +72,12 @@ def _read(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
 
 
 def _read_embedded() -> Decoded:
+    """Read the images and labels of IDX files, behind headers of 16 and 8 bytes."""
     folder = resources.files("cmt_search.proxy") / "embedded"
-    images = _read_idx(folder / "t10k-images-idx3-ubyte.gz")
-    labels = _read_idx(folder / "t10k-labels-idx1-ubyte.gz")
-    return ImageSet(images=images[:, None], labels=labels.long()), tuple(FashionMNIST.classes)
-
-
-def _read_idx(file: Traversable) -> Tensor:
-    raw = gzip.decompress(file.read_bytes())
-    dims = raw[3]  # header: two zeros, the type (8: uint8), the number of dimensions, the sizes
-    shape = np.frombuffer(raw, dtype=">u4", count=dims, offset=4)
-    values = np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dims)
-    return torch.from_numpy(values.reshape(shape.tolist()).copy())
+    pixels = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
+    images = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(-1, 1, 28, 28)
+    return ImageSet(images=images, labels=torch.tensor(list(labels))), tuple(FashionMNIST.classes)
 
 
 def _read_torchvision(spec: DatasetSpec) -> tuple[Decoded, Decoded]:
@@ -123,14 +114,14 @@ def _split(images: ImageSet, val: ImageSet | None, *, test: bool) -> tuple[Image
     return images.select(~fold), images.select(fold)
 
 
-def _select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Choose the classes of the spec, in the source's order.
+def _select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> list[int]:
+    """Choose the classes of the spec, in the source's order, by their labels.
 
     Raises:
         DataError: the source lacks a class, or has too few.
     """
     if spec.classes is None:
-        return names
+        return list(range(len(names)))
     if isinstance(spec.classes, int):
         if spec.classes > len(names):
             raise DataError(
@@ -138,26 +129,21 @@ def _select_classes(spec: DatasetSpec, *, names: tuple[str, ...]) -> tuple[str, 
                 "use fewer, or leave the key out"
             )
         order = np.random.RandomState(spec.subset_seed).permutation(len(names))
-        return tuple(names[i] for i in sorted(order[: spec.classes]))
-    unknown = [name for name in spec.classes if name not in names]
-    if unknown:
-        raise DataError(
-            f"proxy.dataset.classes: {spec.name} has no class {unknown[0]!r}; "
-            f"it has {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-        )
-    return tuple(name for name in names if name in spec.classes)
+        return sorted(order[: spec.classes].tolist())
+    for name in spec.classes:
+        if name not in names:
+            raise DataError(
+                f"proxy.dataset.classes: {spec.name} has no class {name!r}; "
+                f"it has {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+            )
+    return sorted(map(names.index, spec.classes))
 
 
-def _filter_classes(
-    images: ImageSet, *, chosen: tuple[str, ...], names: tuple[str, ...]
-) -> ImageSet:
-    """Return the images of the chosen classes, with labels that index `chosen`."""
-    if chosen == names:
-        return images
-    label_map = torch.full((len(names),), -1)
-    label_map[torch.tensor([names.index(name) for name in chosen])] = torch.arange(len(chosen))
-    labels = label_map[images.labels]
-    return images.select(labels >= 0, labels=labels)
+def _filter_classes(images: ImageSet, *, chosen: list[int]) -> ImageSet:
+    """Return the images of the chosen classes, labelled by the index of their class in `chosen`."""
+    kept = torch.tensor(chosen)
+    labels = torch.searchsorted(kept, images.labels)
+    return images.select(torch.isin(images.labels, kept), labels=labels)
 
 
 def _subsample(images: ImageSet, spec: DatasetSpec) -> ImageSet:

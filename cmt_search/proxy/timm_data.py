@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from timm.data import create_dataset
-from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from cmt_search.dataset_spec import DatasetSpec
 from cmt_search.errors import DataError
-from cmt_search.proxy.cache import Decoded
-from cmt_search.proxy.image_files import (
-    UNREADABLE,
-    cached_images,
-    fingerprint,
-    fit_square,
-    list_files,
-)
+from cmt_search.proxy.data import Decoded
+from cmt_search.proxy.image_files import decode_images, fingerprint, list_files
 
 _FOLDERS = ("", "torch/folder", "torch/image_folder")
 _ARRAYS = ("tfds/", "wds/")  # readers that need a mode to make images
@@ -40,9 +31,9 @@ def read_timm(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
     if spec.val_split is None:
         return train, None
     val = _read(spec, split=spec.val_split)
-    first = torch.arange(min(len(train[0]), len(val[0]), _COMPARED_IMAGES))
+    first = slice(_COMPARED_IMAGES)
     if torch.equal(train[0].labels, val[0].labels) and torch.equal(
-        train[0].take(first)[0], val[0].take(first)[0]
+        train[0].images[first], val[0].images[first]
     ):
         raise DataError(
             f"proxy.dataset: {spec.name} gives the same images for train_split="
@@ -54,49 +45,20 @@ def read_timm(spec: DatasetSpec) -> tuple[Decoded, Decoded | None]:
 
 def _read(spec: DatasetSpec, *, split: str) -> Decoded:
     with _offline():
-        source = _open(spec, split=split)
-        indexed = not isinstance(source, IterableDataset)
-        if hasattr(source, "_max_retries"):
-            source._max_retries = 1  # timm would replace an unreadable image by the next
-
-        def decode(item: Any) -> tuple[Tensor, int]:
-            """Decode an index, or an item of a stream."""
-            with _readable(spec, split=split):
-                image, label = source[item] if indexed else item
-                if not isinstance(image, Image.Image):
-                    raise ValueError(f"{type(image).__name__} is not an image")
-                return fit_square(image, side=spec.size or 0), _label(label, spec)
-
-        def stream() -> Iterator[Any]:
-            with _readable(spec, split=split):
-                yield from source
-
-        return cached_images(
-            lambda: range(len(source)) if indexed else stream(),
-            decode=decode,
-            classes=lambda labels: _class_names(source, labels),
-            identity=f"{spec.of_timm}\0{split}\0{spec.size}\0{_state(spec, source)}",
-            threads=_is_folder(spec),
+        source, root = _open(spec, split=split), Path(spec.root or "")
+        arrow = getattr(getattr(source, "reader", None), "dataset", None)
+        contents = getattr(arrow, "_fingerprint", None)  # Hugging Face's own
+        contents = contents or fingerprint(list_files(root), root=root)
+        return decode_images(
+            source,
+            side=spec.size or 0,
+            contents=f"{spec.of_timm}\0{split}\0{contents}",
+            title=f"{spec.name}, split {split!r}",
         )
 
 
-@contextmanager
-def _readable(spec: DatasetSpec, *, split: str) -> Iterator[None]:
-    """Convert what timm and Pillow raise for a bad image.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    try:
-        yield
-    except (RuntimeError, *UNREADABLE) as error:
-        raise DataError(
-            f"{spec.name}, split {split!r}: an image cannot be read "
-            f"({error.__cause__ or error}); repair or remove it"
-        ) from error
-
-
 def _open(spec: DatasetSpec, *, split: str) -> Any:
+    """Open a split, without a fallback on the whole root: that holds training images, too."""
     name = spec.of_timm or ""
     # Images keep their mode: timm's conversion would clip values of 16 bits.
     mode = {} if name.startswith(_ARRAYS) else {"input_img_mode": None}
@@ -107,19 +69,14 @@ def _open(spec: DatasetSpec, *, split: str) -> Any:
             f"proxy.dataset: timm cannot open {spec.name}, split {split!r}, in root="
             f"{spec.root!r} ({str(error) or type(error).__name__}); {_remedy(spec, split)}"
         ) from error
-    reader = getattr(source, "reader", source)
-    if spec.val_split is not None and _is_folder(spec) and Path(reader.root) == Path(spec.root):  # type: ignore[arg-type]
-        # timm falls back on the whole root, and would validate on training images.
+    reader, root = getattr(source, "reader", source), Path(spec.root or "")
+    is_folder = name.lower() in _FOLDERS and root.is_dir()
+    if is_folder and spec.val_split is not None and Path(reader.root) == root:
         raise DataError(
             f"proxy.dataset.root={spec.root!r} has no folder for split {split!r}; "
-            + _LAYOUT.format(root=spec.root)
-            + ", or set val_split: null to hold out a fifth"
+            f"{_LAYOUT.format(root=spec.root)}, or set val_split: null to hold out a fifth"
         )
     return source
-
-
-def _is_folder(spec: DatasetSpec) -> bool:
-    return (spec.of_timm or "").lower() in _FOLDERS and Path(spec.root or "").is_dir()
 
 
 def _remedy(spec: DatasetSpec, split: str) -> str:
@@ -132,33 +89,6 @@ def _remedy(spec: DatasetSpec, split: str) -> str:
         "nothing is downloaded during a search; install what is missing, and fetch the images "
         f'once: python -c "from timm.data import create_dataset as D; {call}"'
     )
-
-
-def _label(label: Any, spec: DatasetSpec) -> int:
-    try:
-        number = int(label)
-    except (TypeError, ValueError):
-        number = -1
-    if number < 0:
-        raise DataError(f"{spec.name} has an image of class {label!r}; every image needs one class")
-    return number
-
-
-def _class_names(source: Any, labels: Tensor) -> tuple[str, ...]:
-    """Return the source's names of its classes, or their numbers."""
-    reader = getattr(source, "reader", source)
-    by_name = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
-    if by_name:
-        return tuple(str(name) for name in sorted(by_name, key=lambda name: by_name[name]))
-    return tuple(str(i) for i in range(int(labels.max()) + 1))
-
-
-def _state(spec: DatasetSpec, source: Any) -> str:
-    """Identify the contents of the source."""
-    arrow = getattr(getattr(source, "reader", None), "dataset", None)
-    known = getattr(arrow, "_fingerprint", None)  # Hugging Face's own
-    root = Path(spec.root or "")
-    return str(known) if known else fingerprint(list_files(root), root=root)
 
 
 @contextmanager

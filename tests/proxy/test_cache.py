@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from cmt_search.errors import DataError
 from cmt_search.proxy.cache import cache_folder, load_or_build
@@ -36,12 +35,8 @@ def _batches(value: int = 7, *, images: int = 50) -> Iterator[Batch]:
         yield batch, torch.arange(start, start + count)
 
 
-def _classes(_: Tensor) -> tuple[str, ...]:
-    return ("cat", "dog")
-
-
 def _load(key: str, batches: Callable[[], Iterator[Batch]] = _batches) -> ImageSet:
-    images, classes = load_or_build(key, batches, classes=_classes)
+    images, classes = load_or_build(key, batches, classes=("cat", "dog"))
     assert classes == ("cat", "dog")
     return images
 
@@ -90,6 +85,11 @@ def test_a_set_is_read_as_it_was_written_and_built_once() -> None:
         assert cached.images.dtype == torch.uint8
         assert bool((cached.images == 7).all())
         assert cached.labels.tolist() == list(range(50))
+
+
+def test_classes_without_names_are_numbered() -> None:
+    batches = [(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([2, 0]))]
+    assert load_or_build("key", lambda: batches)[1] == ("0", "1", "2")
 
 
 def test_writing_to_a_loaded_set_does_not_reach_the_disk() -> None:
@@ -145,7 +145,7 @@ def test_an_incomplete_set_is_built_again(folder: Path, suffix: str, damage: str
 def test_the_least_recently_used_sets_are_deleted_above_the_limit(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = 50 * (IMAGE_BYTES + 8)
+    size = 50 * IMAGE_BYTES
     monkeypatch.setenv("CMT_SEARCH_CACHE_GB", str(3.5 * size / 1e9))  # room for three
     for age, key in enumerate(("a", "b", "c")):
         _load(key)

@@ -170,7 +170,7 @@ def test_an_unknown_name_and_a_missing_root_are_answered(tmp_path: Path) -> None
 def test_an_image_that_cannot_be_read_is_not_replaced_by_the_next(tmp_path: Path) -> None:
     _write(tmp_path, parts={"train": 5, "validation": 3})
     (tmp_path / "train" / "dog" / "02.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"split 'train': an image cannot be read \(.*\); repair"):
+    with pytest.raises(DataError, match=r"train/dog/02\.png cannot be read .*; repair"):
         _load(tmp_path)
 
 
@@ -183,15 +183,25 @@ def test_an_image_without_a_class_is_refused(
 
     monkeypatch.setattr(timm_data, "create_dataset", lambda *_, **__: Unlabelled(range(1)))
     (tmp_path / "shard.tar").write_bytes(b"another")
-    with pytest.raises(DataError, match=r"has an image of class -1; every image needs one class"):
+    with pytest.raises(DataError, match=r"'train': image 0 cannot be read .*class is -1; every"):
         _load(tmp_path, name="timm:wds/some")
 
 
-def test_images_of_16_bits_keep_their_brightness(tmp_path: Path) -> None:
+def test_an_image_of_a_tar_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    _write(tmp_path / "data", parts={"train": 5})
+    (tmp_path / "data" / "train" / "dog" / "02.png").write_bytes(b"no image")
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(tmp_path / "data" / "train", arcname=".")
+    with pytest.raises(DataError, match=r"split 'train': .*02\.png cannot be read .*; repair"):
+        _load(tmp_path / "images.tar", val_split=None)
+
+
+@pytest.mark.parametrize("name", ["timm:", "timm:torch/image_folder"])
+def test_images_of_16_bits_keep_their_brightness(tmp_path: Path, name: str) -> None:
     _write(tmp_path, parts={"train": 5, "validation": 3})
     deep = np.full((12, 16), 257 * 90, np.uint16)
     Image.fromarray(deep).save(tmp_path / "train" / "cat" / "00.png")
-    assert 90 in _values(_load(tmp_path).train.images)
+    assert 90 in _values(_load(tmp_path, name=name).train.images)
 
 
 def test_an_image_of_too_many_pixels_is_refused(
@@ -199,8 +209,8 @@ def test_an_image_of_too_many_pixels_is_refused(
 ) -> None:
     _write(tmp_path, parts={"train": 5, "validation": 3})
     monkeypatch.setattr(image_files, "_MAX_PIXELS", 100)
-    with pytest.raises(DataError, match=r"split 'train': an image cannot be read .*pixels"):
+    with pytest.raises(DataError, match=r"\.png cannot be read as an image .*pixels"):
         _load(tmp_path, size=7)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # Pillow raises at twice as many
-    with pytest.raises(DataError, match=r"split 'train': an image cannot be read .*pixels"):
+    with pytest.raises(DataError, match=r"\.png cannot be read as an image .*pixels"):
         _load(tmp_path, size=6)
