@@ -32,7 +32,7 @@ from harness import RESULTS, Timing, interleaved, machine, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost import cost, costs
 from cmt_search.presets import PRESETS
 
@@ -160,7 +160,7 @@ def check(base: Arch, columns: dict[str, Any], archs: list[Arch]) -> None:
 def meta_counts(arch: Arch) -> tuple[int, int]:
     """Parameters and FLOPs as torch counts them."""
     with torch.device("meta"):
-        model = build(arch).eval()
+        model = CMT(arch).eval()
         image = torch.empty(1, arch.in_chans, arch.resolution, arch.resolution)
     with FlopCounterMode(display=False) as counter:
         model(image)
@@ -171,7 +171,7 @@ def fvcore_macs(arch: Arch) -> float:
     """What fvcore calls flops."""
     from fvcore.nn import FlopCountAnalysis
 
-    model = build(arch).eval()
+    model = CMT(arch).eval()
     image = torch.zeros(1, arch.in_chans, arch.resolution, arch.resolution)
     counted = FlopCountAnalysis(model, image)
     counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

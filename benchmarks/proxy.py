@@ -36,7 +36,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost import cost
 from cmt_search.evaluation import Fidelity
 from cmt_search.presets import PRESETS
@@ -184,7 +184,7 @@ def plain(setting: Setting, data: Dataset, *, literal: bool) -> Callable[[], Non
         pin_memory=setting.device == "cuda",
     )
     torch.manual_seed(0)
-    model: nn.Module = build(setting.arch)
+    model: nn.Module = CMT(setting.arch)
     if literal:
         network, model = model, LiteralCMT(setting.arch)
         copy_weights(network, model)
@@ -214,7 +214,7 @@ def timms(setting: Setting, data: Dataset) -> Callable[[], None]:
         pin_memory=setting.device == "cuda",
     )
     torch.manual_seed(0)
-    model = build(setting.arch).to(setting.device).train()
+    model = CMT(setting.arch).to(setting.device).train()
     model.to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05, fused=True)
     return lambda: loop(model, loader, optimizer, device=setting.device, channels_last=True)

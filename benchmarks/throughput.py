@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build, layers
+from cmt_search.builder import CMT, layers
 from cmt_search.cost import cost
 from cmt_search.cost.benchmark import peak_mib
 from cmt_search.presets import PRESETS
@@ -118,7 +118,7 @@ def settings(args: argparse.Namespace) -> Iterator[Setting]:
 
 def networks(arch: Arch, *, kind: str, device: str) -> dict[str, nn.Module]:
     """The variants, with the same weights."""
-    ours = build(arch, pos_std=0.02)
+    ours = CMT(arch, pos_std=0.02)
     literal, nchw = LiteralCMT(arch), LiteralCMT(arch, contiguous=True)
     copy_weights(ours, literal)
     copy_weights(ours, nchw)

@@ -2,6 +2,6 @@
 
 from cmt_search.builder.checkpoint import load_checkpoint
 from cmt_search.builder.cmt import timm_cfg
-from cmt_search.builder.network import CMT, build
+from cmt_search.builder.network import CMT
 
-__all__ = ["CMT", "build", "load_checkpoint", "timm_cfg"]
+__all__ = ["CMT", "load_checkpoint", "timm_cfg"]

@@ -1,5 +1,7 @@
 """Layers of a CMT. Maps are (B, C, H, W) in channels_last, so (B, H, W, C) is a free view."""
 
+from collections import OrderedDict
+
 import torch
 import torch.fx
 from timm.layers import DropPath, register_notrace_function, use_fused_attn
@@ -220,6 +222,7 @@ class ResidualDepthwise(nn.Conv2d):
     """`x + dwconv3x3(x)` in one convolution: the residual is a one in the middle of the kernel.
 
     Shape: (B, width, H, W) in and out.
+    Source: CMT, arXiv:2107.06263, equation 1: the local perception unit (LPU) of a block.
     """
 
     residual: bool
@@ -275,22 +278,6 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return as_map(as_tokens(tall)[0].unflatten(0, (-1, height + 1))[:, :height].contiguous())
 
 
-class LPU(nn.Module):
-    """Local perception unit, `x + dwconv3x3(x)`.
-
-    Shape: (B, width, H, W) in and out.
-    Source: CMT, arXiv:2107.06263, equation 1.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = ResidualDepthwise(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
-        return out
-
-
 class IRFFN(nn.Module):
     """Inverted residual feed-forward network: widen, mix neighbours, narrow.
 
@@ -328,7 +315,7 @@ class IRFFN(nn.Module):
 
 
 class Block(nn.Module):
-    """LPU, then attention and feed-forward, both as residual branches after a LayerNorm.
+    """Local perception; attention and feed-forward as residual branches, each after a LayerNorm.
 
     Shape: (B, width, H, W) in and out; the stage's position table (heads, H * W, keys), or None if
     the block has its own, or there is none.
@@ -338,7 +325,7 @@ class Block(nn.Module):
     def __init__(self, stage: Stage, *, drop_path: float, position: nn.Parameter | None) -> None:
         super().__init__()
         self.position = position
-        self.lpu = LPU(stage.width)
+        self.lpu = nn.Sequential(OrderedDict(conv=ResidualDepthwise(stage.width)))
         self.norm1 = nn.LayerNorm(stage.width, eps=1e-6)
         self.attn = LMHSA(
             stage.width, heads=stage.heads, kv_stride=stage.kv_stride, qk_width=stage.qk_width

@@ -107,41 +107,18 @@ class _FrozenBatchNormStats:
 torch.fx.wrap("as_input")  # compares shapes, which are unknown to a symbolic trace
 
 
-def build(
-    arch: Arch,
-    *,
-    input_size: Grid | None = None,
-    drop_rate: float = 0.0,
-    drop_path_rate: float = 0.0,
-    pos_std: float = 1.0,
-    residual_scale: float = 1.0,
-    decay_position: bool = False,
-) -> "CMT":
-    """Build the network of `arch`, initialised from torch's global generator.
-
-    Shape: images (B, in_chans, *input_size) in, logits (B, num_classes) out; `input_size` is
-    (height, width), by default a square of `arch.resolution`.
-    Source: CMT, arXiv:2107.06263, whose position tables are drawn from N(0, pos_std = 1).
-    `residual_scale=0` initialises both residual branches to 0, so that deep networks learn from the
-    first steps on (arXiv:1706.02677, section 5.1).
-    """
-    return CMT(
-        arch,
-        input_size=input_size,
-        drop_rate=drop_rate,
-        drop_path_rate=drop_path_rate,
-        pos_std=pos_std,
-        residual_scale=residual_scale,
-        decay_position=decay_position,
-    )
-
-
 class CMT(nn.Module):
-    """A CMT with timm's interface. Its input size is fixed until `set_input_size` changes it.
+    """A CMT with timm's interface, initialised from torch's global generator.
+
+    `input_size` is fixed until `set_input_size` changes it. With `residual_scale=0` both residual
+    branches start at 0, so that deep networks learn from the first steps on (arXiv:1706.02677,
+    section 5.1).
 
     Shape: images (B, in_chans, *input_size) in; logits (B, num_classes) out, or pooled features
     (B, head_hidden_size) if num_classes is 0, or their map if global_pool is "" as well.
-    Source: CMT, arXiv:2107.06263, and its official code.
+    `input_size` is (height, width), by default a square of `arch.resolution`.
+    Source: CMT, arXiv:2107.06263, whose position tables are drawn from N(0, pos_std = 1), and its
+    official code.
     Raises: ArchError when an image has another size, or the head is impossible.
     """
 

@@ -18,13 +18,13 @@ def with_cost_measurement(space: "SearchSpace", *, file: Path | None = None) -> 
     """
     if not space.measured:
         return space
-    from cmt_search.builder import build
+    from cmt_search.builder import CMT
     from cmt_search.cost.benchmark import arch_measures
     from cmt_search.cost.cache import MeasurementCache
     from cmt_search.cost.config import Machine
 
     cache = MeasurementCache(
-        arch_measures(build, config=space.latency),
+        arch_measures(CMT, config=space.latency),
         machine=Machine.current(space.latency.device),
         file=file,
     )

@@ -100,10 +100,10 @@ def _rows(counted: "Cost") -> list[dict[str, str]]:
 
 
 def _measure(network: "Arch", *, config: "BenchmarkConfig") -> tuple["Latency", "Memory"]:
-    from cmt_search.builder import build
+    from cmt_search.builder import CMT
     from cmt_search.cost.benchmark import measure_latency, measure_memory
 
-    module = build(network)
+    module = CMT(network)
     shape = (network.in_chans, network.resolution, network.resolution)
     return (
         measure_latency(module, shape=shape, config=config),

@@ -32,8 +32,8 @@ def read(path: Path) -> Variant:
 
 def rebuild(path: Path, source: Source) -> Rebuilt:
     """The network of the file, with the weights that the exported one has."""
-    from cmt_search.builder import build
+    from cmt_search.builder import CMT
 
-    module = build(read(path).arch)
+    module = CMT(read(path).arch)
     module.load_state_dict(source.model.state_dict())
     return rebuilt_module(module)

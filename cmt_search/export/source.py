@@ -41,11 +41,11 @@ class Source:
         """The network in evaluation mode: with its weights, else as seed 0 initialises it."""
         import torch
 
-        from cmt_search.builder import build
+        from cmt_search.builder import CMT
 
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
-            model = build(self.variant.arch)
+            model = CMT(self.variant.arch)
         if self.weights is not None:
             model.load_state_dict(self.weights.state)
         return model.eval()

@@ -178,10 +178,10 @@ def _train(
 
 def _resize_tables(training: "Training", *, arch: Arch) -> dict[str, Any]:
     """Return the weights, with position tables resized to the resolution of `arch`."""
-    from cmt_search.builder import build, load_checkpoint
+    from cmt_search.builder import CMT, load_checkpoint
 
     state = {k: v.detach().cpu().contiguous() for k, v in training.measured.state_dict().items()}
-    model = build(arch)
+    model = CMT(arch)
     load_checkpoint(model, state)
     return dict(model.state_dict())
 

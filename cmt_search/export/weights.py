@@ -66,10 +66,10 @@ def _fitting(state: "Mapping[str, Tensor]", *, arch: Arch, file: Path) -> "dict[
     """The tensors in the network's order, once names and shapes are the network's."""
     import torch
 
-    from cmt_search.builder import build
+    from cmt_search.builder import CMT
 
     with torch.device("meta"):
-        own = build(arch).state_dict()
+        own = CMT(arch).state_dict()
     for name in (*own, *state):
         if name not in state or name not in own:
             how = "is missing" if name not in state else "is not of the network"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.data import BatchLoader, Dataset, resize
@@ -110,7 +110,7 @@ class Training:
         weights_seed, order_seed, augmentation_seed = spawn_seeds(seed)
         torch.manual_seed(weights_seed)
         device, side = data.mean.device, fidelity.image_size or arch.resolution
-        self.model = build(
+        self.model = CMT(
             arch,
             input_size=(side, side),
             drop_path_rate=recipe.drop_path_rate(arch.depth),

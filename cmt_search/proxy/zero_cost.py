@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.proxy.data import Dataset, resize
 
 _TINY = 1e-12
@@ -29,7 +29,7 @@ def scores(arch: Arch, *, images: Tensor, labels: Tensor, seed: int) -> dict[str
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = build(arch, pos_std=0.02)
+        fresh = CMT(arch, pos_std=0.02)
     initial = {name: value.clone() for name, value in fresh.state_dict().items()}
     values = {}
     for name, score in SCORES.items():

@@ -10,7 +10,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from cmt_search.arch import Arch
-from cmt_search.builder import CMT, build, load_checkpoint
+from cmt_search.builder import CMT, load_checkpoint
 from cmt_search.builder.checkpoint import checkpoint_filter, official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
@@ -21,7 +21,7 @@ State = dict[str, Tensor]
 
 def made(arch: Arch = PICO, *, seed: int = 3, **options: Any) -> CMT:
     torch.manual_seed(seed)
-    return build(arch, **options).eval()
+    return CMT(arch, **options).eval()
 
 
 def as_official(state: Mapping[str, Tensor]) -> State:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cmt_search.arch import Arch, Stage
-from cmt_search.builder import CMT, build
+from cmt_search.builder import CMT
 from cmt_search.builder.layers import pad_to_multiple
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
@@ -30,7 +30,7 @@ def with_statistics(model: CMT) -> CMT:
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 17), (13, 30), (1, 9), (16, 15)])
 def test_any_side_works_and_stage_sizes_are_ceilings(size: tuple[int, int]) -> None:
-    model = build(PICO, input_size=size).eval()
+    model = CMT(PICO, input_size=size).eval()
     _, maps = model.forward_intermediates(images(model))
     halves = [tuple(-(-side // 2 ** (i + 1)) for side in size) for i in range(4)]
     assert [tuple(m.shape[2:]) for m in maps] == halves
@@ -39,7 +39,7 @@ def test_any_side_works_and_stage_sizes_are_ceilings(size: tuple[int, int]) -> N
 
 def test_key_strides_larger_than_the_map_leave_one_key() -> None:
     stage = Stage(depth=1, width=8, heads=2, kv_stride=7)
-    model = build(Arch(resolution=6, stem_width=4, stages=(stage,), stem_stride=1)).eval()
+    model = CMT(Arch(resolution=6, stem_width=4, stages=(stage,), stem_stride=1)).eval()
     assert model.stages[0].get_parameter("position").shape == (2, 9, 1)
     assert model(images(model)).shape == (2, 1000)
 
@@ -55,7 +55,7 @@ def test_an_even_map_with_zeros_around_equals_the_odd_map() -> None:
     stage = Stage(depth=1, width=8, heads=1, kv_stride=2)
     arch = Arch(resolution=5, stem_width=4, stages=(stage,), stem_stride=1)
     torch.manual_seed(0)
-    odd = build(arch, pos_std=0.0).eval().stages[0].get_submodule("patch_embed")
+    odd = CMT(arch, pos_std=0.0).eval().stages[0].get_submodule("patch_embed")
     x = torch.randn(1, 4, 5, 5)
     wide = nn.functional.pad(x, (0, 1, 0, 1))
     assert torch.equal(odd(x), odd(wide))
@@ -63,17 +63,17 @@ def test_an_even_map_with_zeros_around_equals_the_odd_map() -> None:
 
 @pytest.mark.parametrize("in_chans", [1, 2, 5])
 def test_any_number_of_image_channels_works(in_chans: int) -> None:
-    model = build(replace(PICO, in_chans=in_chans)).eval()
+    model = CMT(replace(PICO, in_chans=in_chans)).eval()
     assert model(images(model)).shape == (2, 10)
 
 
 def test_a_network_without_pixels_is_refused() -> None:
     with pytest.raises(ArchError, match=r"input_size=\(0, 4\) leaves no pixel; use at least 1"):
-        build(PICO, input_size=(0, 4))
+        CMT(PICO, input_size=(0, 4))
 
 
 def test_output_of_an_image_does_not_depend_on_its_batch() -> None:
-    model = with_statistics(build(PICO)).double()
+    model = with_statistics(CMT(PICO)).double()
     batch = images(model, count=3).double()
     together = model(batch)
     assert torch.allclose(together[1:2], model(batch[1:2]), rtol=0, atol=1e-12)
@@ -81,7 +81,7 @@ def test_output_of_an_image_does_not_depend_on_its_batch() -> None:
 
 
 def test_backward_gives_a_gradient_to_every_parameter() -> None:
-    model = build(PICO, input_size=(32, 32))  # one key alone would leave queries without gradient
+    model = CMT(PICO, input_size=(32, 32))  # one key alone would leave queries without gradient
     model(images(model, count=4)).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -91,7 +91,7 @@ def test_backward_gives_a_gradient_to_every_parameter() -> None:
 
 
 def test_images_in_either_memory_format_give_the_same_logits() -> None:
-    model = build(PICO).eval()
+    model = CMT(PICO).eval()
     x = images(model)
     assert torch.equal(model(x), model(x.contiguous(memory_format=torch.channels_last)))
 
@@ -99,7 +99,7 @@ def test_images_in_either_memory_format_give_the_same_logits() -> None:
 def test_initial_values_are_those_of_the_paper() -> None:
     torch.manual_seed(0)
     wide = Stage(depth=1, width=64, heads=1, kv_stride=2)
-    model = build(Arch(resolution=32, stem_width=64, stages=(wide,), neck_width=512))
+    model = CMT(Arch(resolution=32, stem_width=64, stages=(wide,), neck_width=512))
     weights = dict(model.named_parameters())
     scales = {
         "stages.0.position": 1.0,
@@ -119,7 +119,7 @@ def test_initial_values_are_those_of_the_paper() -> None:
 
 
 def test_pos_std_scales_the_position_tables() -> None:
-    model = build(PICO, pos_std=0.02)
+    model = CMT(PICO, pos_std=0.02)
     table = model.stages[0].get_parameter("position")
     assert table.std().item() == pytest.approx(0.02, rel=0.1)
 
@@ -128,12 +128,12 @@ def test_equal_seeds_build_equal_networks() -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(5)
-        states.append(build(PICO).state_dict())
+        states.append(CMT(PICO).state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 def test_the_arch_of_a_model_follows_its_changes() -> None:
-    model = build(PICO)
+    model = CMT(PICO)
     model.set_input_size(24)
     model.reset_classifier(7)
     assert model.arch == replace(PICO, resolution=24, num_classes=7)
@@ -144,7 +144,7 @@ def test_a_residual_scale_of_zero_silences_the_branches_and_one_changes_nothing(
     outputs = {}
     for scale in (0.0, 1.0, None):
         torch.manual_seed(0)
-        model = build(PICO) if scale is None else build(PICO, residual_scale=scale)
+        model = CMT(PICO) if scale is None else CMT(PICO, residual_scale=scale)
         block = model.stages[0].blocks[0].eval()
         x = torch.randn(2, PICO.stages[0].width, 8, 8)
         moved = block(x, model.stages[0].position) - block.lpu(x)

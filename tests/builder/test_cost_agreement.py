@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmt_search.arch import POSITIONS, Arch, Stage
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost import cost
 
 
@@ -48,7 +48,7 @@ def test_cost_equals_what_torch_builds_and_counts(arch: Arch, other_side: int | 
         activations += output.numel()
 
     with torch.device("meta"):
-        model = build(arch, input_size=size).eval()
+        model = CMT(arch, input_size=size).eval()
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_hook(count)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build, load_checkpoint
+from cmt_search.builder import CMT, load_checkpoint
 from cmt_search.builder.checkpoint import official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
@@ -20,7 +20,7 @@ PICO = PRESETS["cmt_pico"]
 
 def official(arch: Arch) -> dict[str, Tensor]:
     torch.manual_seed(3)
-    return {official_key(key): value for key, value in build(arch).state_dict().items()}
+    return {official_key(key): value for key, value in CMT(arch).state_dict().items()}
 
 
 def released(name: str, *, device: str) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ def released(name: str, *, device: str) -> dict[str, Tensor]:
 def test_the_keys_and_shapes_of_every_release_load_strictly(name: str) -> None:
     checkpoint = released(name, device="meta")
     with torch.device("meta"):
-        model = build(PRESETS[name])
+        model = CMT(PRESETS[name])
     assert load_checkpoint(model, {"model": checkpoint}) == ()
     del checkpoint["blocks_d.2.norm2.bias" if name != "cmt_ti" else "blocks_d.1.norm2.bias"]
     with pytest.raises(ArchError, match=r"\(missing: blocks_d\.\d\.norm2\.bias\); build"):
@@ -51,7 +51,7 @@ def test_the_keys_and_shapes_of_every_release_load_strictly(name: str) -> None:
 def test_a_release_of_cmt_ti_fills_every_tensor_from_its_file(tmp_path: Path) -> None:
     checkpoint = released("cmt_ti", device="cpu")
     torch.save({"model": checkpoint, "epoch": 799}, tmp_path / "cmt_tiny.pth")
-    model = build(PRESETS["cmt_ti"])
+    model = CMT(PRESETS["cmt_ti"])
     assert load_checkpoint(model, tmp_path / "cmt_tiny.pth") == ()
     for key, value in model.state_dict().items():
         assert torch.equal(value, checkpoint[official_key(key)]), key
@@ -83,17 +83,17 @@ def test_missing_and_unexpected_keys_are_named() -> None:
     checkpoint["extra.weight"] = torch.zeros(1)
     keys = r"\(missing: blocks_b\.0\.attn\.q\.weight; unexpected: extra\.weight\); build"
     with pytest.raises(ArchError, match=keys):
-        load_checkpoint(build(PICO), checkpoint)
+        load_checkpoint(CMT(PICO), checkpoint)
 
 
 def test_a_long_list_of_keys_is_cut() -> None:
     checkpoint = {"stem_conv1.weight": torch.zeros(1)}
     with pytest.raises(ArchError, match=r"missing: stem_conv1\.bias, .* and \d+ more\); build"):
-        load_checkpoint(build(PICO), checkpoint)
+        load_checkpoint(CMT(PICO), checkpoint)
 
 
 def test_a_wrong_shape_is_named_with_both_shapes_and_changes_nothing() -> None:
-    model = build(replace(PICO, neck_width=32))
+    model = CMT(replace(PICO, neck_width=32))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     shapes = r"_fc\.weight has shape \(64, 64, 1, 1\), the model needs \(32, 64, 1, 1\); build"
     with pytest.raises(ArchError, match=shapes):
@@ -103,10 +103,10 @@ def test_a_wrong_shape_is_named_with_both_shapes_and_changes_nothing() -> None:
 
 def test_official_tables_are_square_whatever_the_model_and_its_config_say() -> None:
     arch = replace(PICO, resolution=32)
-    source = build(arch)
+    source = CMT(arch)
     checkpoint = {official_key(key): value for key, value in source.state_dict().items()}
     wide = (16, 64)  # as many queries and keys in every stage as 32x32 gives
-    model = build(arch, input_size=wide)
+    model = CMT(arch, input_size=wide)
     load_checkpoint(model, checkpoint)
     source.set_input_size(wide)
     for key, value in model.state_dict().items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cmt_search.builder import CMT, build
+from cmt_search.builder import CMT
 from cmt_search.builder.checkpoint import official_key
 from cmt_search.presets import PRESETS
 
@@ -19,7 +19,7 @@ NAMES = ("cmt_ti", "cmt_xs", "cmt_s", "cmt_b")
 @pytest.fixture(scope="module", params=NAMES)
 def built(request: pytest.FixtureRequest) -> tuple[CMT, dict[str, Any]]:
     with torch.device("meta"):
-        return build(PRESETS[request.param]), FACTS[request.param]
+        return CMT(PRESETS[request.param]), FACTS[request.param]
 
 
 def expanded(facts: dict[str, Any]) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmt_search.builder import CMT, build, load_checkpoint
+from cmt_search.builder import CMT, load_checkpoint
 from cmt_search.builder.checkpoint import official_key
 from cmt_search.presets import PRESETS
 
@@ -42,7 +42,7 @@ def filled(key: str, shape: tuple[int, ...]) -> Tensor:
 
 def case(name: str) -> Case:
     facts = VARIANTS[name]
-    model = build(PRESETS[name]).double().eval()
+    model = CMT(PRESETS[name]).double().eval()
     names = {official_key(key): tuple(value.shape) for key, value in model.state_dict().items()}
     assert load_checkpoint(model, {key: filled(key, shape) for key, shape in names.items()}) == ()
     shape = (2, 3, facts["img_size"], facts["img_size"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.builder.position import Grid, StageGrids, resize_table, stage_grids
 from cmt_search.presets import PRESETS
 
@@ -103,10 +103,10 @@ def test_rows_and_columns_of_a_rectangle_keep_their_places() -> None:
 @pytest.mark.parametrize("size", [20, (28, 20), (9, 33)])
 def test_set_input_size_resizes_every_table(size: int | tuple[int, int]) -> None:
     arch = PRESETS["cmt_pico"]
-    model = build(arch).eval()
+    model = CMT(arch).eval()
     model.set_input_size(size)
     pair = (size, size) if isinstance(size, int) else size
-    fresh = build(arch, input_size=pair)
+    fresh = CMT(arch, input_size=pair)
     shapes = {name: p.shape for name, p in model.named_parameters()}
     assert shapes == {name: p.shape for name, p in fresh.named_parameters()}
     assert model.input_size == pair
@@ -114,14 +114,14 @@ def test_set_input_size_resizes_every_table(size: int | tuple[int, int]) -> None
 
 
 def test_setting_the_present_size_keeps_the_very_parameters() -> None:
-    model = build(PRESETS["cmt_pico"])
+    model = CMT(PRESETS["cmt_pico"])
     before = dict(model.named_parameters())
     model.set_input_size(model.input_size)
     assert all(parameter is before[name] for name, parameter in model.named_parameters())
 
 
 def test_resized_tables_stay_trainable() -> None:
-    model = build(PRESETS["cmt_pico"])
+    model = CMT(PRESETS["cmt_pico"])
     model.set_input_size(21)
     model(torch.randn(2, model.in_chans, 21, 21)).sum().backward()
     assert all(p.grad is not None for n, p in model.named_parameters() if n.endswith("position"))
@@ -130,7 +130,7 @@ def test_resized_tables_stay_trainable() -> None:
 @pytest.mark.parametrize("position", ["stage", "block"])
 def test_every_stage_or_block_has_a_table_of_its_own_to_resize(position: str) -> None:
     arch = replace(PRESETS["cmt_pico"], position=position)
-    model = build(arch)
+    model = CMT(arch)
     before = {k: v.clone() for k, v in model.state_dict().items() if k.endswith("position")}
     assert len(before) == (len(arch.stages) if position == "stage" else arch.depth)
     model.set_input_size((28, 20))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.builder.layers import ResidualDepthwise
 from cmt_search.presets import PRESETS
 from tests.builder.registered import images, trained
@@ -70,7 +70,7 @@ def test_a_fresh_network_learns_under_autocast_without_a_nan(
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_every_gradient_of_cmt_ti_is_finite_under_autocast(device: str) -> None:
     torch.manual_seed(0)
-    model = build(PRESETS["cmt_ti"]).to(device)
+    model = CMT(PRESETS["cmt_ti"]).to(device)
     with torch.autocast(device, torch.bfloat16):
         loss = F.cross_entropy(model(images(model).to(device)), torch.tensor([1, 2], device=device))
     loss.backward()

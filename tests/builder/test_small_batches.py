@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cmt_search.builder import CMT, build
+from cmt_search.builder import CMT
 from cmt_search.presets import PRESETS
 from tests.builder.registered import images, trained
 from tests.builder.tiny import ONE_PIXEL, tiny
@@ -28,7 +28,7 @@ def test_one_image_trains_a_network(position: str) -> None:
 @pytest.mark.slow
 def test_one_image_trains_cmt_ti() -> None:
     torch.manual_seed(0)
-    assert_trains_on(build(PRESETS["cmt_ti"], input_size=(64, 64)), count=1)
+    assert_trains_on(CMT(PRESETS["cmt_ti"], input_size=(64, 64)), count=1)
 
 
 @pytest.mark.parametrize("position", POSITIONS)

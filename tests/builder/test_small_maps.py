@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from cmt_search.builder import build, layers
+from cmt_search.builder import CMT, layers
 from cmt_search.presets import PRESETS
 
 Convolution = Any
@@ -115,7 +115,7 @@ def test_a_training_step_has_the_loss_and_gradients_of_plain_convolutions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
-    model, batch = build(PRESETS["cmt_pico"]).train(), torch.randn(16, 3, 14, 14)
+    model, batch = CMT(PRESETS["cmt_pico"]).train(), torch.randn(16, 3, 14, 14)
     loss, gradients = step(model, batch)
     monkeypatch.setattr(layers, "depthwise", plain_depthwise)
     monkeypatch.setattr(layers, "conv_patches", plain_patches)
@@ -145,7 +145,7 @@ def test_the_meta_device_counts_plain_convolutions() -> None:
 
 def test_a_symbolic_trace_keeps_the_choice_of_kernels() -> None:
     torch.manual_seed(0)
-    model = build(PRESETS["cmt_pico"]).train()
+    model = CMT(PRESETS["cmt_pico"]).train()
     traced = fx.symbolic_trace(model)
     called = {node.target for node in traced.graph.nodes if node.op == "call_function"}
     assert called >= {layers.residual_depthwise, layers.conv_patches}
@@ -153,7 +153,7 @@ def test_a_symbolic_trace_keeps_the_choice_of_kernels() -> None:
 
 def test_an_exported_program_holds_plain_convolutions_and_takes_any_batch() -> None:
     torch.manual_seed(0)
-    model, batch = build(PRESETS["cmt_pico"]).eval(), torch.randn(2, 3, 14, 14)
+    model, batch = CMT(PRESETS["cmt_pico"]).eval(), torch.randn(2, 3, 14, 14)
     shapes = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(model, (batch,), dynamic_shapes=shapes)
     convolutions = sum("conv2d" in str(node.target) for node in program.graph.nodes)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models import PretrainedCfg
 
-from cmt_search.builder import CMT, build, timm_cfg
+from cmt_search.builder import CMT, timm_cfg
 from cmt_search.builder.checkpoint import official_key
 from cmt_search.errors import ArchError
 from cmt_search.presets import PRESETS
@@ -37,7 +37,7 @@ def write_folder(folder: Path, **config: Any) -> None:
 def pico_file(tmp_path: Path) -> Path:
     """A file of PICO's weights as the official training script saves them."""
     path = tmp_path / "pico.pth"
-    weights = {official_key(key): value for key, value in build(PICO).state_dict().items()}
+    weights = {official_key(key): value for key, value in CMT(PICO).state_dict().items()}
     torch.save({"model": weights, "args": Namespace(model="cmt_pico"), "epoch": 1}, path)
     return path
 
@@ -66,7 +66,7 @@ def pico_from(source: Path | str, **options: Any) -> CMT:
 
 
 def pico_in(file: Path) -> CMT:
-    model = build(PICO)
+    model = CMT(PICO)
     saved = torch.load(file, weights_only=False)["model"]
     model.load_state_dict({key: saved[official_key(key)] for key in model.state_dict()})
     return model.eval()
@@ -147,7 +147,7 @@ def test_a_download_in_official_form_fills_the_network(
 
 @pytest.mark.slow
 def test_a_preset_loads_a_local_file_of_its_release(tmp_path: Path) -> None:
-    saved = build(PRESETS["cmt_ti"]).state_dict()
+    saved = CMT(PRESETS["cmt_ti"]).state_dict()
     file = tmp_path / "cmt_tiny.pth"
     torch.save({"model": {official_key(key): value for key, value in saved.items()}}, file)
     overlay = {"file": str(file)}
@@ -161,7 +161,7 @@ def test_code_in_a_file_that_timm_reads_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "touched",)
 
-    torch.save({"model": build(PICO).state_dict(), "hook": Touch()}, tmp_path / "model.pth")
+    torch.save({"model": CMT(PICO).state_dict(), "hook": Touch()}, tmp_path / "model.pth")
     write_folder(tmp_path)
     with pytest.raises(RuntimeError, match="non-allowlisted"):
         pico_from(tmp_path / "model.pth")
@@ -192,7 +192,7 @@ def test_official_weights_fill_a_backbone(pico_file: Path) -> None:
 
 
 def test_other_classes_do_not_let_missing_weights_pass(tmp_path: Path) -> None:
-    weights = build(PICO).state_dict()
+    weights = CMT(PICO).state_dict()
     del weights["neck.norm.bias"]
     torch.save(weights, tmp_path / "pico.pth")
     with pytest.raises(ArchError, match=r"pico\.pth: .*missing: neck\.norm\.bias\); build"):
@@ -201,7 +201,7 @@ def test_other_classes_do_not_let_missing_weights_pass(tmp_path: Path) -> None:
 
 def test_the_config_tells_the_size_that_a_file_was_trained_at(tmp_path: Path) -> None:
     wide, square = (16, 64), (32, 32)  # as many queries and keys in every stage
-    source = build(PICO, input_size=wide)
+    source = CMT(PICO, input_size=wide)
     torch.save(source.state_dict(), tmp_path / "wide.pth")
     loaded = timm.create_model(
         "cmt",
@@ -269,7 +269,7 @@ def test_classes_in_the_config_go_before_those_of_the_arch(tmp_path: Path) -> No
 
 def test_a_folder_with_weights_gives_them_back(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    state = build(PICO).state_dict()
+    state = CMT(PICO).state_dict()
     save_file(state, tmp_path / "model.safetensors")
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).state_dict()
     assert loaded.keys() == state.keys()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from cmt_search.arch import Arch, Stage
-from cmt_search.builder import CMT, build
+from cmt_search.builder import CMT
 
 TINY = Arch(
     resolution=18,  # odd maps of 9 and 5 pixels, so that strided layers pad
@@ -23,4 +23,4 @@ ONE_PIXEL = (3, 2)  # input size that leaves stage 1 two pixels with one key, an
 
 def tiny(*, position: str = "stage", **options: Any) -> CMT:
     """TINY with these position tables, built with these options."""
-    return build(replace(TINY, position=position), **options)
+    return CMT(replace(TINY, position=position), **options)

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cmt_search.arch import Arch, Stage
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cli import invoke
 from cmt_search.evaluation import Fidelity
 from cmt_search.proxy import DatasetSpec, load_dataset, train
@@ -82,7 +82,7 @@ def test_train_keeps_what_it_is_what_it_gave_and_weights_that_load(
     )
     assert (result["top1"], result["loss"]) == (expected.top1, expected.loss)
     assert (result["key"], result["seed"], result["epochs"]) == (arch.key, 4, 3)
-    model = build(arch)
+    model = CMT(arch)
     model.load_state_dict(load_file(result["weights"]))
     val = load_dataset(DatasetSpec()).val
     info = _info(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost import benchmark
 from cmt_search.cost.benchmark import deployed_copy, measure_latency
 from cmt_search.cost.config import BenchmarkConfig, hardware_name, usable_cores
@@ -67,7 +67,7 @@ def test_a_pass_longer_than_the_limit_is_timed_once() -> None:
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_deployed_network_is_measured(folded: bool, channels_last: bool) -> None:
-    module = build(PRESETS["cmt_pico"]).eval()
+    module = CMT(PRESETS["cmt_pico"]).eval()
     config = replace(QUICK, folded=folded, channels_last=channels_last)
     network = deployed_copy(module, config=config)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in network.modules())
@@ -84,7 +84,7 @@ def test_the_deployed_network_is_measured(folded: bool, channels_last: bool) -> 
 def test_a_measurement_records_config_and_machine() -> None:
     arch = replace(PRESETS["cmt_pico"], in_chans=1)
     config = replace(QUICK, batch=2, dtype="bf16" if benchmark._is_native_dtype("bf16") else "fp32")
-    found = measure_latency(build(arch), shape=(1, 14, 14), config=config)
+    found = measure_latency(CMT(arch), shape=(1, 14, 14), config=config)
     assert found.median_ms > 0
     assert found.iqr_ms >= 0
     assert found.config == replace(config, threads=torch.get_num_threads())
@@ -134,7 +134,7 @@ def test_threads_and_random_numbers_are_left_as_they_were() -> None:
 
 
 def test_the_module_stays_as_it_is() -> None:
-    module = build(PRESETS["cmt_pico"]).train()
+    module = CMT(PRESETS["cmt_pico"]).train()
     weights = {name: value.clone() for name, value in module.state_dict().items()}
     measure_latency(module, shape=(3, 14, 14), config=replace(QUICK, batch=2))
     assert module.training

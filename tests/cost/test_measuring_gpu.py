@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost.benchmark import measure_latency, measure_memory
 from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.presets import PRESETS
@@ -17,7 +17,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 def test_a_gpu_s_time_and_memory_are_measured(dtype: str) -> None:
-    module = build(PRESETS["cmt_micro"])
+    module = CMT(PRESETS["cmt_micro"])
     config = BenchmarkConfig(device="cuda", batch=64, dtype=dtype, seconds=0.5)
     state = torch.cuda.get_rng_state()
     latency = measure_latency(module, shape=(3, 32, 32), config=config)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost import benchmark, cost
 from cmt_search.cost.benchmark import measure_memory, peak_mib
 from cmt_search.cost.config import BenchmarkConfig
@@ -68,7 +68,7 @@ def test_weights_are_counted_in_the_dtype_that_they_are_cast_to(
 def test_a_step_that_batch_norms_refuse_is_unknown_and_says_why() -> None:
     pico = PRESETS["cmt_pico"]  # one pixel is left in its last stage
     one, two = (
-        measure_memory(build(pico), shape=(3, 14, 14), config=BenchmarkConfig(batch=batch))
+        measure_memory(CMT(pico), shape=(3, 14, 14), config=BenchmarkConfig(batch=batch))
         for batch in (1, 2)
     )
     assert one.training_mib is None
@@ -82,7 +82,7 @@ def test_where_no_peak_can_be_reset_memory_is_unknown_and_says_why(
 ) -> None:
     monkeypatch.setattr(benchmark, "_RESET", tmp_path / "absent" / "clear_refs")
     found = measure_memory(
-        build(PRESETS["cmt_pico"]), shape=(3, 14, 14), config=BenchmarkConfig(batch=2)
+        CMT(PRESETS["cmt_pico"]), shape=(3, 14, 14), config=BenchmarkConfig(batch=2)
     )
     assert (found.inference_mib, found.training_mib) == (None, None)
     assert "this system cannot reset them; Linux and GPUs can" in found.notes[0]

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.export import Source, Variant, Weights
 from cmt_search.export.checksums import with_checksums
 from tests.builder.registered import trained
@@ -30,7 +30,7 @@ def weights(arch: Arch = TINY) -> Weights:
     """Weights as a training leaves them."""
     torch.manual_seed(0)
     return Weights(
-        state=trained(build(arch, pos_std=0.02)).state_dict(),
+        state=trained(CMT(arch, pos_std=0.02)).state_dict(),
         origin="Trained for this test.",
         mean=(0.28,) * arch.in_chans,
         std=(0.35,) * arch.in_chans,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.errors import ExportError
 from cmt_search.export import Source, as_python, export, network
 from cmt_search.export.as_python import module_name
@@ -65,7 +65,7 @@ def test_it_starts_as_the_builder_starts(position: str, tmp_path: Path) -> None:
     arch = with_position(position)
     module = imported(export(Source(variant=variant(arch)), format="python", folder=tmp_path))
     torch.manual_seed(7)
-    ours = build(arch, pos_std=0.02).state_dict()
+    ours = CMT(arch, pos_std=0.02).state_dict()
     torch.manual_seed(7)
     its = module.create(pos_std=0.02).state_dict()
     assert list(its) == list(ours)

@@ -10,7 +10,7 @@ import torch
 
 import cmt_search
 from cmt_search.arch import Arch, Stage
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
 from cmt_search.errors import ExportError
@@ -89,7 +89,7 @@ def test_a_retrained_network_is_the_measured_one(
     assert "Top1 and loss are exactly those that the search measured." in source.origin
     assert seen == [1, 2]
     path = export(source, format="timm", folder=tmp_path)
-    model = build(ARCH)
+    model = CMT(ARCH)
     model.load_state_dict(cmt_search.load_weights(path))
     from cmt_search.proxy import load_dataset
     from cmt_search.proxy.data import resize

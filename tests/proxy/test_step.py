@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.arch import Arch
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.proxy import Dataset, DatasetSpec, ImageSet, Recipe
 from cmt_search.proxy.augment import Augmenter
 from cmt_search.proxy.optim import Phase, create_optimizer, graph_obstacle, phases, set_lr
@@ -32,7 +32,7 @@ def _phase(optimizer: str = "sgd", **changes: Any) -> Phase:
 
 def _step(arch: Arch, *, optimizer: str = "sgd", augment: Augment = PLAIN, **options: Any) -> Step:
     torch.manual_seed(0)
-    model = build(arch, residual_scale=1.0).train()
+    model = CMT(arch, residual_scale=1.0).train()
     none = ImageSet(images=torch.empty(0, 1, 28, 28), labels=torch.empty(0))
     mean, std = torch.full((1,), 128.0), torch.full((1,), 64.0)
     data = Dataset(spec=DatasetSpec(), train=none, val=none, classes=(), mean=mean, std=std)
@@ -130,7 +130,7 @@ def test_every_optimiser_lowers_the_loss_on_a_batch_that_it_sees_again(
 
 
 def test_muon_leaves_the_classifier_norms_biases_and_tables_to_adamw(tiny: Arch) -> None:
-    model = build(tiny)
+    model = CMT(tiny)
     optimizer = create_optimizer(model, phase=_phase("muon"), betas=None)
     fallback = {id(p) for g in optimizer.param_groups if g.get("use_fallback") for p in g["params"]}
     named = {name for name, p in model.named_parameters() if id(p) in fallback}
@@ -139,7 +139,7 @@ def test_muon_leaves_the_classifier_norms_biases_and_tables_to_adamw(tiny: Arch)
 
 
 def test_optimisers_are_fused_where_pytorch_has_it_and_take_their_betas(tiny: Arch) -> None:
-    model = build(tiny)
+    model = CMT(tiny)
     for name in ("adamw", "sgd"):
         made = create_optimizer(model, phase=_phase(name), betas=None)
         assert made.defaults["fused"] is True

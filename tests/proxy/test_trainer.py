@@ -221,7 +221,7 @@ def test_weights_that_break_in_the_last_step_fail_at_validation(
 
 def _poison_after(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
     """Networks whose logits are not numbers once they were trained for so many steps."""
-    real = training_module.build
+    real = training_module.CMT
 
     def build(*args: object, **kwargs: object) -> nn.Module:
         model, seen = real(*args, **kwargs), 0
@@ -235,7 +235,7 @@ def _poison_after(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
         model.register_forward_hook(spoil)
         return model
 
-    monkeypatch.setattr(training_module, "build", build)
+    monkeypatch.setattr(training_module, "CMT", build)
 
 
 @pytest.mark.parametrize(
@@ -281,14 +281,14 @@ def test_a_training_leaves_no_network_in_memory(
     tiny: Arch, few: Dataset, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     made: list[weakref.ref[nn.Module]] = []
-    real = training_module.build
+    real = training_module.CMT
 
     def build(*args: Any, **kwargs: Any) -> nn.Module:
         model = real(*args, **kwargs)
         made.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(training_module, "build", build)
+    monkeypatch.setattr(training_module, "CMT", build)
     if fails:
         monkeypatch.setattr(Augmenter, "__call__", _raiser(MemoryError()))
         with pytest.raises(OutOfMemory) as caught:
