@@ -6,9 +6,8 @@
 
 import dataclasses
 import math
+import operator
 import types
-from collections.abc import Callable
-from functools import cache
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from annotated_types import Interval, Len
@@ -27,10 +26,10 @@ def check_fields(
     Raises:
         CmtSearchError: of type `error`, names the field and the values that it takes.
     """
-    for name, hint, is_valid in _checks(cast(Any, type(value))):
-        given = getattr(value, name)
-        if not is_valid(given):
-            raise error(f"{where}{name}={brief(given)} is not possible; use {describe(hint)}")
+    for field in dataclasses.fields(cast(Any, value)):
+        given, hint = getattr(value, field.name), field.type
+        if not _is_valid(given, hint):
+            raise error(f"{where}{field.name}={brief(given)} is not possible; use {describe(hint)}")
 
 
 def describe(hint: Any) -> str:
@@ -64,50 +63,32 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-@cache
-def _checks(cls: Any) -> tuple[tuple[str, Any, Callable[[Any], bool]], ...]:
-    return tuple((f.name, f.type, _check_of(f.type)) for f in dataclasses.fields(cls))
-
-
-def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """Compile an annotation into a predicate."""
+def _is_valid(value: Any, hint: Any) -> bool:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        is_type, (is_bounded,) = _check_of(args[0]), map(_check_of_bound, args[1:])
-        return lambda value: is_type(value) and is_bounded(value)
+        return _is_valid(value, args[0]) and _is_within(value, args[1])
     if origin in (Union, types.UnionType):
-        options = tuple(map(_check_of, args))
-        return lambda value: any(check(value) for check in options)
+        return any(_is_valid(value, option) for option in args)
     if origin is Literal:
-        return lambda value: value in args
+        return value in args
     if origin is tuple:
-        return _check_of_tuple(args)
+        if not isinstance(value, tuple):
+            return False
+        hints = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(value) == len(hints) and all(map(_is_valid, value, hints))
     if hint is float:
-        return lambda value: (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and -math.inf < value < math.inf
-        )
-    if hint is int:
-        return lambda value: isinstance(value, int) and not isinstance(value, bool)
-    return lambda value: isinstance(value, hint)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and -math.inf < value < math.inf
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
-def _check_of_tuple(args: tuple[Any, ...]) -> Callable[[Any], bool]:
-    items = tuple(_check_of(arg) for arg in args if arg is not Ellipsis)
-    if args[-1] is Ellipsis:
-        return lambda value: isinstance(value, tuple) and all(map(items[0], value))
-    return lambda value: (
-        isinstance(value, tuple)
-        and len(value) == len(items)
-        and all(check(item) for check, item in zip(items, value, strict=True))
-    )
-
-
-def _check_of_bound(bound: Any) -> Callable[[Any], bool]:
+def _is_within(value: Any, bound: Interval | Len) -> bool:
     if isinstance(bound, Len):
-        return lambda value: bound.min_length <= len(value) <= (bound.max_length or len(value))
-    low = bound.ge if bound.gt is None else math.nextafter(bound.gt, math.inf)
-    high = bound.le if bound.lt is None else math.nextafter(bound.lt, -math.inf)
-    low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
-    return lambda value: low <= value <= high
+        return bound.min_length <= len(value) <= (bound.max_length or math.inf)
+    ends = (
+        (operator.gt, bound.gt),
+        (operator.ge, bound.ge),
+        (operator.lt, bound.lt),
+        (operator.le, bound.le),
+    )
+    return all(end is None or compare(value, end) for compare, end in ends)

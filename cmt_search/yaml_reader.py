@@ -15,7 +15,8 @@ MAX_DEPTH = 40
 MAX_DIGITS = 40
 
 _TAG = "tag:yaml.org,2002:"
-_PLAIN = [_TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map")]
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
+_IMPLICIT = [_TAG + name for name in ("null", "bool", "int", "float", "merge")]
 
 
 def read_text(path: Path | str, *, what: str, error: type[CmtSearchError] = SpaceError) -> str:
@@ -48,6 +49,7 @@ def parse_mapping(
     if len(text) > MAX_BYTES:
         raise error(f"{source}: has more than {MAX_BYTES:,} characters; shorten it")
     try:
+        _check_size(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as failure:
         raise error(f"{source}: invalid YAML: {_format(failure)}") from None
@@ -56,64 +58,58 @@ def parse_mapping(
     return data
 
 
-class _Loader(yaml.SafeLoader):
-    """Constructs null, booleans, numbers, text, lists and mappings only, within the limits."""
+def _check_size(text: str) -> None:
+    """Count values and levels before anything is built; an alias counts as its whole value."""
+    count = 0
+    sizes: dict[str, int] = {}  # values by anchor
+    parents: list[tuple[str | None, int]] = []  # anchors of open collections, and values before
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        match event:
+            case yaml.AliasEvent():
+                if event.anchor in (anchor for anchor, _ in parents):
+                    _fail(f"*{event.anchor} contains itself; write it out", event.start_mark)
+                count += sizes.get(event.anchor, 0)
+            case yaml.ScalarEvent():
+                count += 1
+                sizes[event.anchor] = 1
+            case yaml.CollectionStartEvent():
+                parents.append((event.anchor, count))
+                count += 1
+            case yaml.CollectionEndEvent():
+                anchor, before = parents.pop()
+                sizes[anchor] = count - before
+        if count > MAX_NODES:
+            _fail(f"holds more than {MAX_NODES:,} values; shorten it", event.start_mark)
+        if len(parents) > MAX_DEPTH:
+            _fail(f"is nested deeper than {MAX_DEPTH} levels; simplify it", event.start_mark)
 
-    # Without timestamps: a date is text.
+
+class _Loader(yaml.SafeLoader):
+    """Constructs null, booleans, numbers, text, lists and mappings only."""
+
+    # A date is text, and so is a lone `=`.
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith("timestamp")]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _IMPLICIT]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    yaml_constructors: ClassVar = {
-        tag: constructor
-        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-        if tag in _PLAIN or tag is None
-    }
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._nodes = 0
-        self._depth = 0
-        self._sizes: dict[str, int] = {}  # nodes by anchor
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, and count it; an alias counts as its whole value."""
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in self.anchors and event.anchor not in self._sizes:
-                _fail(f"*{event.anchor} contains itself; write it out", event.start_mark)
-            self._count(self._sizes.get(event.anchor or "", 0), event.start_mark)
-            return super().compose_node(parent, index)
-        before = self._nodes
-        self._count(1, event.start_mark)
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            _fail(f"is nested deeper than {MAX_DEPTH} levels; simplify it", event.start_mark)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if event.anchor is not None:
-            self._sizes[event.anchor] = self._nodes - before
-        return node
-
-    def _count(self, nodes: int, mark: Any) -> None:
-        self._nodes += nodes
-        if self._nodes > MAX_NODES:
-            _fail(f"holds more than {MAX_NODES:,} values; shorten it", mark)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Construct a value; one that its tag does not allow is an error with its place."""
         kind = node.tag.removeprefix(_TAG)
+        if kind not in _PLAIN:
+            tag = node.tag[:100].replace(_TAG, "!!")
+            _fail(f"the tag {tag} is not supported; remove it", node.start_mark)
         if kind in ("int", "float") and len(str(node.value)) > MAX_DIGITS:
             _fail(f"a number has more than {MAX_DIGITS} digits; write fewer", node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, LookupError, TypeError, AttributeError):
-            _fail(f"a value is not of type {kind[:80]}; remove its tag", node.start_mark)
+            _fail(f"a value is not of type {kind}; remove its tag", node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Construct a mapping; refuse a repeated key, which YAML would silently replace."""
         seen = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
                 if key.value in seen:
                     _fail(f"{key.value[:80]} is written twice; keep one of them", key.start_mark)

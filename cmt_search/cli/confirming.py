@@ -43,7 +43,7 @@ def _worst_within_reach(
         depth, width, side = (float(v) for v in triangle.shares[i])
         shares = Shares(depth=depth, width=width, resolution=side)
         try:
-            space.rule(shares).member(space.budget(macs, analytic_only=True))
+            space.rule(shares).member(space.analytic_only().budget(macs))
         except BudgetError:
             continue
         return shares

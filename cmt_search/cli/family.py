@@ -77,9 +77,7 @@ def family(
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
     }
-    limits = [
-        space.budget(macs, analytic_only=True) if base == OWN_BASE else macs for macs in asked
-    ]
+    limits = [space.analytic_only().budget(macs) if base == OWN_BASE else macs for macs in asked]
     solved = {name: _solved(one, budgets=limits) for name, one in known.items()}
     families = [found for found, _ in solved.values()]
     own, missing = solved[rule]
@@ -137,7 +135,7 @@ def _named(budgets: Sequence[float], *, names: str | None, text: str) -> dict[fl
     Raises:
         BudgetError: there are not as many names as budgets, or two are the same.
     """
-    from cmt_search.space import format_quantity
+    from cmt_search.format import format_quantity
 
     if names is None and text == _PAPER_BUDGETS:
         names = _PAPER_NAMES
@@ -165,8 +163,8 @@ def _solved(
     rule: "ScalingRule", *, budgets: "Sequence[Budget | float]"
 ) -> "tuple[Family, dict[str, str]]":
     """The family, and why a budget has no member."""
+    from cmt_search.format import format_quantity
     from cmt_search.scaling import Family, solve_budgets
-    from cmt_search.space import format_quantity
 
     members, missing = solve_budgets(rule, budgets=budgets)
     reasons = {format_quantity(macs): reason for macs, reason in missing.items()}

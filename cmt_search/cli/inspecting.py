@@ -63,7 +63,7 @@ def _stamp(folder: RunDir) -> tuple[int, ...]:
 def _solver(space: "SearchSpace") -> "Callable[[Shares, float], Member]":
     def solve(shares: "Shares", macs: float) -> "Member":
         # A cap on latency would need measuring, which a page cannot wait for.
-        return space.rule(shares).member(space.budget(macs, analytic_only=True))
+        return space.rule(shares).member(space.analytic_only().budget(macs))
 
     return solve
 

@@ -69,7 +69,7 @@ def confirm(
 
 def _budget(space: "SearchSpace", *, text: str | None) -> float:
     """The held-out MACs: far enough for a check of the law, unless said otherwise."""
-    from cmt_search.space import parse_quantity
+    from cmt_search.format import parse_quantity
     from cmt_search.stats.extrapolation import MIN_SPAN
 
     try:

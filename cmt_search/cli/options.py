@@ -133,7 +133,7 @@ def macs_of(text: str) -> list[float]:
     Raises:
         BudgetError: one is no quantity.
     """
-    from cmt_search.space import parse_quantity
+    from cmt_search.format import parse_quantity
 
     try:
         return list(dict.fromkeys(parse_quantity(part) for part in text.split(",")))

@@ -9,8 +9,8 @@ from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
 from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
+from cmt_search.format import format_quantity
 from cmt_search.search import design_points, initial_points
-from cmt_search.space import format_quantity
 from cmt_search.stats import SEEDS, predict_power, sufficient_seeds
 
 if TYPE_CHECKING:

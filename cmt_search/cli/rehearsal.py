@@ -16,8 +16,8 @@ from cmt_search.cli.planning import (
     power_plan,
 )
 from cmt_search.errors import BudgetError, RunError
+from cmt_search.format import format_quantity
 from cmt_search.search import RunDir, initial_points, preview_candidates
-from cmt_search.space import format_quantity
 from cmt_search.space.candidates import SAMPLERS
 
 if TYPE_CHECKING:

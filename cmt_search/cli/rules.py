@@ -90,7 +90,7 @@ def _print(
 
 def _row(row: "RuleRow", *, budgets: list[float]) -> dict[str, str]:
     from cmt_search.cli.console import sizes_text
-    from cmt_search.space import format_quantity
+    from cmt_search.format import format_quantity
 
     columns = ("depth", "width", "res.", "alpha", "beta", "gamma")
     values = (*row.shares.values, *row.constants)

@@ -3,7 +3,9 @@
 import io
 import types
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import is_dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -22,6 +24,14 @@ from cmt_search.yaml_reader import parse_mapping, read_text
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_LINES = 20  # of a message
+_ITEM = 0  # stands for any index of a list
+_RENAMED = {  # keys of earlier space files, too different from their successors to be guessed
+    "ladder": "fidelities",
+    "halving": "reduction_factor",
+    "population": "initial_points",
+    "keep": "fixed",
+    "error": "threshold",
+}
 
 
 def load_space(path: Path | str) -> SearchSpace:
@@ -139,14 +149,14 @@ def _validate(model: type[M], data: Mapping[Any, Any], *, source: str) -> M:
         return model.model_validate(data)
     except ValidationError as failure:
         errors = failure.errors(include_url=False, include_context=False)
-        details = [d for d in errors[: 10 * _MOST_LINES] if not _is_of_other_branch(d)]
-        explained = [_explain(detail, model) for detail in details]
-        paths = [path for path, _ in explained]
+        problems = [_explain(error, model) for error in errors[: 10 * _MOST_LINES]]
+        paths = [path for path, _ in problems]
         lines = list(
             dict.fromkeys(
                 f"{path}: {problem}" if path else problem
-                for path, problem in explained
-                if not any(other.startswith((f"{path}.", f"{path}[")) for other in paths)
+                for path, problem in problems
+                # Without those of the other branch of a union.
+                if problem and not any(p.startswith((f"{path}.", f"{path}[")) for p in paths)
             )
         )
         if len(errors) > 10 * _MOST_LINES or len(lines) > _MOST_LINES:
@@ -154,34 +164,44 @@ def _validate(model: type[M], data: Mapping[Any, Any], *, source: str) -> M:
         raise SpaceError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
-def _is_of_other_branch(detail: ErrorDetails) -> bool:
-    """Whether a mapping or list was refused only as the number that a union also allows."""
-    is_number = detail["loc"][-1:] in (("constrained-float",), ("constrained-int",))
-    return is_number and isinstance(detail["input"], Mapping | list)
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
+    """Return the key path of a pydantic error, and the problem with its remedy.
+
+    Without a problem: a mapping or list, refused as the number that a union also allows.
+    """
+    loc, kind, given = error["loc"], error["type"], error["input"]
+    last = loc[-1] if loc else ""
+    parent_path, parent = _resolve(model, loc[:-1])
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return _join(parent_path, str(last)[:80]), f"is unknown; {_known_keys(str(last), parent)}"
+    if kind == "invalid_key":
+        return _join(parent_path, brief(last)), "is not a name; remove it"
+    if kind.startswith("missing"):
+        return _join(parent_path, str(last)), "is missing; add it"
+    path, hint = _resolve(model, loc)
+    if kind == "value_error":
+        return path, error["msg"].removeprefix("Value error, ")[:1000]
+    if last in ("constrained-float", "constrained-int") and isinstance(given, Mapping | list):
+        return path, ""
+    if kind == "literal_error" and isinstance(given, str):
+        choices = [str(choice) for option in _options(hint) for choice in get_args(option)]
+        return path, f"{brief(given)} is unknown; {suggestion(given, choices)}"
+    leave_out = ", or leave it out" if given is None and last not in _required(parent) else ""
+    return path, f"{_yaml_value(given)} is not possible; use {describe(hint)}{leave_out}"
 
 
-def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
-    """Return the key path of a pydantic error, and the problem with its remedy."""
-    loc, given = detail["loc"], detail.get("input")
-    lacks_field = detail["type"].startswith("missing")
-    path, hint = _resolve(model, loc[:-1] if lacks_field else loc)
-    match detail["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            key = str(loc[-1])[:80]
-            names = _names(hint)
-            match = closest_match(key, names)
-            remedy = f"did you mean {match}?" if match else f"use {', '.join(names)}"
-            return _join(path, key), f"is unknown; {remedy}"
-        case "invalid_key":
-            return _join(path, brief(loc[-1])), "is not a name; remove it"
-        case "missing" | "missing_keyword_only_argument":
-            return _join(path, str(loc[-1])), "is missing; add it"
-        case "value_error":
-            return path, detail["msg"].removeprefix("Value error, ")[:1000]
-        case "literal_error" if isinstance(given, str):
-            return path, f"{brief(given)} is unknown; {suggestion(given, _choices(hint))}"
-        case _:
-            return path, f"{brief(given)} is not possible; use {describe(hint)}"
+def _known_keys(key: str, parent: Any) -> str:
+    """Return the remedy for an unknown key: the one that was meant, or all."""
+    names = [str(name) for name in _children(parent)]
+    renamed = _RENAMED.get(key)
+    match = renamed if renamed in names else closest_match(key, names)
+    return f"did you mean {match}?" if match else f"use {', '.join(names)}"
+
+
+def _yaml_value(value: object) -> str:
+    """Write a value for a message as the file does."""
+    words = {"None": "null", "True": "true", "False": "false"}
+    return words.get(repr(value), brief(value))
 
 
 def _resolve(model: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
@@ -191,7 +211,7 @@ def _resolve(model: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
     """
     path, hint = "", model
     for part in loc:
-        child = _child(hint, part)
+        child = _children(hint).get(_ITEM if isinstance(part, int) else part)
         if child is not None:
             path, hint = _join(path, part), child
     return path, hint
@@ -203,14 +223,25 @@ def _join(path: str, part: int | str) -> str:
     return f"{path}.{part}" if path else part
 
 
-def _child(hint: Any, part: int | str) -> Any:
+@cache
+def _children(hint: Any) -> dict[int | str, Any]:
+    """Return the annotations of a section's keys, or that of a list's items."""
+    children: dict[int | str, Any] = {}
     for option in _options(hint):
-        args = get_args(option)
-        if isinstance(part, int) and get_origin(option) is tuple:
-            return args[min(part, len(args) - 1)] if args[-1] is not Ellipsis else args[0]
-        if isinstance(part, str) and part in _fields(option):
-            return _fields(option)[part]
-    return None
+        if get_origin(option) is tuple:
+            children[_ITEM] = get_args(option)[0]
+        elif isinstance(option, type) and (is_dataclass(option) or issubclass(option, BaseModel)):
+            hints = get_type_hints(option, include_extras=True)
+            children |= {name: hints[name] for name in hints if not name.startswith("_")}
+    return children
+
+
+def _required(hint: Any) -> set[str]:
+    """Return the keys of a section that have no default."""
+    fields = chain.from_iterable(
+        getattr(option, "model_fields", {}).items() for option in _options(hint)
+    )
+    return {name for name, field in fields if field.is_required()}
 
 
 def _options(hint: Any) -> Iterator[Any]:
@@ -222,19 +253,3 @@ def _options(hint: Any) -> Iterator[Any]:
             yield from _options(option)
     else:
         yield hint
-
-
-def _choices(hint: Any) -> list[str]:
-    return [str(choice) for option in _options(hint) for choice in get_args(option)]
-
-
-def _names(hint: Any) -> list[str]:
-    return [name for option in _options(hint) for name in _fields(option)]
-
-
-@cache
-def _fields(kind: Any) -> dict[str, Any]:
-    """Return the annotations of a model's or dataclass's fields."""
-    names = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
-    hints = get_type_hints(kind, include_extras=True) if names else {}
-    return {name: hints[name] for name in names}

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -11,36 +14,35 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import PrivateAttr, model_validator
 
-from cmt_search.cost import cost
-from cmt_search.errors import BudgetError
-from cmt_search.scaling import Budget, Grid, ScalingRule, Shares, ideal_point, named_rule
+from cmt_search.arch import Arch
+from cmt_search.cost import Cost, cost
+from cmt_search.errors import ArchError, BudgetError, SpaceError
+from cmt_search.scaling import (
+    Budget,
+    Grid,
+    ScalingRule,
+    Shares,
+    ideal_point,
+    named_rule,
+    resize,
+    solve_width,
+)
 from cmt_search.space.candidates import (
     BUDGET,
     SHARE_PARAMS,
-    UNITS,
     Candidate,
-    CostMeter,
-    MeterFunction,
     Parameter,
     Params,
     Rung,
     params_from_shares,
-    resize_freely,
     shares_from_params,
-    solve_members,
-    solve_shape,
 )
 from cmt_search.space.schema import PARETO_KNOBS, SHAPE_KNOBS, SpaceFile
-from cmt_search.space.validate import (
-    check_budgets_grow,
-    check_budgets_reached,
-    check_caps,
-    check_corners,
-    check_sections,
-    check_shapes_reached,
-)
+from cmt_search.space.validate import check_sections
 
+MeterFunction = Callable[[Arch], float]
 PAPER = "cmt-paper"
+_UNITS = {"latency_ms": "ms", "memory_mib": "MiB"}  # of measured costs
 
 
 class SearchSpace(SpaceFile):
@@ -53,19 +55,11 @@ class SearchSpace(SpaceFile):
     def _check(self) -> Self:
         check_sections(self)
         space = self.analytic_only()
-        match self.kind:
-            case "rule":
-                paths = space.budgets.by_path(cost(space.arch).macs)
-                budgets = {path: space.budget(macs) for path, macs in paths.items()}
-                rules = {name: space.rule(s) for name, s in space.named_shares().items()}
-                check_budgets_grow(budgets, base_macs=cost(space.arch).macs)
-                check_budgets_reached(budgets, rules=rules)
-            case "shape":
-                budgets = {f"{macs:,.0f} MACs": space.budget(macs) for macs in space.budget_macs}
-                check_shapes_reached(space.parameters(), budgets, candidate=space.candidate)
-            case "pareto":
-                check_corners(space.parameters(), candidate=space.candidate)
-                check_caps(space.parameters(), candidate=space.candidate)
+        if self.kind == "pareto":
+            space._check_corners()
+            space.check_smallest()
+        else:
+            space._check_budgets()
         return self
 
     @property
@@ -105,7 +99,7 @@ class SearchSpace(SpaceFile):
     def measured(self) -> tuple[str, ...]:
         """The costs that are measured, because they are capped or an objective."""
         caps = self.caps.model_dump(exclude_none=True)
-        return tuple(name for name in UNITS if name in caps or name in self.objectives)
+        return tuple(name for name in _UNITS if name in caps or name in self.objectives)
 
     def with_meters(self, meters: Mapping[str, MeterFunction]) -> Self:
         """Return a copy with functions from Arch to the costs that `measured` names."""
@@ -119,7 +113,7 @@ class SearchSpace(SpaceFile):
         space._analytic_only = True
         return space
 
-    def budget(self, macs: float, *, analytic_only: bool = False) -> Budget:
+    def budget(self, macs: float) -> Budget:
         """Return a budget with this space's tolerance and caps."""
         params, activations = self.caps.params, self.caps.activations
         return Budget(
@@ -127,7 +121,7 @@ class SearchSpace(SpaceFile):
             tolerance=self.tolerance,
             params=None if params is None else int(params),
             activations=None if activations is None else int(activations),
-            latency_ms=None if analytic_only or self._analytic_only else self.caps.latency_ms,
+            latency_ms=None if self._analytic_only else self.caps.latency_ms,
         )
 
     def rule(self, shares: Shares, *, name: str = "rule") -> ScalingRule:
@@ -172,9 +166,25 @@ class SearchSpace(SpaceFile):
             BudgetError: no network meets the limits.
             SpaceError: a measured cost is required, and `with_meters` gave no meter.
         """
-        self._meter.check()
+        for cost_name in self._required_meters:
+            if cost_name not in self._meters:
+                raise SpaceError(
+                    f"{cost_name} is capped or an objective, and nothing measures it; "
+                    f"pass a function: space.with_meters({{'{cost_name}': function}})"
+                )
+        match self.kind:
+            case "rule":
+                networks = [self._solve(params, macs=macs) for macs in self.budget_macs]
+            case "shape":
+                networks = [self._solve(params, macs=self.budget_macs[int(params[BUDGET])])]
+            case "pareto":
+                networks = [self._resize(params)]
+        rungs = tuple(
+            Rung(fidelity=self.proxy.fidelity(network["arch"], epochs), **network)
+            for epochs in self.epoch_schedule
+            for network in networks
+        )
         shares = shares_from_params(params) if self.kind == "rule" else None
-        rungs = self._free_rungs(params) if self.kind == "pareto" else self._solved_rungs(params)
         return Candidate(name=name or "sampled", rungs=rungs, shares=shares)
 
     def params_of_shares(self, shares: Shares) -> dict[str, float]:
@@ -191,57 +201,141 @@ class SearchSpace(SpaceFile):
     def check_smallest(self) -> None:
         """Check the smallest network of a Pareto search against the caps, measured ones too.
 
+        Cost grows with every knob except the stage ratio, where either end may be the cheapest.
+
         Raises:
             BudgetError: it exceeds one.
         """
-        if self.kind == "pareto":
-            check_caps(self.parameters(), candidate=self.candidate)
+        if self.kind != "pareto":
+            return
+        lows = {p.name: p.low for p in self.parameters()}
+        high_ratio = {p.name: p.high for p in self.parameters() if p.name == "stage_ratio"}
+        try:
+            self.candidate(lows)
+        except BudgetError as error:
+            try:
+                self.candidate(lows | high_ratio)
+            except BudgetError:
+                raise BudgetError(f"{error}; this is the smallest network of the knobs") from None
 
-    def _solved_rungs(self, params: Params) -> tuple[Rung, ...]:
-        """All budgets of a rule at one fidelity after the other, or one shape at one budget."""
-        latency, macs = self._meter.meters.get("latency_ms"), self.budget_macs
-        if self.kind == "rule":
-            rule, budgets = self.rule(shares_from_params(params)), [self.budget(m) for m in macs]
-            members = solve_members(rule, budgets, latency=latency)
-        else:
-            budget, ratio = self.budget(macs[int(params[BUDGET])]), self._stage_ratio
-            limits: dict[str, Any] = {"grid": self.grid, "stage_ratio": ratio, "latency": latency}
-            members = [solve_shape(self.arch, params, budget=budget, **limits)]
+    def _check_corners(self) -> None:
+        """Refuse ranges with impossible networks at their ends.
+
+        Sizes grow with every knob, so all networks between possible ones are possible.
+        """
+        for end in ("low", "high"):
+            try:
+                self.candidate({p.name: getattr(p, end) for p in self.parameters()})
+            except BudgetError:
+                continue  # a network that exceeds a cap
+            except ArchError as error:
+                raise ValueError(f"knobs: {error}") from None
+
+    def _check_budgets(self) -> None:
+        """Refuse a budget that no named rule, or no shape on a coarse grid, meets."""
         base_macs = cost(self.arch).macs
-        return tuple(
-            Rung.of(m, base_macs=base_macs, fidelity=self.proxy.fidelity(m.arch, epochs))
-            for epochs in self.epoch_schedule
-            for m in members
-        )
+        for path, macs in self.budgets.by_path(base_macs).items():
+            if self.kind == "rule" and macs <= base_macs * (1 + self.tolerance):
+                raise ValueError(
+                    f"{path}: {macs:,.0f} MACs is not above the base's {base_macs:,}, and a "
+                    "rule grows the base; use a larger budget or a smaller base"
+                )
+            errors = []
+            for name, params in self._check_points():
+                try:
+                    self._solve(params, macs=macs)
+                    break
+                except BudgetError as error:
+                    errors.append(f"{name}: {error}")
+                except ArchError as error:
+                    raise ValueError(f"knobs: {error}") from None
+            else:
+                raise ValueError(f"{path}: is out of reach of every {self.kind}; {errors[0]}")
 
-    def _free_rungs(self, params: Params) -> tuple[Rung, ...]:
-        """One network at one fidelity after the other."""
-        ratio, fixed = self._stage_ratio, self.knobs.fixed
-        arch = resize_freely(self.arch, params, stage_ratio=ratio, fixed=fixed)
-        analytic = cost(arch)
-        costs: dict[str, Any] = {n: getattr(analytic, n) for n in ("macs", "params", "activations")}
-        for name, value in costs.items():
+    def _check_points(self) -> Iterator[tuple[str, Params]]:
+        """Yield the named rules, or shapes from the middle of the ranges to their ends."""
+        if self.kind == "rule":
+            for name, shares in self.named_shares().items():
+                yield name, params_from_shares(shares)
+            return
+        knobs = self.knobs.parameters(SHAPE_KNOBS)
+        values = [[*(p.at(u) for u in (0.5, 0.25, 0.75, 0.0)), p.high] for p in knobs]
+        for shape in product(*values):
+            params = {p.name: value for p, value in zip(knobs, shape, strict=True)}
+            yield ", ".join(f"{name} {value:g}" for name, value in params.items()), params
+
+    def _solve(self, params: Params, *, macs: float) -> dict[str, Any]:
+        """Return the fields of the rung of a rule or a shape at a budget."""
+        budget, base = self.budget(macs), self.arch
+        latency = self._meters.get("latency_ms") if budget.latency_ms is not None else None
+        try:
+            if self.kind == "rule":
+                rule = self.rule(shares_from_params(params))
+                member = _solve_rule(rule, budget, latency=latency)
+            else:
+                member = _solve_shape(
+                    base,
+                    depth=int(params.get("depth", base.depth)),
+                    resolution=int(params.get("resolution", base.resolution)),
+                    stage_ratio=params.get("stage_ratio", self._stage_ratio),
+                    budget=budget,
+                    grid=self.grid,
+                    latency=latency,
+                )
+        except BudgetError as error:
+            raise BudgetError(f"at {macs:,.0f} MACs {error}") from error
+        return {
+            "arch": member.arch,
+            **_analytic_costs(member.cost),
+            "latency_ms": member.latency_ms,
+            "budget": macs,
+            "realised": member.realised,
+            "log_macs_ratio": math.log(member.cost.macs / cost(base).macs),
+        }
+
+    def _resize(self, params: Params) -> dict[str, Any]:
+        """Return the fields of the rung of a Pareto search's network.
+
+        Costs are measured in turn, as long as they are within their caps.
+
+        Raises:
+            ArchError: the network is impossible; never between the ends of checked ranges.
+            BudgetError: a cost exceeds its cap.
+        """
+        sizes = {k: int(params[k]) for k in ("depth", "width", "resolution") if k in params}
+        ends: Any = {k: int(params[k]) for k in ("stem_width", "neck_width") if k in params}
+        ratios: Any = {k: float(params[k]) for k in ("mlp_ratio", "qk_ratio") if k in params}
+        ratio = params.get("stage_ratio", self._stage_ratio)
+        arch = resize(self.arch, **sizes, stage_ratio=ratio, fixed=self.knobs.fixed)
+        arch = replace(arch, stages=tuple(replace(s, **ratios) for s in arch.stages), **ends)
+        analytic = _analytic_costs(cost(arch))
+        costs: dict[str, float] = {}
+        for name in (*analytic, *self._required_meters):
+            value = costs[name] = analytic[name] if name in analytic else self._meters[name](arch)
             cap = getattr(self.caps, name)
-            if cap is not None and value > int(cap):
+            if cap is not None and value > cap:
+                text = f"{value:,}" if name in analytic else f"{value:.4g} {_UNITS[name]} (measured)"
                 raise BudgetError(
-                    f"caps.{name}: {value:,} of {dict(params)} is above {int(cap):,}; "
+                    f"caps.{name}: {text} of {dict(params)} is above {cap:,.10g}; "
                     "raise the cap or narrow the knobs"
                 )
-        costs |= self._meter.measure(arch, params=params)
-        return tuple(
-            Rung(arch=arch, fidelity=self.proxy.fidelity(arch, epochs), **costs)
-            for epochs in self.epoch_schedule
-        )
+        return {"arch": arch, **costs}
 
     @property
-    def _meter(self) -> CostMeter:
-        if self._analytic_only:
-            return CostMeter()
-        caps = self.caps.model_dump(include=set(UNITS), exclude_none=True)
-        return CostMeter(required=self.measured, meters=self._meters, caps=caps)
+    def _required_meters(self) -> tuple[str, ...]:
+        return () if self._analytic_only else self.measured
 
     @property
     def _stage_ratio(self) -> float | None:
         """The stage ratio where it is not sampled."""
         ratio = self.knobs.stage_ratio
         return ratio if isinstance(ratio, float) else None
+
+
+def _analytic_costs(costs: Cost) -> dict[str, int]:
+    return {"macs": costs.macs, "params": costs.params, "activations": costs.activations}
+
+
+# Members are solved when a space is validated, previewed and searched: once.
+_solve_rule = lru_cache(maxsize=256)(ScalingRule.member)
+_solve_shape = lru_cache(maxsize=256)(solve_width)

@@ -4,11 +4,11 @@ All raise ValueError with the key path, the problem and the remedy.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from cmt_search.errors import ArchError, BudgetError
-from cmt_search.scaling import Budget, ScalingRule, SmoothFamily
-from cmt_search.space.candidates import BUDGET, SAMPLERS, Parameter, Params
+from cmt_search.errors import BudgetError
+from cmt_search.scaling import SmoothFamily
+from cmt_search.space.candidates import SAMPLERS, Parameter
 from cmt_search.space.schema import (
     PARETO_KNOBS,
     PARETO_ONLY,
@@ -113,92 +113,3 @@ def _sampling_problems(space: SpaceFile, parameters: Sequence[Parameter]) -> Ite
         yield "sampler.name: the grid has more than 1,000,000 points; use larger steps, or sobol"
     if name == "cmaes" and len(parameters) < 2:
         yield "sampler.name: cmaes needs two knobs with a range or more; use tpe"
-
-
-def check_budgets_grow(budgets: Mapping[str, Budget], *, base_macs: int) -> None:
-    """Refuse a budget that is not above the base."""
-    for path, budget in budgets.items():
-        if budget.macs <= base_macs * (1 + budget.tolerance):
-            raise ValueError(
-                f"{path}: {budget.macs:,.0f} MACs is not above the base's {base_macs:,}, and a "
-                "rule grows the base; use a larger budget or a smaller base"
-            )
-
-
-def check_budgets_reached(
-    budgets: Mapping[str, Budget], *, rules: Mapping[str, ScalingRule]
-) -> None:
-    """Refuse a budget for which no rule has a member."""
-    for path, budget in budgets.items():
-        first_error = ""
-        for name, rule in rules.items():
-            try:
-                rule.member(budget)
-                break
-            except BudgetError as error:
-                first_error = first_error or f"{name}: {error}"
-        else:
-            raise ValueError(
-                f"{path}: {budget.macs:,.0f} MACs is out of reach of every named rule; "
-                f"{first_error}"
-            )
-
-
-def check_shapes_reached(
-    parameters: Sequence[Parameter],
-    budgets: Mapping[str, Budget],
-    *,
-    candidate: Callable[[Params], object],
-) -> None:
-    """Refuse a budget that no shape on a coarse grid of the ranges meets."""
-    grid: list[dict[str, float | int]] = [{}]
-    for parameter in parameters[1:]:  # after the budget's index
-        values = [parameter.at(u) for u in (0.5, 0.25, 0.75, 0.0)] + [parameter.high]
-        grid = [{**shape, parameter.name: value} for value in values for shape in grid]
-    for index, macs in enumerate(budgets):
-        for shape in grid:
-            try:
-                candidate({BUDGET: index, **shape})
-                break
-            except BudgetError as error:
-                reason = error
-            except ArchError as error:
-                raise ValueError(f"knobs: {error}") from None
-        else:
-            raise ValueError(f"budgets: {macs} is out of reach of every shape tried; {reason}")
-
-
-def check_corners(
-    parameters: Sequence[Parameter], *, candidate: Callable[[Params], object]
-) -> None:
-    """Refuse ranges with impossible networks at their ends.
-
-    Sizes grow with every knob, so all networks between possible ones are possible.
-    """
-    for corner in ({p.name: p.low for p in parameters}, {p.name: p.high for p in parameters}):
-        try:
-            candidate(corner)
-        except BudgetError:
-            continue  # a network that exceeds a cap
-        except ArchError as error:
-            raise ValueError(f"knobs: {error}") from None
-
-
-def check_caps(parameters: Sequence[Parameter], *, candidate: Callable[[Params], object]) -> None:
-    """Refuse caps that the smallest network exceeds.
-
-    Cost grows with every knob except the stage ratio, where either end may be the cheapest.
-
-    Raises:
-        BudgetError: names the cap.
-    """
-    lows = {p.name: p.low for p in parameters}
-    highs = {p.name: p.high for p in parameters if p.name == "stage_ratio"}
-    errors = []
-    for corner in (lows, lows | highs):
-        try:
-            candidate(corner)
-        except BudgetError as error:
-            errors.append(error)
-    if len(errors) == 2:
-        raise BudgetError(f"{errors[0]}; this is the smallest network of the knobs")

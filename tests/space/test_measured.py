@@ -139,8 +139,8 @@ def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds(
 def test_budgets_are_checked_without_what_must_be_measured() -> None:
     space = parsed(RULE + "caps: {latency_ms: 0.001, params: 1M}")
     assert space.budget(1e6).latency_ms == 0.001
-    assert space.budget(1e6, analytic_only=True).latency_ms is None
-    assert space.budget(1e6, analytic_only=True).params == 1_000_000
+    assert space.analytic_only().budget(1e6).latency_ms is None
+    assert space.analytic_only().budget(1e6).params == 1_000_000
 
 
 # The file

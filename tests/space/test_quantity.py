@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmt_search.space import format_quantity, parse_quantity
+from cmt_search.format import format_quantity, parse_quantity
 
 
 @pytest.mark.parametrize(
