@@ -61,7 +61,7 @@ def parse_mapping(
 def _check_size(text: str) -> None:
     """Count values and levels before anything is built; an alias counts as its whole value."""
     count = 0
-    sizes: dict[str, int] = {}  # values by anchor
+    sizes: dict[str | None, int] = {}  # values by anchor
     parents: list[tuple[str | None, int]] = []  # anchors of open collections, and values before
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         match event:

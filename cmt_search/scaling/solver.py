@@ -256,7 +256,7 @@ def _outside_grid(base: Arch, *, x: Floats, grid: Grid, depth: float) -> BudgetE
     resolution, width = base.resolution * math.exp(x[2]), base.stages[0].width * math.exp(x[1])
     step = grid.width_step_of(base.stages[0])
     return BudgetError(
-        f"the rule asks for {depth:.1f} blocks, first width {width:.1f} and {resolution:.1f} "
+        f"the budget asks for {depth:.1f} blocks, first width {width:.1f} and {resolution:.1f} "
         f"pixels, outside depth {max(grid.depth_min, len(base.stages))}..{grid.depth_max or 'any'}"
         f", width {grid.width_min}..{grid.width_max or 'any'}"
         f"{f' in steps of {step}' if step > 1 else ''} or "

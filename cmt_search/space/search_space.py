@@ -314,10 +314,10 @@ class SearchSpace(SpaceFile):
             value = costs[name] = analytic[name] if name in analytic else self._meters[name](arch)
             cap = getattr(self.caps, name)
             if cap is not None and value > cap:
-                text = f"{value:,}" if name in analytic else f"{value:.4g} {_UNITS[name]} (measured)"
+                unit = f" {_UNITS[name]} (measured)" if name in _UNITS else ""
+                text = f"{round(value, 3):,}{unit} of {dict(params)}"
                 raise BudgetError(
-                    f"caps.{name}: {text} of {dict(params)} is above {cap:,.10g}; "
-                    "raise the cap or narrow the knobs"
+                    f"caps.{name}: {text} is above {cap:,.10g}; raise the cap or narrow the knobs"
                 )
         return {"arch": arch, **costs}
 

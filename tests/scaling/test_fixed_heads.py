@@ -80,7 +80,7 @@ def test_a_range_between_whole_heads_is_refused_with_their_channels() -> None:
     with pytest.raises(BudgetError) as caught:
         rule.member(10 * PICO_MACS)
     assert str(caught.value) == (
-        "the rule asks for 14.0 blocks, first width 13.2 and 19.6 pixels, outside depth 4..any, "
+        "the budget asks for 14.0 blocks, first width 13.2 and 19.6 pixels, outside depth 4..any, "
         "width 9..15 in steps of 8 or resolution 1..any; widen that knob or ask for a budget "
         "nearer to the base"
     )

@@ -38,7 +38,7 @@ def test_a_rule_beyond_the_ranges_is_refused_with_what_it_asks_for(
     with pytest.raises(BudgetError) as caught:
         _member(**changes)(10 * PICO_MACS)
     assert str(caught.value) == (
-        "the rule asks for 14.0 blocks, first width 13.2 and 19.6 pixels, outside "
+        "the budget asks for 14.0 blocks, first width 13.2 and 19.6 pixels, outside "
         f"{limits}; widen that knob or ask for a budget nearer to the base"
     )
 

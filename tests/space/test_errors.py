@@ -2,6 +2,7 @@
 
 import pytest
 
+from cmt_search.errors import SpaceError
 from cmt_search.space import parse_space
 from tests.space.broken import PARETO, RULE, says
 
@@ -34,6 +35,40 @@ def test_the_spaces_that_these_tests_break_are_possible(text: str) -> None:
 )
 def test_an_unknown_key_is_named_with_what_may_have_been_meant(line: str, message: str) -> None:
     says(RULE + line, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ladder: {epochs: [1, 2]}", "ladder: did you mean fidelities?"),
+        ("fidelities: {halving: 3}", "fidelities.halving: did you mean reduction_factor?"),
+        ("sampler: {population: 8}", "sampler.population: did you mean initial_points?"),
+        ("knobs: {keep: heads}", "knobs.keep: did you mean fixed?"),
+        ("latency: {error: 0.1}", "latency.error: did you mean threshold?"),
+        ("error: 0.1", "error: use kind, base"),  # `latency` alone has its successor
+    ],
+)
+def test_a_renamed_key_is_named_with_its_successor(line: str, message: str) -> None:
+    says(RULE + line, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("knobs:", "knobs: null is not possible; use a mapping, or leave it out"),
+        ("seeds: null", "seeds: null is not possible; use a whole number from 1 to 100, or leave"),
+        ("knobs: {depth: ~}", "knobs.depth: null is not possible; use a mapping, or leave it out"),
+        ("fidelities: {epochs: [1, null]}", "fidelities.epochs[1]: null is not possible; use a"),
+        ("caps: true", "caps: true is not possible; use a mapping"),
+    ],
+)
+def test_null_and_booleans_are_named_as_yaml_writes_them(line: str, message: str) -> None:
+    says(RULE + line, message)
+
+
+def test_null_for_a_required_key_cannot_be_left_out() -> None:
+    with pytest.raises(SpaceError, match=r"^x: base: null is not possible; use a mapping$"):
+        parse_space("kind: rule\nbase:\nbudgets: [3M]", source="x")
 
 
 @pytest.mark.parametrize(

@@ -125,5 +125,5 @@ def test_members_keep_the_stage_ratio_and_the_caps_of_the_space() -> None:
 
 def test_a_rule_out_of_reach_is_refused_at_its_budget() -> None:
     corner = Shares(depth=0, width=0, resolution=1)  # past 28 pixels
-    with pytest.raises(BudgetError, match=r"^at 3,545,280 MACs the rule asks for 6\.0 blocks"):
+    with pytest.raises(BudgetError, match=r"^at 3,545,280 MACs the budget asks for 6\.0 blocks"):
         SPACE.candidate(SPACE.params_of_shares(corner))
