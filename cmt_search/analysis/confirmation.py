@@ -105,8 +105,7 @@ def analyse_extrapolation(
         measured=[one.mean() for one in top1],
         se=_pooled_sd(top1) / np.sqrt([len(one) for one in top1]),
         at_largest=[_nearby(record, before=before) for record in done.values()],
-        held_out=held_out.budget or held_out.macs,
-        fitted=float(surface.budgets[-1]),
+        span=(held_out.budget or held_out.macs) / float(surface.budgets[-1]),
         nugget=surface.nugget,
     )
 

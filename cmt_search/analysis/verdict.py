@@ -16,6 +16,7 @@ from cmt_search.analysis.frame import REALISED, trainings
 from cmt_search.errors import AnalysisError
 from cmt_search.scaling.shares import Shares
 from cmt_search.stats import (
+    SMALLEST_EFFECT,
     Conclusion,
     Contrast,
     Coverage,
@@ -164,7 +165,7 @@ def compute_verdict(
         rules = grid[feasible & subgrid_mask(grid, every=2)]
         simulated = simulate_coverage(surface, rules=rules, seed=seed, n_simulations=n_simulations)
     effect, at_paper = surface.effect(grid[feasible]), surface.effect(paper.values)
-    margin = simulated.margin if simulated else None
+    margin = simulated.margin if simulated else SMALLEST_EFFECT
     assessment = assess(effect, reference=at_paper, margin=margin)
     with_paper = equivalence_set(np.hstack([effect, at_paper]), margin=assessment.margin)
     best_index = int(np.flatnonzero(feasible)[assessment.best])

@@ -142,7 +142,7 @@ def _coverage(verdict: RuleVerdict) -> str:
     )
     if simulated.widened:
         text += (
-            f", with its margin calibrated from {100 * simulated.initial_margin:.2f} to "
+            f", with its margin calibrated from {100 * SMALLEST_EFFECT:.2f} to "
             f"{100 * simulated.margin:.2f} points"
         )
     return text + "."

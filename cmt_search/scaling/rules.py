@@ -152,28 +152,11 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RuleFit:
-    """How well a rule predicts the sizes of variants of its base.
-
-    Shape: coordinates and residuals (variants, 3), logs of depth, width and resolution.
-    """
+    """How well a rule predicts log depth, width and resolution of variants. Shape: (3,)."""
 
     rule: ScalingRule
-    coordinates: Floats  # of the variants, relative to the base
-    residuals: Floats  # the variants' coordinates minus the rule's at the variants' MACs
-
-    @property
-    def rms(self) -> Floats:
-        """Root mean square of the residuals. Shape: (3,)."""
-        rms: Floats = np.sqrt(np.mean(np.square(self.residuals), axis=0))
-        return rms
-
-    @property
-    def r_squared(self) -> Floats:
-        """Explained part of the squared coordinates; NaN where no variant differs. Shape: (3,)."""
-        sizes = np.square(self.coordinates).sum(axis=0)
-        errors = np.square(self.residuals).sum(axis=0)
-        part: Floats = 1 - np.divide(errors, sizes, out=np.full(3, np.nan), where=sizes > 0)
-        return part
+    rms: Floats  # root mean square of the residuals
+    r_squared: Floats  # explained part of the squared logs; NaN where no variant differs
 
 
 def fit_rule(base: Arch, *, variants: Sequence[Arch]) -> RuleFit:
@@ -200,8 +183,10 @@ def fit_rule(base: Arch, *, variants: Sequence[Arch]) -> RuleFit:
     weighted = np.maximum(weighted, 0)
     if not weighted.any():
         raise BudgetError("no variant differs from the base in MACs; give others than the base")
-    shares = Shares.from_values((weighted / weighted.sum()).tolist())
-    rule = ScalingRule(base=base, shares=shares, name="fitted")
-    coordinates = np.array([realised_coordinates(base, variant) for variant in variants])
-    predicted = np.array([rule.ideal(cost(variant).macs) for variant in variants])
-    return RuleFit(rule=rule, coordinates=coordinates, residuals=coordinates - predicted)
+    fitted = Shares.from_values((weighted / weighted.sum()).tolist())
+    rule = ScalingRule(base=base, shares=fitted, name="fitted")
+    logs = np.array([realised_coordinates(base, variant) for variant in variants])
+    residuals = logs - [rule.ideal(cost(variant).macs) for variant in variants]
+    squares, errors = np.square(logs).sum(axis=0), np.square(residuals).sum(axis=0)
+    missed = np.divide(errors, squares, out=np.full(3, np.nan), where=squares > 0)
+    return RuleFit(rule=rule, rms=np.sqrt(errors / len(variants)), r_squared=1 - missed)

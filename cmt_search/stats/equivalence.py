@@ -41,25 +41,17 @@ def summarize_contrast(draws: Floats) -> Contrast:
 
 
 def simultaneous_contrasts(draws: Floats, *, indices: Sequence[int]) -> tuple[Contrast, ...]:
-    """Summarise the columns `indices` with intervals that hold for all columns simultaneously.
+    """Summarise the columns `indices` with intervals that cover all columns jointly with 95%.
 
-    The joint coverage is 95%, so an interval is valid for a column that was selected by its value,
-    such as the best rule.
+    They hold for a column that was selected by its value, such as the best rule.
     """
     mean, se = draws.mean(axis=0), draws.std(axis=0)
     varies = se > 1e-9  # the reference less itself is zero up to rounding
     worst = np.max(np.abs(draws[:, varies] - mean[varies]) / se[varies], axis=1, initial=0.0)
     mean, se = np.where(varies, mean, mean.round(9)), np.where(varies, se, 0.0)
     half_width = np.quantile(worst, 0.95) * se
-    return tuple(
-        Contrast(
-            mean=float(mean[i]),
-            se=float(se[i]),
-            low=float(mean[i] - half_width[i]),
-            high=float(mean[i] + half_width[i]),
-        )
-        for i in indices
-    )
+    rows = np.stack([mean, se, mean - half_width, mean + half_width], axis=1)[[*indices]].tolist()
+    return tuple(Contrast(mean=m, se=s, low=low, high=high) for m, s, low, high in rows)
 
 
 def rms_standard_error(draws: Floats) -> float:
@@ -89,8 +81,7 @@ def required_margin(draws: Floats) -> Floats:
 
 def equivalence_set(draws: Floats, *, margin: float = SMALLEST_EFFECT) -> Bools:
     """Return which rules have P(max f - f(s) <= margin) >= 0.05. Shape: (S, G) to (G,)."""
-    members: Bools = required_margin(draws) <= margin
-    return members
+    return required_margin(draws) <= margin
 
 
 def flatness_p_value(draws: Floats) -> float:
@@ -112,14 +103,12 @@ class Assessment:
     error: float  # standard error of contrasts to the reference; the best's where larger
     p_flat: float  # see `flatness_p_value`
     required_margin: Floats  # (G,) see `required_margin`
-    smallest_effect: float
     margin: float  # of the equivalence set: at least the smallest effect
 
     @property
     def equivalent(self) -> Bools:
         """The equivalence set. Shape: (G,)."""
-        result: Bools = self.required_margin <= self.margin
-        return result
+        return self.required_margin <= self.margin
 
     @property
     def area(self) -> float:
@@ -128,13 +117,12 @@ class Assessment:
 
     @property
     def status(self) -> Conclusion:
-        """Tie, unresolved or resolved.
+        """Conclude; with an error above the smallest effect always "unresolved".
 
-        "unresolved" takes precedence: with an error above the smallest effect, a large set does not
-        show equality, and a small one does not show a difference, since the maximum of a noisy fit
-        moves between corners. For the same reason a small set also needs a significant `p_flat`.
+        Then a large set does not show equality, and a small one does not show a difference, since
+        the maximum of a noisy fit moves between corners; so a small one also needs `p_flat`.
         """
-        if not self.error <= self.smallest_effect:  # also NaN
+        if not self.error <= SMALLEST_EFFECT:  # also NaN
             return "unresolved"
         if self.area >= TIE_AREA:
             return "tie"
@@ -146,14 +134,8 @@ class Assessment:
         return DETECTABLE_STANDARD_ERRORS * self.error
 
 
-def assess(
-    effect: Floats,
-    *,
-    reference: Floats,
-    smallest_effect: float = SMALLEST_EFFECT,
-    margin: float | None = None,
-) -> Assessment:
-    """Assess the feasible rules; `margin` defaults to the smallest effect.
+def assess(effect: Floats, *, reference: Floats, margin: float = SMALLEST_EFFECT) -> Assessment:
+    """Assess the feasible rules.
 
     Shape: effect (S, G), joint draws; reference (S, 1), of the rule to compare with.
     """
@@ -164,6 +146,5 @@ def assess(
         error=max(rms_standard_error(contrasts), float(contrasts[:, best].std())),
         p_flat=flatness_p_value(effect),
         required_margin=required_margin(effect),
-        smallest_effect=smallest_effect,
-        margin=smallest_effect if margin is None else margin,
+        margin=margin,
     )

@@ -39,7 +39,6 @@ class SelectedRule:
 class Extrapolation:
     """Predicted and measured contrasts at a held-out budget."""
 
-    reference: str
     span: float  # held-out budget over the largest fitted one
     rules: tuple[ExtrapolatedRule, ...]  # without the reference
     inside: int  # of the rules; 95% are expected
@@ -56,16 +55,16 @@ def check_extrapolation(
     measured: ArrayLike,
     se: ArrayLike,
     at_largest: ArrayLike,
-    held_out: float,
-    fitted: float,
+    span: float,
     nugget: ArrayLike = 0.0,
 ) -> Extrapolation:
     """Compare rules with the reference beyond the fitted budgets.
 
-    `predicted` are draws for the held-out networks, `nugget` the SD of a network around them.
+    `predicted` are draws for the held-out networks, `nugget` the SD of a network around them,
+    `span` is the held-out budget over the largest fitted one.
     Shape: predicted (S, R), up to a common term; measured, se of each rule's mean, and at_largest,
     its measured top1 at the largest fitted budget (NaN: none), (R,); nugget (S,) or ().
-    Units: top1 in 0..1; held_out and fitted, the largest fitted budget, in MACs.
+    Units: top1 in 0..1.
 
     Raises:
         AnalysisError: the held-out budget is too near, or nothing can be compared.
@@ -73,48 +72,47 @@ def check_extrapolation(
     draws, top1, error, before = (
         np.asarray(values, dtype=float) for values in (predicted, measured, se, at_largest)
     )
-    _check(names, reference=reference, before=before, span=held_out / fitted, held_out=held_out)
+    _check(names, reference=reference, before=before, span=span)
     at = list(names).index(reference)
     difference, spread = top1 - top1[at], np.hypot(error, error[at])
     variance = spread**2 + 2 * float(np.mean(np.square(nugget)))
     rules = []
-    for i in (i for i in range(len(names)) if i != at):
-        expected = summarize_contrast(draws[:, i] - draws[:, at])
-        z = float((difference[i] - expected.mean) / np.sqrt(expected.se**2 + variance[i]))
+    for i, name in enumerate(names):
+        if i == at:
+            continue
+        contrast = summarize_contrast(draws[:, i] - draws[:, at])
+        z = float((difference[i] - contrast.mean) / np.sqrt(contrast.se**2 + variance[i]))
         rules.append(
             ExtrapolatedRule(
-                name=names[i],
-                predicted=expected,
+                name=name,
+                predicted=contrast,
                 measured=float(difference[i]),
                 se=float(spread[i]),
                 z=z,
                 inside=abs(z) <= _INTERVAL,
             )
         )
+    best = int(top1.argmax())
+
+    def select(i: int) -> SelectedRule:
+        sd = 0.0 if i == best else float(np.hypot(error[i], error[best]))
+        return SelectedRule(name=names[i], regret=float(top1[best] - top1[i]), se=sd)
+
     return Extrapolation(
-        reference=reference,
-        span=held_out / fitted,
+        span=span,
         rules=tuple(rules),
         inside=sum(rule.inside for rule in rules),
-        best=names[int(top1.argmax())],
-        predicted=_select(int(draws.mean(axis=0).argmax()), names=names, top1=top1, se=error),
-        naive=_select(int(np.nanargmax(before)), names=names, top1=top1, se=error),
+        best=names[best],
+        predicted=select(int(draws.mean(axis=0).argmax())),
+        naive=select(int(np.nanargmax(before))),
     )
 
 
-def _select(i: int, *, names: Sequence[str], top1: Floats, se: Floats) -> SelectedRule:
-    best = int(top1.argmax())
-    spread = 0.0 if i == best else float(np.hypot(se[i], se[best]))
-    return SelectedRule(name=names[i], regret=float(top1[best] - top1[i]), se=spread)
-
-
-def _check(
-    names: Sequence[str], *, reference: str, before: Floats, span: float, held_out: float
-) -> None:
+def _check(names: Sequence[str], *, reference: str, before: Floats, span: float) -> None:
     if span < MIN_SPAN * (1 - 1e-6):
         raise AnalysisError(
-            f"the held-out budget of {held_out:.4g} MACs is {span:.3g} times the largest fitted "
-            f"one, and extrapolation starts at {MIN_SPAN:g} times; measure at a larger budget"
+            f"the held-out budget is {span:.3g} times the largest fitted one, and extrapolation "
+            f"starts at {MIN_SPAN:g} times; measure at a larger budget"
         )
     if reference not in names or len(names) < 2:
         raise AnalysisError(

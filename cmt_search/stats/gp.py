@@ -72,13 +72,7 @@ class Conditional:
         return result
 
     def draw(
-        self,
-        mean: Floats,
-        *,
-        study: Ints,
-        noise: Floats,
-        scale: Floats,
-        rng: np.random.Generator,
+        self, mean: Floats, *, study: Ints, noise: Floats, scale: Floats, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
         """Draw weights and levels for each of `study` (N,), columns of `mean` (n, R).
 
@@ -110,22 +104,16 @@ class Mixture:
         repeats = _log_repeats(
             self.noise, design=self.design, relative=self.relative_noise, within=within
         )
-        log_mass = np.stack(
-            [
-                model.log_likelihood(mean, noise=self.noise, scale=self.scale)
-                + (repeats + self._log_prior(model)[:, None])
-                for model in self.models
-            ]
-        )
+        rows = []
+        for model in self.models:
+            nugget, length = model.ratio * self.noise, np.log2(model.basis.length / _LENGTH)
+            prior = np.log(nugget) - np.log1p((nugget / _NUGGET) ** 2) - 0.5 * length**2
+            likelihood = model.log_likelihood(mean, noise=self.noise, scale=self.scale)
+            rows.append(likelihood + (repeats + prior[:, None]))
+        log_mass = np.stack(rows)
         mass = np.exp(log_mass - log_mass.max(axis=(0, 1)))
         result: Floats = mass / mass.sum(axis=(0, 1))
         return result
-
-    def _log_prior(self, model: Conditional) -> Floats:
-        nugget = model.ratio * self.noise
-        length = np.log2(model.basis.length / _LENGTH)
-        prior: Floats = np.log(nugget) - np.log1p((nugget / _NUGGET) ** 2) - 0.5 * length**2
-        return prior
 
     def sample(
         self, mean: Floats, *, within: Floats, draws: int, rng: np.random.Generator
@@ -296,11 +284,8 @@ def _choose_cells(masses: Floats, *, draws: int, rng: np.random.Generator) -> In
     flat = masses.reshape(-1, masses.shape[-1])
     below = np.cumsum(flat, axis=0)
     uniform = rng.random((flat.shape[1], draws)) * below[-1][:, None]
-    chosen = [
-        np.searchsorted(column, at, side="right")
-        for column, at in zip(below.T, uniform, strict=True)
-    ]
-    return np.concatenate(chosen)
+    columns = zip(below.T, uniform, strict=True)
+    return np.concatenate([np.searchsorted(column, at, side="right") for column, at in columns])
 
 
 def _log_repeats(noise: Floats, *, design: Design, relative: Floats, within: Floats) -> Floats:

@@ -26,9 +26,7 @@ class GradientTest:
     log_macs_ratio: float = 1.0  # ln(MACs / base MACs)
 
     @classmethod
-    def from_draws(
-        cls, first: Floats, *, log_macs_ratio: float = 1.0, smallest_effect: float = SMALLEST_EFFECT
-    ) -> "GradientTest":
+    def from_draws(cls, first: Floats, *, log_macs_ratio: float = 1.0) -> "GradientTest":
         """Test draws of first-order gains, in top1 at `log_macs_ratio`. Shape: (S, 3)."""
         relative = first - first.mean(axis=1, keepdims=True)
         p_value = p_value_of_zero(relative[:, :2])  # the third is minus their sum
@@ -36,7 +34,7 @@ class GradientTest:
         return cls(
             gains=Estimate.from_draws(gains, relative),
             p_value=p_value,
-            unbalanced=bool(p_value < ALPHA and np.ptp(gains) > smallest_effect),
+            unbalanced=bool(p_value < ALPHA and np.ptp(gains) > SMALLEST_EFFECT),
             log_macs_ratio=log_macs_ratio,
         )
 

@@ -27,10 +27,15 @@ class Estimate:
     high: Triple
 
     @classmethod
+    def from_arrays(cls, values: Floats, *, low: Floats, high: Floats) -> "Estimate":
+        """Build from arrays (3,)."""
+        return cls(values=to_triple(values), low=to_triple(low), high=to_triple(high))
+
+    @classmethod
     def from_draws(cls, values: Floats, draws: Floats) -> "Estimate":
         """Build from the values (3,) and their draws (S, 3)."""
         low, high = percentile_interval(draws)
-        return cls(values=to_triple(values), low=to_triple(low), high=to_triple(high))
+        return cls.from_arrays(values, low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

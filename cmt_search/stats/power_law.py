@@ -7,8 +7,9 @@ parametric law, by the same quadratic on the law's values at the same networks, 
 unless the law fits significantly worse than the quadratics.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -198,29 +199,27 @@ def _fit(data: Trainings, *, parts: Floats, shapes: list[BudgetShapes]) -> Fit:
         raise AnalysisError(
             "the parametric law of shape does not converge; measure more shapes, further apart"
         )
-    fitted, networks = AdditiveLaw.from_theta(start).error(parts), len(set(data.network))
+    fitted = AdditiveLaw.from_theta(start).error(parts)
+    residuals = partial(
+        hc1_residuals, fitted=fitted, networks=len(set(data.network)), terms=len(start)
+    )
     law_fits = _lack_of_fit(error - fitted, shapes=shapes, data=data) >= _ALPHA
 
     def fit(weights: Floats, values: Floats) -> Floats:
         errors = 1 - values
-        noise = hc1_residuals(errors, fitted=fitted, networks=networks, terms=len(start))
-        thetas = np.stack(
-            [
-                fit_additive_law(parts, weights=w, error=e, start=start)
-                for w, e in zip(weights, fitted + noise, strict=True)
-            ]
-        )
-        optima, edges = zip(
-            *(s.optimum(weights=weights, error=errors) for s in shapes), strict=True
-        )
-        law = AdditiveLaw.from_theta(thetas)
-        biases, inside = zip(
-            *(s.bias(law, parts=parts, weights=weights) for s in shapes), strict=True
-        )
+        resampled = zip(weights, fitted + residuals(errors), strict=True)
+        thetas = [fit_additive_law(parts, weights=w, error=e, start=start) for w, e in resampled]
+        law = AdditiveLaw.from_theta(np.stack(thetas))
+        optima = [shape.optimum(weights=weights, error=errors) for shape in shapes]
+        biases = [shape.bias(law, parts=parts, weights=weights) for shape in shapes]
         # The law predicts no bias where its own optimum is outside the range at some budget.
-        predictable = law_fits & np.stack(inside, axis=1).min(axis=1, keepdims=True)
-        points = [o - np.where(predictable, b, 0.0) for o, b in zip(optima, biases, strict=True)]
-        return np.hstack([*points, np.stack(edges, axis=1), thetas])
+        predictable = law_fits & np.all([inside for _, inside in biases], axis=0)[:, None]
+        points = [
+            point - np.where(predictable, bias, 0.0)
+            for (point, _), (bias, _) in zip(optima, biases, strict=True)
+        ]
+        edges = np.stack([at_edge for _, at_edge in optima], axis=1)
+        return np.hstack([*points, edges, np.stack(thetas)])
 
     return fit
 
@@ -265,12 +264,15 @@ def _summarize(fits: BootstrapFit, *, budgets: Floats, log_macs_ratio: Floats) -
         )
         for i in range(len(budgets))
     )
+    reasons = _reasons(
+        optima,
+        law_at_edge=law.at_edge,
+        by_optima=by_optima.local,
+        by_law=by_law.local,
+        p_value=p_value,
+    )
     return PowerLaws(
-        reasons=(
-            *(text for one in optima for text in _edge_reasons(one)),
-            *_law_reasons(law.at_edge),
-            *_precision_reasons(by_optima.local, by_law.local, p_value=p_value),
-        ),
+        reasons=tuple(reasons),
         by_optima=by_optima,
         by_law=by_law,
         p_value=p_value,
@@ -302,30 +304,31 @@ def _check_budgets(budgets: Floats) -> None:
         )
 
 
-def _edge_reasons(optimum: Optimum) -> list[str]:
-    where = f"the best shape at {optimum.budget:.4g} MACs is at the edge of the measured range"
-    if optimum.at_edge:
-        return [f"{where}; measure beyond it"]
-    return [f"{where} in {optimum.edge_draws:.0%} of resamples"] * (optimum.edge_draws > MAX_FAILED)
-
-
-def _law_reasons(at_edge: Bools) -> list[str]:
-    if not (at_edge[0] or at_edge[1:].mean() > MAX_FAILED):
-        return []
-    share = f"{at_edge[1:].mean():.0%}"
-    return [f"a term of the parametric law vanishes or its power diverges ({share} of resamples)"]
-
-
-def _precision_reasons(by_optima: Estimate, by_law: Estimate, *, p_value: float) -> list[str]:
-    reasons = []
+def _reasons(
+    optima: Sequence[Optimum],
+    *,
+    law_at_edge: Bools,
+    by_optima: Estimate,
+    by_law: Estimate,
+    p_value: float,
+) -> Iterator[str]:
+    """Yield what speaks against identification. Shape: law_at_edge (1 + S,), data first."""
+    for optimum in optima:
+        where = f"the best shape at {optimum.budget:.4g} MACs is at the edge of the measured range"
+        if optimum.at_edge:
+            yield f"{where}; measure beyond it"
+        elif optimum.edge_draws > MAX_FAILED:
+            yield f"{where} in {optimum.edge_draws:.0%} of resamples"
+    if law_at_edge[0] or law_at_edge[1:].mean() > MAX_FAILED:
+        part = f"{law_at_edge[1:].mean():.0%}"
+        yield f"a term of the parametric law vanishes or its power diverges ({part} of resamples)"
     widest = max(np.subtract(one.high, one.low).max() for one in (by_optima, by_law))
     if widest > _WIDEST:
-        reasons.append(f"the interval of a share is {widest:.2f} wide (0 to 1 is possible)")
+        yield f"the interval of a share is {widest:.2f} wide (0 to 1 is possible)"
     difference = np.abs(np.subtract(by_optima.values, by_law.values)).max()
     if p_value < _ALPHA and difference > _NEGLIGIBLE:
-        optima, law = ("/".join(f"{v:.2f}" for v in one.values) for one in (by_optima, by_law))
-        reasons.append(
+        optima_text, law = ("/".join(f"{v:.2f}" for v in e.values) for e in (by_optima, by_law))
+        yield (
             f"the estimators disagree (p = {p_value:.3f}, threshold {_ALPHA}): shares "
-            f"{optima} by the optima, {law} by the law"
+            f"{optima_text} by the optima, {law} by the law"
         )
-    return reasons

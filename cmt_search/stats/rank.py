@@ -10,13 +10,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats.noise import Floats, Ints, label_groups, percentile_interval
-
-Indices = NDArray[np.intp]
 
 NETWORKS_NEEDED = 4  # fewer have too few pairs for an interval of a rank correlation
 _DRAWS = 2000
@@ -51,7 +49,6 @@ class VarianceComponents:
     """Variance between networks of one budget, and between seeds."""
 
     seed_sd: float  # in the units measured
-    seed_dof: int  # measurements beyond the first of each network
     network_sd: float  # noise removed; 0 where noise explains it
     reliability: float  # ICC(1): part of one training's variance that is its network's, 0 to 1
     low: float  # 95% interval of it
@@ -84,12 +81,12 @@ def compare_rankings(
     rng = np.random.default_rng(seed)
     weights = np.vstack([np.ones(len(x)), rng.exponential(size=(draws, len(x)))])
     label, _ = label_groups(group)
-    i, j = np.triu_indices(len(x), k=1)
-    same = label[i] == label[j]
+    pairs = np.stack(np.triu_indices(len(x), k=1))
+    same = label[pairs[0]] == label[pairs[1]]
     shuffled = np.stack([rng.permutation(len(x)) for _ in range(draws)])
     within = np.stack([_shuffle_within(label, rng=rng) for _ in range(draws)])
 
-    def kendall(pairs: tuple[Indices, Indices], orders: Indices) -> RankCorrelation:
+    def kendall(pairs: Ints, orders: Ints) -> RankCorrelation:
         rows = _kendall(x[None], y, pairs=pairs, weights=weights)
         null = _kendall(x[orders], y, pairs=pairs, weights=weights[:1])
         low, high = percentile_interval(rows[1:])
@@ -100,8 +97,8 @@ def compare_rankings(
         )
 
     return RankAgreement(
-        overall=kendall((i, j), shuffled),
-        within=kendall((i[same], j[same]), within) if same.any() else None,
+        overall=kendall(pairs, shuffled),
+        within=kendall(pairs[:, same], within) if same.any() else None,
     )
 
 
@@ -133,7 +130,6 @@ def estimate_variance_components(
     low, high = (_reliability(spread / end, noise=noise, seeds=seeds) for end in ends)
     return VarianceComponents(
         seed_sd=noise**0.5,
-        seed_dof=count * (seeds - 1),
         network_sd=max(0.0, (spread - noise) / seeds) ** 0.5,
         reliability=_reliability(spread, noise=noise, seeds=seeds),
         low=low,
@@ -153,13 +149,13 @@ def selection_regret(
     label, _ = label_groups(group)
     regrets = []
     for budget in range(label.max() + 1):
-        rows = label == budget
-        selected = np.argsort(-x[rows], kind="stable")[:best]
-        regrets.append(y[rows].max() - y[rows][selected].max())
+        measured, true = x[label == budget], y[label == budget]
+        selected = np.argsort(-measured, kind="stable")[:best]
+        regrets.append(true.max() - true[selected].max())
     return float(np.mean(regrets))
 
 
-def _shuffle_within(label: Ints, *, rng: np.random.Generator) -> Indices:
+def _shuffle_within(label: Ints, *, rng: np.random.Generator) -> Ints:
     """Permute the networks within their budgets."""
     order = np.arange(len(label))
     for budget in range(label.max() + 1):
@@ -167,7 +163,7 @@ def _shuffle_within(label: Ints, *, rng: np.random.Generator) -> Indices:
     return order
 
 
-def _kendall(x: Floats, y: Floats, *, pairs: tuple[Indices, Indices], weights: Floats) -> Floats:
+def _kendall(x: Floats, y: Floats, *, pairs: Ints, weights: Floats) -> Floats:
     """Return Kendall's tau-b with weighted pairs. Shape: x, weights (S or 1, N) to (S,)."""
     i, j = pairs
     over, under = np.sign(x[:, i] - x[:, j]), np.sign(y[i] - y[j])

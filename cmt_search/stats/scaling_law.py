@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +25,7 @@ from scipy.optimize import least_squares, nnls
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats.bootstrap import DRAWS, Trainings, bootstrap_fit, hc1_residuals
-from cmt_search.stats.noise import Bools, Estimate, Floats, percentile_interval, to_triple
+from cmt_search.stats.noise import Bools, Estimate, Floats, percentile_interval
 
 POWERS = (0.01, 5.0)  # range of a_i
 _GRID = (0.1, 0.4, 1.2)  # starting powers, in each dimension
@@ -258,8 +259,7 @@ def _fit_curve(at: Floats, *, weights: Floats, error: Floats) -> Floats:
     return np.stack([floor[rows, best], scale[rows, best], _MACS_POWERS[best]], axis=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BestLr:
+class BestLr(NamedTuple):
     """The best learning rate of one network."""
 
     factor: float  # times the recipe's
@@ -317,11 +317,7 @@ def fit_lr_scaling(rates: Sequence[BestLr], *, x: ArrayLike) -> LrScaling:
     f_ratio = float(slope @ np.linalg.solve(spread, slope)) / 3 if spread.any() else np.inf
     return LrScaling(
         level=float(beta[3]),
-        slope=Estimate(
-            values=to_triple(slope),
-            low=to_triple(slope - half_width),
-            high=to_triple(slope + half_width),
-        ),
+        slope=Estimate.from_arrays(slope, low=slope - half_width, high=slope + half_width),
         edges=sum(rate.at_edge for rate in rates),
         networks=len(rates),
         p_value=float(stats.f.sf(f_ratio, 3, dof)),

@@ -107,13 +107,12 @@ class Coverage:
     fit: float  # truth: a posterior draw
     null: float  # truth: no rule differs
     margin: float  # calibrated, top1
-    initial_margin: float  # before calibration
     n_simulations: int  # per truth
 
     @property
     def widened(self) -> bool:
         """Whether the margin had to be raised."""
-        return self.margin > self.initial_margin
+        return self.margin > SMALLEST_EFFECT
 
 
 def simulate_coverage(
@@ -121,7 +120,6 @@ def simulate_coverage(
     *,
     rules: ArrayLike,
     seed: int,
-    smallest_effect: float = SMALLEST_EFFECT,
     n_simulations: int = 200,
 ) -> Coverage:
     """Simulate studies from the fit and under the null, and fit each as this one was.
@@ -135,21 +133,17 @@ def simulate_coverage(
     design = process.model.design
     truth = process.effect(design.shares, log_macs_ratio=design.log_macs_ratio)[row]
     best = process.effect(shares)[row].argmax(axis=1)
-    fit = _required_margins(process, truth=truth, row=row, rules=shares, rng=rng)
+    required = _required_margins(process, truth=truth, row=row, rules=shares, rng=rng)
+    fit = required[np.arange(n_simulations), best]
     null = _required_margins(process, truth=0 * truth, row=row, rules=shares, rng=rng).ravel()
-    of_best = fit[np.arange(n_simulations), best]
-    margin = max(smallest_effect, _nominal_quantile(of_best), _nominal_quantile(null))
+    quantiles = (float(np.quantile(one, NOMINAL, method="higher")) for one in (fit, null))
+    margin = max(SMALLEST_EFFECT, *quantiles)
     return Coverage(
-        fit=float(np.mean(of_best <= margin)),
+        fit=float(np.mean(fit <= margin)),
         null=float(np.mean(null <= margin)),
         margin=margin,
-        initial_margin=smallest_effect,
         n_simulations=n_simulations,
     )
-
-
-def _nominal_quantile(margins: Floats) -> float:
-    return float(np.quantile(margins, NOMINAL, method="higher"))
 
 
 def _required_margins(

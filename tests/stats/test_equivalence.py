@@ -75,7 +75,6 @@ def test_the_conclusion_follows_from_area_error_and_p(
         error=error,
         p_flat=p_flat,
         required_margin=np.where(np.arange(1000) < round(1000 * area), 0.0, 1.0),
-        smallest_effect=SMALLEST_EFFECT,
         margin=SMALLEST_EFFECT,
     )
     assert assessment.area == pytest.approx(area, abs=1e-3)
@@ -162,7 +161,9 @@ def test_the_bests_own_error_counts_where_it_is_larger() -> None:
 
 
 def test_a_larger_margin_holds_more_rules() -> None:
-    narrow, wide = (assess(EFFECT, reference=REFERENCE, margin=margin) for margin in (None, 0.0105))
+    narrow, wide = (
+        assess(EFFECT, reference=REFERENCE, margin=margin) for margin in (SMALLEST_EFFECT, 0.0105)
+    )
     assert wide.equivalent.tolist() == [1, 1, 1, 0]
     assert (narrow.margin, wide.margin) == (SMALLEST_EFFECT, 0.0105)
 

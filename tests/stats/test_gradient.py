@@ -115,7 +115,7 @@ def test_gains_of_no_consequence_are_no_imbalance() -> None:
     draws = np.random.default_rng(0).normal([0, 0.0009, 0], 1e-5, size=(500, 3))
     assert GradientTest.from_draws(draws).p_value < 0.01
     assert not GradientTest.from_draws(draws).unbalanced
-    assert GradientTest.from_draws(draws, smallest_effect=0.0005).unbalanced
+    assert GradientTest.from_draws(4 * draws).unbalanced
 
 
 def test_the_better_base_lies_where_gains_balance_to_second_order() -> None:

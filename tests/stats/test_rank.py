@@ -85,7 +85,6 @@ def simulated(seed: int) -> VarianceComponents:
 
 def test_the_noise_between_seeds_and_the_effect_between_networks_are_recovered() -> None:
     found = [simulated(seed) for seed in range(200)]
-    assert found[0].seed_dof == 80
     assert np.mean([one.seed_sd for one in found]) == pytest.approx(0.01, rel=0.02)
     assert np.mean([one.network_sd for one in found]) == pytest.approx(0.02, rel=0.03)
     assert np.mean([one.reliability for one in found]) == pytest.approx(0.8, abs=0.02)
