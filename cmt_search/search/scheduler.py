@@ -9,6 +9,7 @@ from cmt_search.errors import RunError, SpaceError
 from cmt_search.evaluation import Measurement
 from cmt_search.search import serialization as attr
 from cmt_search.search.asha import should_promote
+from cmt_search.search.sampling.design import DESIGN_JSON
 from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
 from cmt_search.search.search_state import (
     FailureCounter,
@@ -67,9 +68,21 @@ class Scheduler:
         self._state = SearchState(space=space)
         if trials is not None:
             store.set_attribute(attr.TRIALS, trials)
-        self._generator = CandidateGenerator(space)
+        attributes = store.attributes()
+        self._generator = self._make_generator(attributes)
         self._restore(retry_failed=retry_failed)
-        self._target = self._n_requested(store.attributes())
+        self._target = self._n_requested(attributes)
+
+    def _make_generator(self, attributes: dict[str, Any]) -> CandidateGenerator:
+        """Make the generator with the study's design, which a resume need not solve again."""
+        if attr.DESIGN in attributes:
+            design = DESIGN_JSON.validate_json(attr.join_text(attr.DESIGN, attributes))
+            return CandidateGenerator(self._space, design=design)
+        generator = CandidateGenerator(self._space)
+        text = DESIGN_JSON.dump_json(generator.design).decode()
+        for key, value in attr.split_text(attr.DESIGN, text).items():
+            self._store.set_attribute(key, value)
+        return generator
 
     def _restore(self, *, retry_failed: bool) -> None:
         """Take over the trials of the study."""

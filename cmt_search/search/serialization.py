@@ -21,6 +21,7 @@ INFEASIBLE = "infeasible"  # true if no network meets the limits
 SAMPLER_STATE = "sampler_state"  # what the sampler stores with the trial, as JSON
 RETRY_OF = "retry_of"  # number of the failed trial that this one retries
 TRIALS = "trials"  # of the study: number of trials last requested by --trials
+DESIGN = "design"  # of the study: points that do not depend on results, as JSON
 _MEASUREMENT = "measurement"
 _CANDIDATE = TypeAdapter(Candidate)
 _CHUNK = 30_000  # characters; a TEXT column of MySQL holds 65,535 bytes, JSON doubles quotes

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from pydantic import TypeAdapter
+
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.search.types import Space
@@ -35,6 +37,9 @@ class Design:
 
     points: tuple[DesignPoint, ...] = ()
     infeasible: tuple[Shares, ...] = ()  # lattice points that were moved or dropped
+
+
+DESIGN_JSON = TypeAdapter(Design)
 
 
 def design_points(space: Space) -> tuple[DesignPoint, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import Shares
-from cmt_search.search.sampling.design import DesignPoint, make_design, point_key
+from cmt_search.search.sampling.design import Design, DesignPoint, make_design, point_key
 from cmt_search.search.sampling.optuna_samplers import (
     Params,
     TrialGroup,
@@ -58,14 +58,16 @@ class CandidateGenerator:
     search) have separate histories and take turns, since values compare within a group only.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, *, design: Design | None = None) -> None:
         self._space, self._sampler = space, space.sampler.name
         self._parameters = space.parameters()
         self.distributions = distributions(self._parameters)
-        design = make_design(space)
-        self.design_size = len(design.points)
-        self._queue = deque((*design.points, *initial_points(space)))
-        self._infeasible_rules = [shares.values for shares in design.infeasible]
+        if design is None:
+            design = make_design(space)
+            design = replace(design, points=(*design.points, *initial_points(space)))
+        self.design = design
+        self.design_size = len(design.points) if space.kind in ("rule", "list") else 0
+        self._queue = deque(design.points)
         self._is_guided = space.kind == "rule" and self._sampler == "gp"
         self._uses_optuna = not self._is_guided and SAMPLERS[self._sampler].is_optuna
         if self._uses_optuna:
@@ -209,7 +211,7 @@ class CandidateGenerator:
         return point, attributes
 
     def _next_rule(self, name: str) -> DesignPoint:
-        trials, infeasible = [], list(self._infeasible_rules)
+        trials, infeasible = [], [shares.values for shares in self.design.infeasible]
         pairs = zip(self._suggested, self._groups[0].trials, strict=True)
         for (point, candidate), trial in pairs:
             if candidate is not None:
