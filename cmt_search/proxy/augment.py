@@ -1,7 +1,8 @@
 """Augment batches of images on their device."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -114,11 +115,12 @@ def soft_targets(labels: Tensor, *, share: Tensor, num_classes: int) -> Tensor:
     return torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
 
 
-def beta_table(alpha: float) -> Tensor:
-    """Tabulate the quantiles of Beta(alpha, alpha) below one half, at even steps, for `beta`.
+@cache
+def _beta_table(alpha: float, device: torch.device) -> Tensor:
+    """Tabulate the quantiles of Beta(alpha, alpha) below one half, at even steps.
 
-    torch samples a Beta distribution by rejection, and not from a given generator. The integral
-    is taken over s = x^alpha, in which the density is finite and nearly constant near 0.
+    The integral is taken over s = x^alpha, in which the density is finite and nearly constant
+    near 0.
 
     Shape: (2049,) float32, in s.
     """
@@ -130,11 +132,15 @@ def beta_table(alpha: float) -> Tensor:
     upper = torch.searchsorted(total, levels).clamp(1, len(total) - 1)
     low, high = total[upper - 1], total[upper]
     part = ((levels - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
-    return (s[upper - 1] + part * (s[upper] - s[upper - 1])).float()
+    return (s[upper - 1] + part * (s[upper] - s[upper - 1])).float().to(device)
 
 
-def beta(draws: Tensor, *, table: Tensor, alpha: float) -> Tensor:
-    """Transform uniform draws to Beta(alpha, alpha). Shape: (B,) in 0..1 to (B,) in 0..1."""
+def beta(draws: Tensor, *, alpha: float) -> Tensor:
+    """Transform uniform draws to Beta(alpha, alpha). Shape: (B,) in 0..1 to (B,) in 0..1.
+
+    torch samples this distribution by rejection, and not from a given generator.
+    """
+    table = _beta_table(alpha, draws.device)
     position = torch.minimum(draws, 1 - draws) * (2 * (_QUANTILES - 1))
     below = position.long().clamp(max=_QUANTILES - 2)
     half = torch.lerp(table[below], table[below + 1], position - below) ** (1 / alpha)
@@ -176,7 +182,6 @@ class Augmenter:
     spec: Augment
     side: int  # of the results, pixels
     num_classes: int
-    _tables: dict[tuple[float, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
     @torch.no_grad()
     def __call__(
@@ -236,11 +241,11 @@ class Augmenter:
         """
         spec, images = self.spec, images.float()
         if spec.mixup:
-            share = self._beta(_draws(images, 1, generator)[0], alpha=spec.mixup)
+            share = beta(_draws(images, 1, generator)[0], alpha=spec.mixup)
             keep = share[:, None, None]
         if spec.cutmix:
             draws = _draws(images, 3, generator)
-            draws[0] = self._beta(draws[0], alpha=spec.cutmix)
+            draws[0] = beta(draws[0], alpha=spec.cutmix)
             outside, area = _outside_box(draws, side=images.shape[-1])
             if spec.mixup:
                 blends = _draws(images, 1, generator)[0] < 0.5
@@ -249,12 +254,6 @@ class Augmenter:
             else:
                 keep, share = outside, area
         return torch.lerp(images.roll(1, 0), images, keep[:, None]), share
-
-    def _beta(self, draws: Tensor, *, alpha: float) -> Tensor:
-        key = (alpha, draws.device)
-        if key not in self._tables:
-            self._tables[key] = beta_table(alpha).to(draws.device)
-        return beta(draws, table=self._tables[key], alpha=alpha)
 
 
 def _draws(images: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

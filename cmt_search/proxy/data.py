@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -19,7 +18,6 @@ _CHUNK = 2048  # images copied, or counted, at a time
 _STATISTICS_IMAGES = 100_000  # images that normalisation statistics are computed from, at most
 _ENOUGH_VAL_IMAGES = 2000
 _READ_AHEAD = 2  # batches
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, S, S) uint8, labels (B,) int64
 
@@ -50,11 +48,6 @@ class ImageSet:
         """Shape of `images`, without a copy."""
         _, channels, height, width = self._images.shape
         return len(self), channels, height, width
-
-    @property
-    def nbytes(self) -> int:
-        """Size of `images` in bytes."""
-        return torch.Size(self.shape).numel()
 
     @property
     def device(self) -> torch.device:
@@ -146,21 +139,14 @@ def resize(images: Tensor, side: int) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def fits_in_memory(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes are at most 40% of a GPU's free memory, or half of main memory's."""
-    if device.type == "cuda":  # networks and other trials need the rest
-        return size <= 0.4 * torch.cuda.mem_get_info(device)[0]
-    return size <= 0.5 * available_memory()
+def fits_in_memory(images: ImageSet, device: torch.device) -> bool:
+    """Whether images take at most 40% of a GPU's free memory: networks need the rest.
 
-
-def available_memory() -> int:
-    """Return the bytes of main memory still free for a process; file caches count as free."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    available = int(kibibytes) * 1024
-    if _CGROUP_LIMIT.exists() and (limit := _CGROUP_LIMIT.read_text().strip()).isdigit():
-        available = min(available, int(limit))
-    return available
+    In main memory they are mapped, and always fit.
+    """
+    if device.type != "cuda":
+        return True
+    return torch.Size(images.shape).numel() <= 0.4 * torch.cuda.mem_get_info(device)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -228,7 +214,7 @@ class Dataset:
         if device == self.mean.device:
             return self
         train, val = (
-            part.to(device) if fits_in_memory(part.nbytes, device) else part
+            part.to(device) if fits_in_memory(part, device) else part
             for part in (self.train, self.val)
         )
         return replace(
@@ -247,8 +233,7 @@ class BatchLoader:
     @classmethod
     def of(cls, images: ImageSet, *, device: torch.device) -> Self:
         """Create a loader; images are resident on a device where they fit."""
-        there = images.device == device and device.type != "cpu"
-        resident = there or fits_in_memory(images.nbytes, device)
+        resident = images.device == device or fits_in_memory(images, device)
         return cls(
             images=images.to(device) if resident else images, device=device, resident=resident
         )

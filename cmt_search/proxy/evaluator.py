@@ -89,8 +89,7 @@ def train(
     """Train a network from scratch and measure it on the validation images.
 
     On a CPU with one thread, the same arguments give the same numbers bit for bit, except for the
-    seconds; on a GPU they do with `deterministic`, which is slower. Images are resized on the
-    device.
+    seconds; on a GPU they do with `deterministic`, which is slower.
 
     With a `folder`, a checkpoint is written after each epoch, and an interrupted training resumes
     from it to the same numbers. Epochs that the recipe shares between trainings of several lengths
@@ -98,32 +97,37 @@ def train(
     once it has stored the measurement. `on_epoch` is called after every epoch, `on_end` at the end.
 
     Raises:
-        DataError: the network does not fit the images, or the fidelity leaves none.
+        DataError: the network does not fit the images, or the device is unknown.
         OutOfMemory: memory ran out.
         TrainingFailed: the loss is not finite.
     """
     _check_compatible(arch, data)
-    device = torch.device(device)
+    device = resolve_device(str(device))
 
     def run() -> Measurement:
         part = data.to(device).subset(fidelity.data_fraction)
         # `Training` seeds torch's own generator: restore it afterwards.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             training = Training(arch, data=part, recipe=recipe, fidelity=fidelity, seed=seed)
-            if folder is not None:
-                restore_checkpoint(training, folder=folder)
-            while not training.done:
-                training.advance()
-                if folder is not None:
-                    save_checkpoint(training, folder=folder)
-                if on_epoch is not None:
-                    on_epoch(training)
+            _run(training, folder=folder, on_epoch=on_epoch)
             if on_end is not None:
                 on_end(training)
         return _measurement(training)
 
     with device_mode(device, deterministic=deterministic):
         return run_within_memory(run, recipe=recipe, device=device)
+
+
+def _run(training: Training, *, folder: Path | None, on_epoch: Callback | None) -> None:
+    """Run the epochs that are left, with a checkpoint after each where there is a folder."""
+    if folder is not None:
+        restore_checkpoint(training, folder=folder)
+    while not training.done:
+        training.advance()
+        if folder is not None:
+            save_checkpoint(training, folder=folder)
+        if on_epoch is not None:
+            on_epoch(training)
 
 
 def _measurement(training: Training) -> Measurement:
@@ -137,7 +141,7 @@ def _measurement(training: Training) -> Measurement:
         seconds=training.seconds,
         shared_seconds=training.shared_seconds,
         seed=training.seed,
-        device=torch.cuda.get_device_name(device) if training.on_gpu else "cpu",
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )
 
 

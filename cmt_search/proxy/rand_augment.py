@@ -41,20 +41,9 @@ _ENHANCE, _BITS = 0.9, 4  # likewise: change of a factor, bits lost
 class Operation(IntEnum):
     """Operations, drawn with equal probability."""
 
-    IDENTITY = 0
-    ROTATE = 1
-    SHEAR_X = 2
-    SHEAR_Y = 3
-    TRANSLATE_X = 4
-    TRANSLATE_Y = 5
-    BRIGHTNESS = 6
-    CONTRAST = 7
-    COLOR = 8
-    SHARPNESS = 9
-    POSTERIZE = 10
-    SOLARIZE = 11
-    AUTOCONTRAST = 12
-    EQUALIZE = 13
+    IDENTITY, ROTATE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y = range(6)
+    BRIGHTNESS, CONTRAST, COLOR, SHARPNESS = range(6, 10)
+    POSTERIZE, SOLARIZE, AUTOCONTRAST, EQUALIZE = range(10, 14)
 
 
 def rand_augment(images: Tensor, draws: Tensor, *, magnitude: float) -> Tensor:
@@ -135,8 +124,9 @@ def _autocontrast(images: Tensor, values: Tensor) -> Tensor:
 def _equalize(images: Tensor, values: Tensor) -> Tensor:
     """Equalise the histogram as Pillow does."""
     pixels = images.round().clamp(0, 255).long().flatten(2)
-    ones = torch.ones((), device=images.device).expand(pixels.shape)
-    counts = torch.zeros_like(values, dtype=torch.float32).scatter_add(2, pixels, ones)
+    # Whole numbers: on a GPU, the cumulative sum of others is not deterministic.
+    counts = torch.zeros_like(values, dtype=torch.int64)
+    counts = counts.scatter_add(2, pixels, torch.ones_like(pixels))
     lightest = counts.gather(2, pixels.amax(2, keepdim=True))
     step = ((pixels.shape[2] - lightest) / 255).floor()
     below = counts.cumsum(2) - counts

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmt_search.proxy.augment import Augmenter
+from cmt_search.recipe import Recipe
 
 _WARM_UP = 3  # steps before a recording: libraries choose kernels and allocate in the first ones
 log = logging.getLogger(__name__)
@@ -31,9 +32,7 @@ class Step:
     augment: Augmenter
     normalize: Normalize
     generator: torch.Generator  # of the augmentation
-    label_smoothing: float = 0.0
-    clip_grad: float | None = None
-    micro_batch: int | None = None  # images per pass; None: all of them
+    recipe: Recipe
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Train on a batch and return its mean loss.
@@ -43,20 +42,20 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         inputs, targets = self.augment(images, labels, generator=self.generator)
         loss = self._accumulate_gradients(inputs, targets)
-        if self.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
+        if self.recipe.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
         self.optimizer.step()
         return loss
 
     def _accumulate_gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Run passes of one micro-batch each; BatchNorm sees that many images."""
-        size = self.micro_batch or len(inputs)
+        size = self.recipe.micro_batch or len(inputs)
         losses = []
         for images, target in zip(inputs.split(size), targets.split(size), strict=True):
             loss = F.cross_entropy(
                 forward(self.model, self.normalize(images)),
                 target,
-                label_smoothing=self.label_smoothing,
+                label_smoothing=self.recipe.label_smoothing,
             ) * (len(images) / len(inputs))
             torch.autograd.backward(loss)
             losses.append(loss.detach())
@@ -83,6 +82,7 @@ class GraphStep:
     warm_up: int = _WARM_UP  # steps still to run before the recording
     reason: str | None = None  # why the step is not replayed
     recorded: StepFunction | None = None
+    side: torch.cuda.Stream | None = None  # of all warm-up steps: each stream has its own memory
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Train on a batch; every batch has the shape of the first."""
@@ -96,11 +96,12 @@ class GraphStep:
 
     def run_aside(self, images: Tensor, labels: Tensor) -> Tensor:
         """Run a step on a side stream, as PyTorch requires before a recording."""
-        side, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
+        current = torch.cuda.current_stream(self.device)
+        self.side = self.side or torch.cuda.Stream(self.device)
+        self.side.wait_stream(current)
+        with torch.cuda.stream(self.side):
             loss = self.step(images, labels)
-        current.wait_stream(side)
+        current.wait_stream(self.side)
         return loss
 
     def capture(self, images: Tensor, labels: Tensor) -> tuple[Callable[[], None], Tensor]:

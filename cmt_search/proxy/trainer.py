@@ -109,7 +109,7 @@ class Training:
         self.fidelity, self.seed = fidelity, seed
         weights_seed, order_seed, augmentation_seed = spawn_seeds(seed)
         torch.manual_seed(weights_seed)
-        device, side = data.mean.device, fidelity.image_size or arch.resolution
+        self.device, side = data.mean.device, fidelity.image_size or arch.resolution
         self.model = CMT(
             arch,
             input_size=(side, side),
@@ -117,7 +117,7 @@ class Training:
             pos_std=recipe.pos_std,
             residual_scale=recipe.residual_scale,
             decay_position=recipe.decay_position,
-        ).to(device)
+        ).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.average: ModelEmaV3 | None = None  # of the weights; measured where there is one
         if recipe.ema:  # the decay warms up, so that the average forgets the initial weights
@@ -129,15 +129,15 @@ class Training:
         self.phase = self.plan[0]  # the current one
         self.optimizer = create_optimizer(self.model, phase=self.phase, betas=recipe.betas)
         self._step_function: StepFunction | None = None  # of the current phase
-        self.loader = BatchLoader.of(data.train, device=device)
-        self.val_loader = BatchLoader.of(data.val, device=device)
+        self.loader = BatchLoader.of(data.train, device=self.device)
+        self.val_loader = BatchLoader.of(data.val, device=self.device)
         self.augmenter = Augmenter(spec=recipe.augment, side=side, num_classes=data.num_classes)
         # The order of the images is drawn on the CPU: the same on every device.
         self.order = torch.Generator().manual_seed(order_seed)
-        self.generator = torch.Generator(device).manual_seed(augmentation_seed)
+        self.generator = torch.Generator(self.device).manual_seed(augmentation_seed)
         self.step = 0  # steps done
         self.curve: list[CurvePoint] = []  # one point per epoch done
-        self.correct = torch.zeros(len(data.val), dtype=torch.bool, device=device)  # right images
+        self.correct = torch.zeros(0, dtype=torch.bool)  # which validation images are right
         self.seconds = 0.0  # wall time of the epochs done
         self.shared_seconds = 0.0  # of these, of epochs taken over from a shorter training
 
@@ -148,16 +148,6 @@ class Training:
         if self.fidelity.seconds is not None:
             return phases(recipe, steps=_TIME_TICKS, scale=scale)
         return phases(recipe, steps=length.steps, scale=scale, per_epoch=length.steps_per_epoch)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the training."""
-        return self.data.mean.device
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the device is a GPU."""
-        return self.device.type == "cuda"
 
     @property
     def measured(self) -> nn.Module:
@@ -231,7 +221,7 @@ class Training:
         order = torch.randperm(len(self.data.train), generator=self.order)
         count = min(self.length.steps_per_epoch, self.length.steps - self.step)
         order = order[: count * self.length.batch].view(count, self.length.batch)
-        if self.on_gpu and self.loader.resident:  # once, and without waiting for it
+        if self.device.type == "cuda" and self.loader.resident:  # once, and without waiting for it
             return order.pin_memory().to(self.device, non_blocking=True)
         return order
 
@@ -251,9 +241,7 @@ class Training:
                 augment=self.augmenter,
                 normalize=self.data.normalize,
                 generator=self.generator,
-                label_smoothing=self.recipe.label_smoothing,
-                clip_grad=self.recipe.clip_grad,
-                micro_batch=self.recipe.micro_batch,
+                recipe=self.recipe,
             )
             self._step_function = fastest_step(
                 step, device=self.device, obstacle=graph_obstacle(self.phase)
@@ -275,7 +263,9 @@ class Training:
             "seconds": self.seconds,
             "shared_seconds": self.shared_seconds,
             "cpu_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.on_gpu else None,
+            "cuda_rng": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:

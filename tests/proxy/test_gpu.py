@@ -71,7 +71,7 @@ def test_memory_that_runs_out_is_a_failed_training_and_the_next_one_works(
 ) -> None:
     huge = replace(tiny, resolution=28, stem_width=4096)
     fidelity = Fidelity(epochs=1)
-    with pytest.raises(TrainingFailed, match="out of memory on cuda with batches of 8000"):
+    with pytest.raises(TrainingFailed, match="out of memory on cuda:0 with batches of 8000"):
         train(
             huge,
             data=embedded,
@@ -140,11 +140,12 @@ def test_steps_wait_for_nothing_on_the_host(tiny: Arch, embedded: Dataset) -> No
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_deterministic_training_gives_the_same_numbers_bit_for_bit(
-    tiny: Arch, embedded: Dataset
+    tiny: Arch, embedded: Dataset, recipe: Recipe
 ) -> None:
     fidelity = Fidelity(epochs=2, data_fraction=0.2)
-    settings = {"data": embedded, "recipe": RECIPE, "fidelity": fidelity, "seed": 0}
+    settings = {"data": embedded, "recipe": recipe, "fidelity": fidelity, "seed": 0}
     first, second = (train(tiny, device="cuda", deterministic=True, **settings) for _ in range(2))
     assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
 

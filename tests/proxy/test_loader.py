@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cmt_search.proxy import data as data_module
-from cmt_search.proxy.data import BatchLoader, ImageSet, available_memory, fits_in_memory
+from cmt_search.proxy.data import BatchLoader, ImageSet, fits_in_memory
 
 CPU = torch.device("cpu")
 
@@ -89,16 +89,21 @@ def test_a_subset_is_loaded_without_a_copy(resident: bool) -> None:
     assert labels.tolist() == images[:, 0, 0, 0].tolist() == [7, 1]
 
 
-def test_sets_beyond_half_of_the_free_memory_do_not_stay() -> None:
-    free = available_memory()
-    assert fits_in_memory(free // 4, CPU)
-    assert not fits_in_memory(free, CPU)
+def test_sets_beyond_a_part_of_the_free_memory_of_a_gpu_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda", 0)
+    for free, fits in ((400, True), (399, False)):  # of 40 images of 4 bytes
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10_000))
+        assert fits_in_memory(_part(), gpu) is fits
+    assert fits_in_memory(_part(), CPU)
 
 
 def test_images_that_do_not_fit_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BatchLoader.of(_part(), device=CPU).resident
-    monkeypatch.setattr(data_module, "fits_in_memory", lambda size, device: False)
-    assert not BatchLoader.of(_part(), device=CPU).resident
+    monkeypatch.setattr(data_module, "fits_in_memory", lambda images, device: False)
+    assert BatchLoader.of(_part(), device=CPU).resident  # they are there
+    assert not BatchLoader.of(_part(), device=torch.device("cuda", 0)).resident
 
 
 @pytest.mark.gpu

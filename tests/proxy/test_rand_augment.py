@@ -1,10 +1,13 @@
 """Colours: jitter, and RandAugment's operations one by one against Pillow's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from cmt_search.proxy.rand_augment import Operation, color_jitter, gray, rand_augment
 
@@ -171,3 +174,19 @@ def test_images_of_one_channel_take_every_operation() -> None:
         out = _apply(images, operation)
         same = torch.allclose(out, images, atol=1e-3)
         assert same == (operation in (Operation.IDENTITY, Operation.COLOR)), operation
+
+
+def test_nothing_is_summed_up_that_a_deterministic_gpu_refuses() -> None:
+    # torch.use_deterministic_algorithms: cumulative sums of floating-point numbers on CUDA.
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func is Tensor.cumsum:
+                summed.append(args[0].dtype)
+            return func(*args, **(kwargs or {}))
+
+    summed: list[torch.dtype] = []
+    with Watch():
+        _apply(_photos(), Operation.EQUALIZE)
+    assert summed == [torch.int64]

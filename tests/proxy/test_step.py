@@ -42,7 +42,7 @@ def _step(arch: Arch, *, optimizer: str = "sgd", augment: Augment = PLAIN, **opt
         augment=Augmenter(spec=augment, side=arch.resolution, num_classes=arch.num_classes),
         normalize=data.normalize,
         generator=torch.Generator().manual_seed(3),
-        **options,
+        recipe=Recipe(**options),
     )
 
 
