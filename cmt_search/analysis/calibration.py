@@ -31,7 +31,7 @@ _STRATA = 3  # of networks without budgets, by MACs
 class FidelityRow:
     """One fidelity, against the most expensive one."""
 
-    rung: int  # of the calibration's ladder
+    rung: int  # of the calibration's fidelities
     seconds: float  # mean of a training
     top1: RankAgreement | None  # with the reference's top1; None: this is the reference
     loss: RankAgreement | None  # of minus the loss with the reference's top1

@@ -137,7 +137,7 @@ class CalibrationRun:
 
 
 def _at_rung(records: "Sequence[TrialRecord]", rung: int) -> "tuple[TrialRecord, ...]":
-    """The records as if the ladder had this rung only."""
+    """The records as if there were this rung only."""
     return tuple(replace(record, rungs=(record.rungs[rung],)) for record in records if record.rungs)
 
 

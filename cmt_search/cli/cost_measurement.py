@@ -1,7 +1,7 @@
 """Measured costs of a space that caps latency or memory, or has one as an objective."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cmt_search.space import SearchSpace
@@ -29,18 +29,6 @@ def with_cost_measurement(space: "SearchSpace", *, file: Path | None = None) -> 
         file=file,
     )
     return space.with_meters({name: cache.meter(name) for name in space.measured})
-
-
-def measurement_provenance(space: "SearchSpace") -> dict[str, Any] | None:
-    """How and where a space's networks are measured, as plain values; None if they are not."""
-    if not space.measured:
-        return None
-    from dataclasses import asdict
-
-    from cmt_search.cost.config import Machine
-
-    config = space.latency
-    return {"config": asdict(config), "machine": asdict(Machine.current(config.device))}
 
 
 def measurement_text(space: "SearchSpace") -> str:

@@ -67,7 +67,7 @@ def drive(
             run's latencies were measured on another machine.
     """
     from cmt_search.cli.console import command, is_quiet
-    from cmt_search.cli.cost_measurement import measurement_provenance, with_cost_measurement
+    from cmt_search.cli.cost_measurement import with_cost_measurement
     from cmt_search.cli.progress import Progress
     from cmt_search.cli.wiring import factory_of
     from cmt_search.search import run_search
@@ -85,7 +85,6 @@ def drive(
             searched or meters,
             factory_of(space, device=launch.device),
             on_event=all_of(progress, Use(folder, launch), tracker),
-            measured_on=measurement_provenance(space),
             trials=trials,
             retry_failed=retry_failed,
             **launch.options,

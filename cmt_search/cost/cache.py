@@ -83,11 +83,11 @@ class MeasurementCache:
     def _check_machine(self, machine: Machine) -> None:
         for name, records in self._records.items():
             for record in records.values():
-                other = Machine(**record["machine"])
-                if (other.hardware, other.torch) != (machine.hardware, machine.torch):
+                hardware, torch = record["machine"]["hardware"], record["machine"]["torch"]
+                if (hardware, torch) != (machine.hardware, machine.torch):
                     raise RunError(
-                        f"{self._file}: {name} was measured on {other.hardware} with torch "
-                        f"{other.torch}, and this is {machine.hardware} with torch "
+                        f"{self._file}: {name} was measured on {hardware} with torch "
+                        f"{torch}, and this is {machine.hardware} with torch "
                         f"{machine.torch}: the measurements would not compare; continue there, or "
                         "start a new run with another --name"
                     )

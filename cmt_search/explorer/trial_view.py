@@ -128,7 +128,7 @@ def _measured(measurement: Measurement, *, reused: bool) -> dict[str, str]:
 
 
 def _networks(record: TrialRecord) -> list[Any]:
-    """Each network of the ladder once, the last one that was measured unfolded."""
+    """Each network of the rungs once, the last one that was measured unfolded."""
     rungs = {rung.rung.arch.key: rung for rung in record.rungs}
     measured = [rung for rung in record.rungs if rung.measurements] or list(record.rungs)
     unfolded = measured[-1].rung.arch.key

@@ -8,10 +8,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
@@ -96,7 +96,6 @@ def prepare_ray(*, local: bool) -> None:
 
 
 RETRIES = 1  # of a failing job, unless said otherwise
-MEASURED_ON = "measured_on"  # attribute of the study
 ExecutorName = Literal["inline", "ray"]
 
 
@@ -117,7 +116,6 @@ def run_search(
     retry_failed: bool = False,
     storage: str | None = None,
     on_event: Listener | None = None,
-    measured_on: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Start a search or resume it, until it is finished or stopped.
 
@@ -126,7 +124,6 @@ def run_search(
     fails, or trains longer than `trial_time_limit` seconds, is retried `retries` times before its
     trial fails; `retry_failed` retries the trials that failed in earlier calls. `trials` replaces
     the space's number, also for later calls. `cpus_per_trial` are the threads of a training.
-    `measured_on` is stored in the study: how and where latency and memory are measured.
 
     Raises:
         RunError: another process drives the run, the space or the storage is not the run's, its
@@ -147,7 +144,6 @@ def run_search(
     set_verbosity(WARNING)
     info = run.info()
     with run.lock(), exclusive_lock(url, run_id=info.id):
-        run.check_study()
         checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
             url,
@@ -159,8 +155,6 @@ def run_search(
         )
         with closing(store):
             run.write_driver(study_created=True)
-            if measured_on is not None:
-                store.set_attribute(MEASURED_ON, dict(measured_on))
             scheduler = Scheduler(
                 space,
                 store,

@@ -242,20 +242,6 @@ class RunDir:
         """Whether a driver has created the run's study."""
         return self._holder().study_created
 
-    def check_study(self) -> None:
-        """Refuse a lost study: SQLite takes an empty file for a new one.
-
-        Raises:
-            RunError: the study is gone.
-        """
-        exists = self.study.exists() and self.study.stat().st_size > 0
-        if self.study_created and not exists and self.info().storage is None:
-            state = "empty" if self.study.exists() else "gone"
-            raise RunError(
-                f"{self.study} is {state}, and the run's trials with it; restore it from a copy, "
-                "or start a new run with another --name"
-            )
-
     def driver(self) -> Driver | None:
         """Return the process that drives the run now, if there is one."""
         try:

@@ -1,6 +1,5 @@
-"""The Optuna study of a run: open, write, read and copy."""
+"""The Optuna study of a run: open and write."""
 
-import hashlib
 import math
 import sqlite3
 import time
@@ -23,30 +22,30 @@ from cmt_search.errors import RunError
 from cmt_search.search.run_dir import mask_passwords
 
 SQLITE = "sqlite:///"
-DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, ImportError)
-_RESTORE = "it was not changed; restore it from a backup"
 _CONNECT_TIMEOUT = 10  # seconds; some systems wait for minutes
 _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 _CHECKPOINT_INTERVAL = 1.0  # seconds at least between copies of SQLite's log into the file
-_IDLE_TIMEOUT = 31_536_000  # seconds: the longest that MySQL accepts
 
 
 # Errors.
 
 
-def to_run_error(error: Exception, *, url: str, action: str) -> RunError:
-    """Convert an error of the database into one with a remedy and without a password."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:  # Optuna and SQLAlchemy wrap what the database reports
-        cause = cause.__cause__
-    texts = (arg for arg in cause.args if isinstance(arg, str))  # MySQL puts a number first
-    lines = next(texts, str(cause)).strip().splitlines() or [type(cause).__name__]
-    reason = mask_passwords(lines[0])
-    if "decode" in reason:  # bytes that are not text
-        return damaged_error(mask_passwords(url), reason)
-    return RunError(
-        f"{mask_passwords(url)} cannot be {action} ({reason}): {_remedy(error, url=url)}"
-    )
+@contextmanager
+def database_errors(url: str, *, action: str) -> Iterator[None]:
+    """Convert errors of the database into a `RunError` with a remedy and without a password."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # Optuna and SQLAlchemy wrap what the database reports
+            cause = cause.__cause__
+        texts = (arg for arg in cause.args if isinstance(arg, str))  # MySQL puts a number first
+        lines = next(texts, str(cause)).strip().splitlines() or [type(cause).__name__]
+        reason, masked = mask_passwords(lines[0]), mask_passwords(url)
+        if "decode" in reason:  # bytes that are not text
+            raise damaged_error(masked, reason) from error
+        message = f"{masked} cannot be {action} ({reason}): {_remedy(error, url=url)}"
+        raise RunError(message) from error
 
 
 def _remedy(error: Exception, *, url: str) -> str:
@@ -72,12 +71,15 @@ def _remedy(error: Exception, *, url: str) -> str:
     )
 
 
-@contextmanager
-def run_errors(url: str, *, action: str) -> Iterator[None]:
-    try:
-        yield
-    except DATABASE_ERRORS as error:
-        raise to_run_error(error, url=url, action=action) from error
+def damaged_error(name: Path | str, reason: object) -> RunError:
+    """Return the error of a damaged database."""
+    text = " ".join(str(reason).split())
+    return RunError(
+        f"{name} is damaged ({text:.200}); it was not changed; restore it from a backup"
+    )
+
+
+# Connections.
 
 
 def check_integrity(file: Path) -> None:
@@ -89,7 +91,7 @@ def check_integrity(file: Path) -> None:
     if not file.exists() or file.stat().st_size == 0:
         return
     try:
-        connection = sqlite3.connect(read_only_address(file), uri=True)
+        connection = sqlite3.connect(_read_only_address(file), uri=True)
         try:
             result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
@@ -100,28 +102,45 @@ def check_integrity(file: Path) -> None:
         raise damaged_error(file, result)
 
 
-def damaged_error(file: Path | str, reason: object) -> RunError:
-    text = " ".join(str(reason).split())
-    return RunError(f"{file} is damaged ({text:.200}); {_RESTORE}")
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL without options."""
+    is_file = url.startswith(SQLITE) and "?" not in url
+    return Path(url.removeprefix(SQLITE)).resolve() if is_file else None
 
 
-# Connections.
+def _read_only_address(file: Path) -> str:
+    """Return a URI with which SQLite neither creates nor changes a file."""
+    # Without a write-ahead log the file is complete, and readable in a read-only folder.
+    immutable = "" if file.with_name(file.name + "-wal").exists() else "&immutable=1"
+    return f"{file.as_uri().replace('file://', 'file:')}?mode=ro{immutable}"
+
+
+def read_only_url(url: str) -> str:
+    """Return the URL with which a SQLite file is not changed; others are returned as they are."""
+    file = sqlite_file(url)
+    return url if file is None else f"{SQLITE}{_read_only_address(file)}&uri=true"
 
 
 def engine_options(url: str) -> dict[str, Any]:
     """Return the options of SQLAlchemy's engine: servers close connections that idle."""
-    if not _is_server(url):
+    if url.startswith("sqlite"):
         return {}
     has_timeout = make_url(url).get_driver_name() in _DRIVERS_WITH_TIMEOUT
     connect = {"connect_args": {"connect_timeout": _CONNECT_TIMEOUT}} if has_timeout else {}
     return {"pool_pre_ping": True, **connect}
 
 
-def _is_server(url: str) -> bool:
-    try:
-        return make_url(url).get_backend_name() != "sqlite"
-    except ArgumentError:
-        return False  # reported where the study is opened
+# Of a run's driver: statements that free the lock of a lost machine, and the one that takes it.
+_LOCKS = {
+    "postgresql": (
+        ("set tcp_keepalives_idle = 60", "set tcp_keepalives_interval = 30"),
+        "select pg_try_advisory_lock(hashtextextended(:run, 0))",
+    ),
+    "mysql": (
+        ("set session wait_timeout = 31536000",),  # seconds: the longest that MySQL accepts
+        "select get_lock(:run, 0)",
+    ),
+}
 
 
 @contextmanager
@@ -133,14 +152,19 @@ def exclusive_lock(url: str, *, run_id: str) -> Iterator[None]:
     Raises:
         RunError: another process drives the run, or the server cannot be reached.
     """
-    if not _is_server(url) or make_url(url).get_backend_name() not in _LOCKS:
+    with database_errors(url, action="opened"):
+        backend = make_url(url).get_backend_name().replace("mariadb", "mysql")
+    if backend not in _LOCKS:
         yield
         return
-    with run_errors(url, action="opened"):
+    with database_errors(url, action="opened"):
         engine = sqlalchemy.create_engine(url, **engine_options(url))
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
-        if not _LOCKS[engine.dialect.name](connection, run_id):
+        prepare, take = _LOCKS[backend]
+        for statement in prepare:
+            connection.exec_driver_sql(statement)
+        if not connection.execute(sqlalchemy.text(take), {"run": f"cmt_search {run_id}"}).scalar():
             raise RunError(
                 "another process drives this run, perhaps from a copy of its folder on another "
                 "machine; wait for that process, or stop it first"
@@ -149,24 +173,6 @@ def exclusive_lock(url: str, *, run_id: str) -> Iterator[None]:
     finally:
         connection.close()
         engine.dispose()
-
-
-def _lock_postgresql(connection: sqlalchemy.Connection, run_id: str) -> bool:
-    for name, seconds in (("idle", 60), ("interval", 30)):  # release the lock of a lost machine
-        connection.execute(sqlalchemy.text(f"set tcp_keepalives_{name} = {seconds}"))
-    digest = hashlib.sha256(run_id.encode()).digest()
-    key = int.from_bytes(digest[:8], "big", signed=True)
-    statement = sqlalchemy.text("select pg_try_advisory_lock(:key)")
-    return bool(connection.execute(statement, {"key": key}).scalar())
-
-
-def _lock_mysql(connection: sqlalchemy.Connection, run_id: str) -> bool:
-    connection.execute(sqlalchemy.text(f"set session wait_timeout = {_IDLE_TIMEOUT}"))
-    statement = sqlalchemy.text("select get_lock(:name, 0)")
-    return connection.execute(statement, {"name": f"cmt_search {run_id}"}).scalar() == 1
-
-
-_LOCKS = {"postgresql": _lock_postgresql, "mysql": _lock_mysql, "mariadb": _lock_mysql}
 
 
 # The study of the driver.
@@ -206,19 +212,22 @@ class StudyStore:
         """Open the study of a run, or create it if the run has not `begun`.
 
         Raises:
-            RunError: the database cannot be used, or its study belongs to another search.
+            RunError: the database cannot be used, or its study is missing or another search's.
         """
+        missing = RunError(
+            f"study {name!r} of this run is missing in {mask_passwords(url)}; restore the "
+            "database from a backup, or start a new run with another --name"
+        )
         if file := sqlite_file(url):
+            if begun and not (file.exists() and file.stat().st_size):
+                raise missing  # SQLite takes an empty file for a new database
             check_integrity(file)
-        with run_errors(url, action="opened"):
+        with database_errors(url, action="opened"):
             storage = RDBStorage(url, engine_options(url))
             if url.startswith("sqlite"):
                 _use_wal(storage)
             if begun and name not in {study.study_name for study in storage.get_all_studies()}:
-                raise RunError(
-                    f"study {name!r} of this run is missing in {mask_passwords(url)}; restore the "
-                    "database from a backup, or start a new run with another --name"
-                )
+                raise missing
             try:
                 study = storage.create_new_study(directions(objectives), name)
             except DuplicatedStudyError:
@@ -262,16 +271,16 @@ class StudyStore:
         with self._errors("written"):
             trial_id = self.storage.create_new_trial(self.study, trial)
             trial.number = len(self.ids)  # checked, since asking for it would read the whole trial
-            if trial_id != self._id_of(trial.number):
-                raise RunError(
-                    f"trial {trial.number} of the study was added by another program; let one "
-                    "driver work on a study, and resume this run"
-                )
+            numbered = self.storage.get_trial_id_from_study_id_trial_number(
+                self.study, trial.number
+            )
+        if trial_id != numbered:
+            raise RunError(
+                f"trial {trial.number} of the study was added by another program; let one driver "
+                "work on a study, and resume this run"
+            )
         self.ids[trial.number] = trial_id
         return trial
-
-    def _id_of(self, number: int) -> int:
-        return self.storage.get_trial_id_from_study_id_trial_number(self.study, number)
 
     def set(self, number: int, key: str, value: Any) -> None:
         """Set an attribute of a trial that is not finished."""
@@ -289,7 +298,6 @@ class StudyStore:
             self.storage.set_trial_state_values(self.ids[number], state, values)
         if time.monotonic() >= self._checkpointed + _CHECKPOINT_INTERVAL:
             self._checkpoint("PASSIVE")
-            self._checkpointed = time.monotonic()
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the study."""
@@ -307,9 +315,8 @@ class StudyStore:
         try:
             self._checkpoint("TRUNCATE")
         finally:
-            self.storage.remove_session()
             if isinstance(self.storage, RDBStorage):
-                self.storage.engine.dispose()
+                disconnect(self.storage)
 
     def _checkpoint(self, mode: str) -> None:
         """Copy SQLite's write-ahead log into the file, so that a copy of it is complete."""
@@ -317,10 +324,11 @@ class StudyStore:
         if isinstance(storage, RDBStorage) and storage.engine.dialect.name == "sqlite":
             with self._errors("written"), storage.engine.connect() as connection:
                 connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
+        self._checkpointed = time.monotonic()
 
     def _errors(self, action: str) -> AbstractContextManager[None]:
         url = str(self.storage.engine.url) if isinstance(self.storage, RDBStorage) else "memory"
-        return run_errors(url, action=action)
+        return database_errors(url, action=action)
 
 
 def _use_wal(storage: RDBStorage) -> None:
@@ -331,8 +339,13 @@ def _use_wal(storage: RDBStorage) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
 
     sqlalchemy.event.listen(storage.engine, "connect", configure)
+    disconnect(storage)  # connections made before the listener
+
+
+def disconnect(storage: RDBStorage) -> None:
+    """Close the connections of a storage."""
     storage.remove_session()
-    storage.engine.dispose()  # connections made before the listener
+    storage.engine.dispose()
 
 
 def _check_study(
@@ -361,16 +374,3 @@ def _check_study(
                 " use another --name"
             )
         storage.set_study_user_attr(study, key, value)
-
-
-def sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite URL without options."""
-    is_file = url.startswith(SQLITE) and "?" not in url
-    return Path(url.removeprefix(SQLITE)).resolve() if is_file else None
-
-
-def read_only_address(file: Path) -> str:
-    """Return a URI with which SQLite neither creates nor changes a file."""
-    # Without a write-ahead log the file is complete, and readable in a read-only folder.
-    immutable = "" if file.with_name(file.name + "-wal").exists() else "&immutable=1"
-    return f"{file.as_uri().replace('file://', 'file:')}?mode=ro{immutable}"

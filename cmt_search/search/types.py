@@ -32,7 +32,7 @@ class TrialRecord:
     name: str  # the rule's name, or how the point came about
     params: dict[str, float | int]
     shares: tuple[float, float, float] | None  # asked for: depth, width, resolution
-    rungs: tuple[RungRecord, ...]  # the whole ladder, in order; measurements may be empty
+    rungs: tuple[RungRecord, ...]  # all, in order; measurements may be empty
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement of a candidate
     values: tuple[float, ...] = ()  # as told to Optuna, one per objective
     reason: str | None = None  # why it failed or was pruned
@@ -47,7 +47,7 @@ class Job:
     """One training to run: one rung of one trial with one seed."""
 
     trial: int  # number of the trial that asked for it
-    rung: int  # index in the trial's ladder
+    rung: int  # index of the trial's rung
     seed: int
     arch: Arch
     fidelity: Fidelity

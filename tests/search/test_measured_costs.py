@@ -7,7 +7,6 @@ import pytest
 
 from cmt_search.analysis import analyse
 from cmt_search.search import RunDir, read_trials, run_search
-from cmt_search.search.driver import MEASURED_ON
 from cmt_search.search.search_state import RunningTrial
 from cmt_search.search.serialization import candidate_attributes, read_candidate
 from cmt_search.search.storage import StudyStore
@@ -55,10 +54,9 @@ def test_a_candidate_keeps_what_was_measured_of_it() -> None:
     assert read_candidate(written) == plain
 
 
-def test_a_study_minimises_them_and_holds_setting_and_machine(tmp_path: Path) -> None:
+def test_a_study_minimises_them(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path / "run", space_yaml="", fingerprint=SPACE.fingerprint)
-    on = {"setting": {"threads": 1}, "machine": {"hardware": "abacus"}}
-    run_search(run, SPACE, LookupFactory(), executor="inline", measured_on=on)
+    run_search(run, SPACE, LookupFactory(), executor="inline")
     records = read_trials(run.path)
     assert len(records) == 6
     for record in records:
@@ -71,7 +69,6 @@ def test_a_study_minimises_them_and_holds_setting_and_machine(tmp_path: Path) ->
         fingerprint=SPACE.fingerprint,
         objectives=SPACE.objectives,
     )
-    assert store.attributes()[MEASURED_ON] == on
     directions = [d.name for d in store.storage.get_study_directions(store.study)]
     assert directions == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE"]
     store.close()

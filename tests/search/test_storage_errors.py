@@ -135,10 +135,8 @@ def test_a_run_whose_study_is_no_more_does_not_begin_afresh(tmp_path: Path, stat
             run.study.unlink(missing_ok=True)
         with pytest.raises(RunError) as error:
             search(run)
-        assert str(error.value) == (
-            f"{run.study} is {state}, and the run's trials with it; restore it from a copy, or "
-            "start a new run with another --name"
-        )
+        assert f"study 'r' of this run is missing in sqlite:///{run.study}" in str(error.value)
+        assert "restore the database from a backup, or start a new run" in str(error.value)
     run.study.write_bytes(whole)
     assert search(run).stopped == "finished"
 
