@@ -11,7 +11,12 @@ from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
 from cmt_search.format import format_quantity
 from cmt_search.search import design_points, initial_points
-from cmt_search.stats import SEEDS, predict_power, sufficient_seeds
+from cmt_search.stats import (
+    DETECTABLE_STANDARD_ERRORS,
+    SEEDS,
+    predict_standard_error,
+    sufficient_seeds,
+)
 
 if TYPE_CHECKING:
     from cmt_search.search import DesignPoint
@@ -96,31 +101,33 @@ def power_plan(space: "SearchSpace", *, of: Solved, seed_sd: float) -> dict[str,
         if rung.realised is not None and rung.fidelity.epochs == space.epoch_schedule[-1]
     ]
     shares, log_macs_ratio, budget, network = zip(*rows, strict=True)
-    powers = []
+    errors: dict[int, float] = {}  # standard error of contrasts by number of seeds
     for seeds in sorted({space.seeds, *SEEDS}):
-        powers.append(
-            predict_power(
-                shares=shares,
-                log_macs_ratio=log_macs_ratio,
-                budget=budget,
-                network=network,
-                paper=space.named_shares()["cmt-paper"].values,
-                seed_sd=seed_sd,
-                seeds=seeds,
-                seed=space.seed,
-            )
+        errors[seeds] = predict_standard_error(
+            shares=shares,
+            log_macs_ratio=log_macs_ratio,
+            budget=budget,
+            network=network,
+            paper=space.named_shares()["cmt-paper"].values,
+            seed_sd=seed_sd,
+            seeds=seeds,
+            seed=space.seed,
         )
-        if seeds >= space.seeds and powers[-1].detectable <= min(_TARGETS):
+        if seeds >= space.seeds and sufficient_seeds(errors, difference=min(_TARGETS)):
             break
-    own = next(one for one in powers if one.seeds == space.seeds)
-    targets = {target: sufficient_seeds(powers, difference=target) for target in _TARGETS}
+    error, targets = (
+        errors[space.seeds],
+        {f"{100 * target:g} points": target for target in _TARGETS},
+    )
     return {
         "seed_sd": seed_sd,
         "seeds": space.seeds,
-        "error": round(own.error, 5),
-        "detectable": round(own.detectable, 5),
-        "seeds_for": {f"{100 * target:g} points": seeds for target, seeds in targets.items()},
-        "most_seeds_tried": powers[-1].seeds,
+        "error": round(error, 5),
+        "detectable": round(DETECTABLE_STANDARD_ERRORS * error, 5),
+        "seeds_for": {
+            text: sufficient_seeds(errors, difference=target) for text, target in targets.items()
+        },
+        "most_seeds_tried": max(errors),
         "trainings_per_seed": len(rows),
     }
 
@@ -147,7 +154,6 @@ def power_lines(plan: Mapping[str, Any], *, seconds: float | None) -> list[str]:
 
 def contrast_plan(space: "SearchSpace", *, seed_sd: float) -> dict[str, Any]:
     """Predict the power of comparing two networks; for searches other than for rules."""
-    from cmt_search.stats import DETECTABLE_STANDARD_ERRORS
 
     def needed(difference: float) -> int:
         return max(1, math.ceil(2 * (DETECTABLE_STANDARD_ERRORS * seed_sd / difference) ** 2))

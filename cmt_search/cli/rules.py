@@ -74,7 +74,7 @@ def _print(
     )
     for row in rows:
         aliases = f" (also {', '.join(row.aliases)})" if row.aliases else ""
-        say(f"{row.name}{aliases}: {row.source}")
+        say(f"{row.rule.name}{aliases}: {row.source}")
         for macs, reason in row.missing.items():
             say(f"  no member at {macs:,.0f} MACs: {reason}")
     if fit is not None:
@@ -93,8 +93,8 @@ def _row(row: "RuleRow", *, budgets: list[float]) -> dict[str, str]:
     from cmt_search.format import format_quantity
 
     columns = ("depth", "width", "res.", "alpha", "beta", "gamma")
-    values = (*row.shares.values, *row.constants)
-    cells = {"rule": row.name}
+    values = (*row.rule.shares.values, *row.rule.constants())
+    cells = {"rule": row.rule.name}
     cells |= {name: f"{value:.3f}" for name, value in zip(columns, values, strict=True)}
     members = {member.budget.macs: member.arch for member in row.members}
     for macs in budgets:
@@ -146,11 +146,11 @@ def _plot(
     from cmt_search.cli.console import say
 
     data = family_data(
-        {row.name: [member.arch for member in row.members] for row in rows if row.members},
+        {row.rule.name: [member.arch for member in row.members] for row in rows if row.members},
         published={name: PRESETS[name] for name in PUBLISHED} if published else {},
         base=base,
     )
-    shares = {row.name: row.shares for row in rows}
+    shares = {row.rule.name: row.rule.shares for row in rows}
     write_figures(path, [draw_rules_map(shares), draw_family(data)], title="Scaling rules")
     if not quiet:
         say(f"figures: {path}")

@@ -90,22 +90,24 @@ def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRul
 class RuleRow:
     """A rule bound to a base, with its members."""
 
-    name: str
+    rule: ScalingRule
     source: str
-    aliases: tuple[str, ...]
-    shares: Shares
-    constants: Constants  # factors per step of phi
     members: tuple[Member, ...]
     missing: Mapping[float, str]  # reason, by budget in MACs without a member
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names of the rule."""
+        return tuple(alias for alias, name in ALIASES.items() if name == self.rule.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "name": self.name,
+            "name": self.rule.name,
             "source": self.source,
             "aliases": list(self.aliases),
-            "shares": [round(v, 4) for v in self.shares.values],
-            "constants": [round(v, 4) for v in self.constants],
+            "shares": [round(share, 4) for share in self.rule.shares.values],
+            "constants": [round(constant, 4) for constant in self.rule.constants()],
             "members": [member.to_dict() for member in self.members],
             "missing": {f"{macs:.0f}": reason for macs, reason in self.missing.items()},
         }
@@ -127,15 +129,7 @@ def solve_budgets(
 def describe_rule(rule: ScalingRule, *, source: str, budgets: Iterable[Budget | float]) -> RuleRow:
     """Describe one rule, with its members at `budgets`."""
     members, missing = solve_budgets(rule, budgets=budgets)
-    return RuleRow(
-        name=rule.name,
-        source=source,
-        aliases=tuple(alias for alias, name in ALIASES.items() if name == rule.name),
-        shares=rule.shares,
-        constants=rule.constants(),
-        members=members,
-        missing=missing,
-    )
+    return RuleRow(rule=rule, source=source, members=members, missing=missing)
 
 
 def describe_rules(

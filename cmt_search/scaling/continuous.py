@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmt_search.arch import Arch
 from cmt_search.cost import sizes_of
-from cmt_search.cost.analytic import Array, Sizes, StageSizes, network_rows, total
+from cmt_search.cost.analytic import Array, Sizes, network_rows, total
 from cmt_search.errors import BudgetError
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ def to_variables(sizes: Sizes[int] | Sizes[Array]) -> Floats:
     return np.log(np.moveaxis(np.array(rows, dtype=np.float64), 0, -1))
 
 
-def to_sizes(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
+def to_sizes(v: Array, *, like: Sizes[Any]) -> Sizes[Array]:
     """Inverse of `to_variables`; the rest is taken from `like`.
 
     Shape: (..., n) to sizes of shape (...).
@@ -67,27 +68,18 @@ def to_sizes(v: Array, *, like: Sizes[int]) -> Sizes[Array]:
     ratios, depths = e[groups.ratio], e[groups.depth]
     stem_tokens, *tokens = e[groups.resolution]
     stages = tuple(
-        StageSizes(
+        replace(
+            stage,
             depth=depths[i],
             width=widths[i],
             hidden=ratios[i] * widths[i],
             qk_width=ratios[count + i] * widths[i],
             tokens=tokens[i],
             kv_tokens=tokens[count + i],
-            heads=np.array(stage.heads),
-            kv_stride=stage.kv_stride,
-            position=stage.position,
         )
         for i, stage in enumerate(like.stages)
     )
-    return Sizes(
-        in_chans=like.in_chans,
-        stem_width=stem,
-        stem_tokens=stem_tokens,
-        stages=stages,
-        neck_width=np.array(like.neck_width),
-        num_classes=like.num_classes,
-    )
+    return replace(like, stem_width=stem, stem_tokens=stem_tokens, stages=stages)
 
 
 def log_macs(v: Array, *, like: Sizes[int]) -> Array:
@@ -98,15 +90,13 @@ def log_macs(v: Array, *, like: Sizes[int]) -> Array:
 def _gradient(function: Callable[[Array], Array], x: Floats) -> Floats:
     """Gradient of a function (..., n) to (...), by complex steps. Shape: (..., n) to (..., n)."""
     steps = 1j * _STEP * np.eye(x.shape[-1])
-    slopes: Floats = function(x[..., None, :] + steps).imag / _STEP
-    return slopes
+    return function(x[..., None, :] + steps).imag / _STEP
 
 
 def mean_gradient(start: Floats, end: Floats, *, like: Sizes[int]) -> Floats:
     """Mean of d ln MACs / d v along the straight path between two networks. Shape: (n,)."""
     points = start + _TIMES[:, None] * (end - start)
-    mean: Floats = _WEIGHTS @ _gradient(partial(log_macs, like=like), points)
-    return mean
+    return _WEIGHTS @ _gradient(partial(log_macs, like=like), points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +151,7 @@ class SmoothFamily:
 
     def macs_at(self, x: Floats) -> Floats:
         """MACs of the fractional networks. Shape: (..., 3) to (...)."""
-        macs: Floats = np.exp(log_macs(self.at(x), like=self.sizes))
-        return macs
+        return np.exp(log_macs(self.at(x), like=self.sizes))
 
     def exponents_at(self, x: Floats) -> Floats:
         """d ln MACs / d x. Shape: (..., 3) to (..., 3)."""
@@ -172,8 +161,7 @@ class SmoothFamily:
     def path_exponents(self, x: Floats) -> Floats:
         """Mean exponents along the straight path from the base. Shape: (..., 3) to (..., 3)."""
         points = np.multiply.outer(_TIMES, x)
-        mean: Floats = np.tensordot(_WEIGHTS, self.exponents_at(points), axes=1)
-        return mean
+        return np.tensordot(_WEIGHTS, self.exponents_at(points), axes=1)
 
 
 def ideal_point(family: SmoothFamily, *, shares: Floats, log_macs_ratio: float) -> Floats:

@@ -77,20 +77,18 @@ class ScalingRule:
         Raises:
             BudgetError: a factor is below one, or all are one.
         """
-        factors = {"alpha": alpha, "beta": beta, "gamma": gamma}
-        for letter, value in factors.items():
+        factors = Constants(alpha, beta, gamma)
+        for name_of_factor, value in factors._asdict().items():
             if not 1 <= value < math.inf:
                 raise BudgetError(
-                    f"{letter}={value} shrinks the network; use 1 to keep it as it is"
+                    f"{name_of_factor}={value} shrinks the network; use 1 to keep it as it is"
                 )
-        neutral = cls(base=base, shares=Shares(depth=1, width=0, resolution=0))
-        parts = [e * math.log(f) for e, f in zip(neutral.exponents, factors.values(), strict=True)]
+        exponents = SmoothFamily(base=base).exponents_at(np.zeros(3)).tolist()
+        parts = [e * math.log(f) for e, f in zip(exponents, factors, strict=True)]
         total = math.fsum(parts)
         if total == 0:
             raise BudgetError("alpha, beta and gamma are all 1: nothing grows; raise one of them")
-        shares = Shares(
-            **{name: part / total for name, part in zip(DIMENSIONS, parts, strict=True)}
-        )
+        shares = Shares.from_values(part / total for part in parts)
         return cls(base=base, shares=shares, grid=grid or Grid(), name=name)
 
     def ideal(self, macs: float) -> Floats:

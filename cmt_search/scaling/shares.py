@@ -72,11 +72,8 @@ def realised_shares(base: Arch, arch: Arch) -> tuple[Shares | None, float]:
     start, end = to_variables(sizes_of(base)), to_variables(sizes_of(arch))
     parts = mean_gradient(start, end, like=sizes_of(base)) * (end - start) / log_macs_ratio
     groups = VariableGroups.of(len(base.stages))
-    shares = Shares(
-        depth=float(parts[groups.depth].sum()),
-        width=float(parts[groups.width].sum()),
-        resolution=float(parts[groups.resolution].sum()),
-    )
+    dimensions = (groups.depth, groups.width, groups.resolution)
+    shares = Shares.from_values(float(parts[group].sum()) for group in dimensions)
     return shares, 1 - math.fsum(shares.values)
 
 

@@ -38,8 +38,8 @@ _SMALL_RATIO = math.log(2)  # below it rounding is as large as the log MACs that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntegerNetwork:
-    """The sizes of a candidate network; everything else is the base's."""
+class _Network:
+    """The sizes of a candidate, not validated; everything else is the base's."""
 
     resolution: int
     stem_width: int
@@ -69,7 +69,9 @@ def solve(
     networks = enumerate_roundings(family, x=x, macs=budget.macs, grid=grid)
     networks = _sort_by_distance(family, networks, x=x)
     for adjustment in (0.0, *MLP_ADJUSTMENTS):
-        candidates = [_adjust_mlp(network, adjustment) for network in networks]
+        candidates = networks
+        if adjustment:
+            candidates = [_adjust_mlp(network, adjustment) for network in networks]
         admissible = np.flatnonzero(_meets_budget(_costs(candidates, base=base), budget=budget))
         if len(admissible):
             archs = (
@@ -83,7 +85,7 @@ def solve(
 
 def enumerate_roundings(
     family: SmoothFamily, *, x: Floats, macs: float, grid: Grid
-) -> list[IntegerNetwork]:
+) -> list[_Network]:
     """Round depth and resolution; for each, round the widths that are on budget.
 
     Raises:
@@ -101,16 +103,12 @@ def enumerate_roundings(
         high=grid.resolution_max,
         extra=_EXTRA_RESOLUTION_STEPS,
     )
-    splits = (split_depth(depth, ideal=ideal) for depth in depths)
-    stages = [
-        tuple(replace(s, depth=d) for s, d in zip(base.stages, split, strict=True))
-        for split in splits
-    ]
-    shapes = [
-        IntegerNetwork(resolution=resolution, stem_width=base.stem_width, stages=chosen)
-        for chosen, resolution in itertools.product(stages, resolutions)
-    ]
-    networks: list[IntegerNetwork] = []
+    shapes: list[_Network] = []
+    networks: list[_Network] = []
+    for depth, resolution in itertools.product(depths, resolutions):
+        split = split_depth(depth, ideal=ideal)
+        stages = tuple(replace(s, depth=d) for s, d in zip(base.stages, split, strict=True))
+        shapes.append(_Network(resolution=resolution, stem_width=base.stem_width, stages=stages))
     if shapes:
         v = to_variables(_sizes(shapes, base=base))
         factors = np.exp(width_on_budget(v, like=family.sizes, macs=macs, start=x[1]))
@@ -135,31 +133,27 @@ def split_depth(depth: int, *, ideal: Sequence[float]) -> tuple[int, ...]:
     return tuple(depths)
 
 
-def _round_widths(network: IntegerNetwork, *, factor: float, grid: Grid) -> list[IntegerNetwork]:
-    """Round stem and stage widths down and up around `factor` times their own."""
-    stems = _nearest_steps(network.stem_width * factor, step=1, low=1, high=None)
-    stages = [
-        _round_stage(stage, factor=factor, grid=grid, is_first=i == 0)
-        for i, stage in enumerate(network.stages)
-    ]
+def _round_widths(network: _Network, *, factor: float, grid: Grid) -> list[_Network]:
+    """Round stem and stage widths down and up around `factor` times their own.
+
+    Every stage keeps hidden and query channels.
+    """
+    stems = _nearest_steps(network.stem_width * factor, step=1)
+    choices = []
+    for i, stage in enumerate(network.stages):
+        step = grid.width_step_of(stage)
+        low, high = (grid.width_min, grid.width_max) if i == 0 else (1, None)
+        widths = _nearest_steps(stage.width * factor, step=step, low=low, high=high)
+        scaled = (with_width(stage, width=width, fixed=grid.fixed) for width in widths)
+        choices.append([s for s in scaled if s.hidden and s.qk_width])
     return [
-        IntegerNetwork(resolution=network.resolution, stem_width=stem, stages=chosen)
-        for stem, chosen in itertools.product(stems, itertools.product(*stages))
+        replace(network, stem_width=stem, stages=stages)
+        for stem, stages in itertools.product(stems, itertools.product(*choices))
     ]
-
-
-def _round_stage(stage: Stage, *, factor: float, grid: Grid, is_first: bool) -> list[Stage]:
-    """The stage at admissible widths that leave it hidden and query channels."""
-    low, high = (grid.width_min, grid.width_max) if is_first else (1, None)
-    widths = _nearest_steps(
-        stage.width * factor, step=grid.width_step_of(stage), low=low, high=high
-    )
-    stages = (with_width(stage, width=width, fixed=grid.fixed) for width in widths)
-    return [s for s in stages if s.hidden and s.qk_width]
 
 
 def _nearest_steps(
-    value: float, *, step: int, low: int, high: int | None, extra: int = 0
+    value: float, *, step: int, low: int = 1, high: int | None = None, extra: int = 0
 ) -> list[int]:
     """Floor and ceiling of `value` on a grid, and `extra` steps beyond them, within limits."""
     first = math.floor(value / step + 1e-9) - extra
@@ -170,8 +164,8 @@ def _nearest_steps(
 
 
 def _sort_by_distance(
-    family: SmoothFamily, networks: Sequence[IntegerNetwork], *, x: Floats
-) -> list[IntegerNetwork]:
+    family: SmoothFamily, networks: Sequence[_Network], *, x: Floats
+) -> list[_Network]:
     """Sort by exponent-weighted log distance to the ideal point, over dimensions."""
     ideal = family.at(x)
     exponents = mean_gradient(to_variables(family.sizes), ideal, like=family.sizes)
@@ -180,46 +174,37 @@ def _sort_by_distance(
     by_dimension = [
         gaps[:, group].sum(axis=1) for group in (groups.depth, groups.width, groups.resolution)
     ]
-    distances = np.sqrt(sum(part**2 for part in by_dimension)).tolist()
-    ranks = [  # sizes break ties
-        (
-            round(distance, 12),
-            *(s.depth for s in n.stages),
-            n.resolution,
-            n.stem_width,
-            *(s.width for s in n.stages),
-        )
-        for distance, n in zip(distances, networks, strict=True)
-    ]
-    return [networks[i] for i in sorted(range(len(networks)), key=ranks.__getitem__)]
+    distances = np.linalg.norm(by_dimension, axis=0).round(12).tolist()
+
+    def rank(i: int) -> tuple[float, ...]:  # sizes break ties
+        n = networks[i]
+        depths, widths = (s.depth for s in n.stages), (s.width for s in n.stages)
+        return (distances[i], *depths, n.resolution, n.stem_width, *widths)
+
+    return [networks[i] for i in sorted(range(len(networks)), key=rank)]
 
 
-def _adjust_mlp(network: IntegerNetwork, adjustment: float) -> IntegerNetwork:
-    if not adjustment:
-        return network
+def _adjust_mlp(network: _Network, adjustment: float) -> _Network:
     stages = (replace(s, mlp_ratio=s.mlp_ratio * (1 + adjustment)) for s in network.stages)
     return replace(network, stages=tuple(stages))
 
 
-def _sizes(networks: Sequence[IntegerNetwork], *, base: Arch) -> Sizes[Array]:
+def _sizes(networks: Sequence[_Network], *, base: Arch) -> Sizes[Array]:
     """Sizes for the cost formula. Shape: every size becomes an array (len(networks),)."""
 
-    def column(name: str) -> list[list[int]]:
-        return [[getattr(stage, name) for stage in network.stages] for network in networks]
-
+    columns = {
+        name: [[getattr(stage, name) for stage in network.stages] for network in networks]
+        for name in ("depth", "width", "heads", "hidden", "qk_width")
+    }
     return sizes_like(
         base,
         resolution=[network.resolution for network in networks],
         stem_width=[network.stem_width for network in networks],
-        depth=column("depth"),
-        width=column("width"),
-        heads=column("heads"),
-        hidden=column("hidden"),
-        qk_width=column("qk_width"),
+        **columns,
     )
 
 
-def _costs(networks: Sequence[IntegerNetwork], *, base: Arch) -> CostTerms[Array]:
+def _costs(networks: Sequence[_Network], *, base: Arch) -> CostTerms[Array]:
     """Exact costs. Shape: (len(networks),)."""
     return total(network_rows(_sizes(networks, base=base)))
 

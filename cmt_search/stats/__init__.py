@@ -1,6 +1,6 @@
 """Statistics on plain arrays: noise, response, equivalence, scaling laws, bootstrap."""
 
-from cmt_search.stats.bootstrap import Trainings, bootstrap_fit, resample, unpack_bits
+from cmt_search.stats.bootstrap import Trainings, bootstrap_fit, unpack_bits
 from cmt_search.stats.equivalence import (
     ALPHA,
     CREDIBLE,
@@ -18,7 +18,7 @@ from cmt_search.stats.equivalence import (
 from cmt_search.stats.extrapolation import MIN_SPAN, Extrapolation, check_extrapolation
 from cmt_search.stats.gp import GaussianProcess, fit_gaussian_process
 from cmt_search.stats.gradient import BaseCorrection, GradientTest, correct_base
-from cmt_search.stats.noise import Estimate, Noise, pooled_noise, relative_noise
+from cmt_search.stats.noise import Estimate, Noise, pooled_noise
 from cmt_search.stats.power_law import PowerLaws, RuleEstimate, fit_power_laws
 from cmt_search.stats.rank import (
     RankAgreement,
@@ -39,8 +39,7 @@ from cmt_search.stats.scaling_law import (
 from cmt_search.stats.simulation import (
     SEEDS,
     Coverage,
-    Power,
-    predict_power,
+    predict_standard_error,
     simulate_coverage,
     sufficient_seeds,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "GradientTest",
     "LrScaling",
     "Noise",
-    "Power",
     "PowerLaws",
     "Prediction",
     "RankAgreement",
@@ -84,9 +82,7 @@ __all__ = [
     "fit_lr_scaling",
     "fit_power_laws",
     "pooled_noise",
-    "predict_power",
-    "relative_noise",
-    "resample",
+    "predict_standard_error",
     "rms_standard_error",
     "selection_regret",
     "simplex_grid",

@@ -78,8 +78,7 @@ class LinearFit:
         outer = (self.design[:, :, None] * self.design[:, None, :]).reshape(-1, terms**2)
         normal = (weights @ outer).reshape(-1, terms, terms)
         right = (weights * y) @ self.design
-        result: Floats = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / self.unit
-        return result
+        return np.linalg.solve(normal, right[:, :, None])[:, :, 0] / self.unit
 
 
 def hc1_residuals(values: Floats, *, fitted: Floats, networks: int, terms: int) -> Floats:

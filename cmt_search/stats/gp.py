@@ -41,20 +41,15 @@ class Conditional:
     ratio: float  # nugget over noise
     precision: Floats  # (n,) of a network's mean, in units of the noise's
     member: Floats  # (B, n) one where the network belongs to the budget
+    total: Floats  # (B,) precision summed over each budget
     centre: Floats  # (B, p) weighted mean of the columns
     values: Floats  # (p,) eigenvalues
     vectors: Floats  # (p, p)
     project: Floats  # (p, n) from networks' means to moments along the eigenvectors
 
-    @property
-    def total(self) -> Floats:
-        """Precision summed over each budget. Shape: (B,)."""
-        return self.member @ self.precision
-
     def levels(self, mean: Floats) -> Floats:
         """Return the budgets' weighted means. Shape: (n, R) to (B, R)."""
-        result: Floats = (self.member * self.precision @ mean) / self.total[:, None]
-        return result
+        return (self.member * self.precision @ mean) / self.total[:, None]
 
     def log_likelihood(self, mean: Floats, *, noise: Floats, scale: Floats) -> Floats:
         """Return that of pairs of noise and scale (M,), up to a constant. (n, R) to (M, R)."""
@@ -239,7 +234,8 @@ def factorise(
     """Factorise the regression on `columns` of the basis, given the ratio of nugget to noise."""
     precision = 1 / (ratio**2 + relative[design.level] ** 2 / design.count)
     member = np.eye(len(design.budgets))[:, design.level]
-    centre = (member * precision @ columns) / (member @ precision)[:, None]
+    total = member @ precision
+    centre = (member * precision @ columns) / total[:, None]
     off = (columns - member.T @ centre) * np.sqrt(precision)[:, None]
     values, vectors = np.linalg.eigh(off.T @ off)
     return Conditional(
@@ -247,6 +243,7 @@ def factorise(
         ratio=ratio,
         precision=precision,
         member=member,
+        total=total,
         centre=centre,
         values=np.maximum(values, 0.0),
         vectors=vectors,

@@ -20,7 +20,7 @@ PRIOR_REPEATS = 4.0  # a prior factor of about 1.4 in SD between budgets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Depth, width and resolution with 95% intervals."""
+    """Values of depth, width and resolution with 95% intervals."""
 
     values: Triple
     low: Triple
@@ -67,8 +67,8 @@ def p_value_of_zero(draws: Floats) -> float:
 
 def to_triple(values: Floats) -> Triple:
     """Convert an array of three to plain numbers."""
-    d, w, r = (float(value) for value in values)
-    return d, w, r
+    depth, width, resolution = values.tolist()
+    return depth, width, resolution
 
 
 def pooled_noise(values: ArrayLike, *, groups: Sequence[Hashable]) -> Noise | None:

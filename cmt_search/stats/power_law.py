@@ -88,11 +88,11 @@ class BudgetShapes:
         Shape: weights and error (S, T); results, contributions (S, 3) and (S,).
         """
         beta = self.quadratic(weights[:, self.rows], error[:, self.rows])
-        gradient, (aa, bb, ab) = beta[:, 1:3], beta[:, 3:].T
+        _, a, b, aa, bb, ab = beta.T
         determinant = 4 * aa * bb - ab**2
         convex = (aa > 0) & (determinant > 0)
-        inverse = np.array([[2 * bb, -ab], [-ab, 2 * aa]]) / np.where(convex, determinant, 1.0)
-        stationary = -np.einsum("ijs,sj->si", inverse, gradient)
+        cofactors = np.stack([ab * b - 2 * bb * a, ab * a - 2 * aa * b], axis=1)
+        stationary = cofactors / np.where(convex, determinant, 1.0)[:, None]
         inside = self._contains(stationary) & convex
         at_edge = self.edge[(beta @ _terms(self.edge).T).argmin(axis=1)]
         point = np.where(inside[:, None], stationary, at_edge)
@@ -163,12 +163,7 @@ class PowerLaws:
 
 
 def fit_power_laws(
-    data: Trainings,
-    *,
-    contributions: ArrayLike,
-    budget: ArrayLike,
-    seed: int,
-    draws: int = _DRAWS,
+    data: Trainings, *, contributions: ArrayLike, budget: ArrayLike, seed: int, draws: int = _DRAWS
 ) -> PowerLaws:
     """Fit both estimators and their resamples.
 

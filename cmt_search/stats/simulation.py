@@ -1,16 +1,13 @@
 """Simulated studies: the power of a design, and the coverage of the equivalence set.
 
-For coverage, each simulated study has the networks, repeats, noise and nugget of the fit, and one
-of two truths:
-    fit     a posterior draw (the posterior mean would be too flat)
-    null    no rule differs
-Coverage is the probability that the set holds the truth's best rule; under the null, a rule drawn
-at random. Where either is below 90%, the margin is raised to the 90% quantile, over the studies, of
-the margin that the best rule requires. The noise of the budgets relative to each other is taken as
-known.
+For coverage, each study has the networks, repeats, noise and nugget of the fit, and as truth either
+a posterior draw (the posterior mean would be too flat) or the null: no rule differs. Coverage is
+the probability that the set holds the truth's best rule; under the null, a rule drawn at random.
+Where either is below 90%, the margin is raised to the 90% quantile, over the studies, of the margin
+that the best rule requires. The noise of the budgets relative to each other is taken as known.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,20 +32,7 @@ _DRAWS = 600  # per simulated study
 _BATCH = 20  # studies held in memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
-    """Predicted precision of a design with a number of seeds per network."""
-
-    seeds: int
-    error: float  # standard error of contrasts to the paper's rule, top1
-
-    @property
-    def detectable(self) -> float:
-        """Difference found with power 80% by a two-sided 5% test, top1."""
-        return DETECTABLE_STANDARD_ERRORS * self.error
-
-
-def predict_power(
+def predict_standard_error(
     *,
     shares: ArrayLike,
     log_macs_ratio: ArrayLike,
@@ -59,10 +43,11 @@ def predict_power(
     seeds: int,
     seed: int,
     n_simulations: int = 2,
-) -> Power:
-    """Simulate studies in which rules differ, and fit them as real ones are.
+) -> float:
+    """Predict the standard error of contrasts to the paper's rule, in top1.
 
-    Rows are the trainings of the design; each is repeated with `seeds` seeds.
+    Studies in which rules differ are simulated, and fitted as real ones are. Rows are the trainings
+    of the design; each is repeated with `seeds` seeds.
 
     Shape: shares (N, 3), realised; log_macs_ratio, budget (N,); paper (3,).
     Units: log_macs_ratio is ln(MACs / base MACs); budget in MACs; seed_sd in top1.
@@ -71,13 +56,13 @@ def predict_power(
         AnalysisError: too few networks to fit the process.
     """
     rng = np.random.default_rng(seed)
-    rows = [
-        np.repeat(np.asarray(column, float), seeds, axis=0) for column in (log_macs_ratio, budget)
-    ]
-    realised = np.repeat(np.asarray(shares, float), seeds, axis=0)
+    realised, growth, macs = (
+        np.repeat(np.asarray(column, float), seeds, axis=0)
+        for column in (shares, log_macs_ratio, budget)
+    )
     labels = [name for name in network for _ in range(seeds)]
     rules = simplex_grid(_GRID)
-    x = (rows[0] / rows[0].max())[:, None] * (realised - 1 / 3)
+    x = (growth / growth.max())[:, None] * (realised - 1 / 3)
     errors = []
     for study in range(n_simulations):
         gains, curvature = _SPREAD * rng.standard_normal(3), _SPREAD * rng.standard_normal((3, 3))
@@ -85,19 +70,20 @@ def predict_power(
         process = fit_gaussian_process(
             _LEVEL + truth + seed_sd * rng.standard_normal(len(labels)),
             shares=realised,
-            log_macs_ratio=rows[0],
-            budget=rows[1],
+            log_macs_ratio=growth,
+            budget=macs,
             network=labels,
             seed=study,
             draws=1000,
         )
         errors.append(rms_standard_error(process.effect(rules) - process.effect(paper)))
-    return Power(seeds=seeds, error=float(np.mean(errors)))
+    return float(np.mean(errors))
 
 
-def sufficient_seeds(powers: Sequence[Power], *, difference: float) -> int | None:
-    """Return the fewest seeds among `powers` that detect a difference of top1; None: none does."""
-    return min((one.seeds for one in powers if one.detectable <= difference), default=None)
+def sufficient_seeds(errors: Mapping[int, float], *, difference: float) -> int | None:
+    """Return the fewest seeds that detect a difference of top1, by their standard errors."""
+    detectable = {seeds: DETECTABLE_STANDARD_ERRORS * error for seeds, error in errors.items()}
+    return min((seeds for seeds in detectable if detectable[seeds] <= difference), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +102,7 @@ class Coverage:
 
 
 def simulate_coverage(
-    process: GaussianProcess,
-    *,
-    rules: ArrayLike,
-    seed: int,
-    n_simulations: int = 200,
+    process: GaussianProcess, *, rules: ArrayLike, seed: int, n_simulations: int = 200
 ) -> Coverage:
     """Simulate studies from the fit and under the null, and fit each as this one was.
 
@@ -128,9 +110,8 @@ def simulate_coverage(
     """
     rng = np.random.default_rng(seed)
     shares = np.asarray(rules, float)
-    posterior_size = len(process.noise)
+    design, posterior_size = process.model.design, len(process.noise)
     row = rng.choice(posterior_size, size=n_simulations, replace=n_simulations > posterior_size)
-    design = process.model.design
     truth = process.effect(design.shares, log_macs_ratio=design.log_macs_ratio)[row]
     best = process.effect(shares)[row].argmax(axis=1)
     required = _required_margins(process, truth=truth, row=row, rules=shares, rng=rng)

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmt_search.errors import AnalysisError
-from cmt_search.stats import Trainings, bootstrap_fit, resample, unpack_bits
-from cmt_search.stats.bootstrap import LinearFit
+from cmt_search.stats import Trainings, bootstrap_fit, unpack_bits
+from cmt_search.stats.bootstrap import LinearFit, resample
 from cmt_search.stats.noise import percentile_interval
 
 DRAWS = 4000

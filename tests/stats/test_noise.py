@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from cmt_search.stats import pooled_noise, relative_noise
+from cmt_search.stats.noise import pooled_noise, relative_noise
 
 
 def test_noise_is_the_pooled_standard_deviation_within_groups() -> None:
