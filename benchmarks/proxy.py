@@ -15,6 +15,7 @@ shared machine affects all variants. With one thread and no workers, times are C
 process (column `clock`). `in_steps` is the part of an epoch's time that its steps take when
 they are run alone, on one batch that is there already: the rest is feeding. `of_matmul_peak` is
 6 * MACs * images/s (forward and backward) over what a large matrix product reaches here.
+`launches_per_step` counts the kernels and graphs that the host starts on a GPU in a step.
 """
 
 import argparse
@@ -302,6 +303,7 @@ def measure(
             "ratio_q3": round(timing.ratio_q3, 3),
             "in_steps": round(min(alone / timing.seconds, 1), 3) if alone else None,
             "of_matmul_peak": round(work * speed / peak, 4),
+            "launches_per_step": launches_per_step(trainings[name]) if name in trainings else None,
         }
 
 
@@ -317,6 +319,23 @@ def steps_alone(training: Training, *, steps: int, clock: Clock) -> float:
             step(images, labels)
 
     return min(timed(run, device=training.device.type, clock=clock) for _ in range(3))
+
+
+def launches_per_step(training: Training, *, steps: int = 10) -> float | None:
+    """Count what the host starts on a GPU in a step: kernels, or one graph; None on a CPU."""
+    if training.device.type != "cuda":
+        return None
+    step = training.step_function()
+    images, labels = training.data.train.take(
+        torch.arange(training.length.batch, device=training.device)
+    )
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as recorded:
+        for _ in range(steps):
+            step(images, labels)
+        torch.cuda.synchronize()
+    calls = ("LaunchKernel", "GraphLaunch")
+    return sum(e.count for e in recorded.key_averages() if any(c in e.key for c in calls)) / steps
 
 
 if __name__ == "__main__":
