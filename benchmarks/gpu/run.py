@@ -63,7 +63,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes; figures mean nothing")
     parser.add_argument("--only", nargs="+", choices=[s.name for s in PLAN], help="measure anew")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
-    parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's layout, or folders of images")
+    parser.add_argument(
+        "--data", type=Path, help="CIFAR-10: torchvision's layout, or folders of images"
+    )
     parser.add_argument("--minutes", type=float, default=600.0, help="time limit of this call")
     parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "gpu")
     return parser.parse_args()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from plan import Context, Row
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.cost.benchmark import measure_latency, measure_memory
 from cmt_search.cost.config import BenchmarkConfig
 from cmt_search.presets import PRESETS
@@ -36,7 +36,7 @@ def measure(context: Context) -> Iterator[Row]:
     for case in context.pending(named):
         name, config = case.split(",")[0], named[case]
         arch = replace(PRESETS[name], num_classes=10)
-        network, shape = build(arch), (arch.in_chans, arch.resolution, arch.resolution)
+        network, shape = CMT(arch), (arch.in_chans, arch.resolution, arch.resolution)
         latency = measure_latency(network, shape=shape, config=config)
         memory = measure_memory(network, shape=shape, config=config, training=False)
         yield {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from cmt_search.builder import build
+from cmt_search.builder import CMT
 from cmt_search.builder import network as network_module
 from cmt_search.presets import PRESETS
 
@@ -43,7 +43,7 @@ def compare(context: Context, *, name: str, count: int, batch: int) -> Row:
     preset, side = NETWORKS[name]
     arch = replace(PRESETS[preset], resolution=side, num_classes=10)
     torch.manual_seed(0)
-    networks = [build(arch).to(context.device).train() for _ in range(count)]
+    networks = [CMT(arch).to(context.device).train() for _ in range(count)]
     images = torch.randn(count, batch, arch.in_chans, side, side, device=context.device)
     labels = torch.randint(10, (count, batch), device=context.device)
     runs = {
