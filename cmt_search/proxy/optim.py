@@ -6,48 +6,50 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.optim import Muon, create_optimizer_v2
+from timm.optim import Lion, Muon, create_optimizer_v2
 from torch import nn
 
 from cmt_search.errors import DataError
-from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe, ScheduleName
+from cmt_search.recipe import ONE_CYCLE_START, OptimizerName, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A part of a training with its own optimiser and schedule."""
 
-    number: int  # 0 is the first
+    recipe: Recipe
+    scale: float  # of the recipe's learning rate
     start: int  # step it begins at, 0 the first of the training
     steps: int  # steps it lasts
-    optimizer: OptimizerName
-    peak: float  # learning rate, scaled with batch and width
-    momentum: float
-    weight_decay: float
-    schedule: ScheduleName
     warmup: int  # of its steps, the first
-    decay: int  # of its steps, the last: where wsd comes down
-    final: float  # learning rate at its end, as a fraction of the peak
+
+    @property
+    def peak(self) -> float:
+        """Highest learning rate."""
+        return self.recipe.lr * self.scale
+
+    @property
+    def decay(self) -> int:
+        """Last steps, in which wsd comes down."""
+        return math.ceil(self.recipe.decay_fraction * self.steps - 1e-9)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of a step, counted from the start of the training."""
         step -= self.start
+        final, schedule = self.recipe.final_lr, self.recipe.schedule
         if step < self.warmup:
-            return self.peak * self._rise((step + 1) / (self.warmup + 1))
-        if self.schedule == "constant":
+            part = (step + 1) / (self.warmup + 1)
+            if schedule == "one-cycle":
+                part = ONE_CYCLE_START + (1 - ONE_CYCLE_START) * (1 - _fall(part))
+            return self.peak * part
+        if schedule == "constant":
             return self.peak
-        if self.schedule == "wsd":
+        if schedule == "wsd":
             # Below 1 in the first step of the decay already: the step before it was the last at 1.
             done = max(0, step + 1 - (self.steps - self.decay)) / (self.decay + 1)
-            return self.peak * (self.final + (1 - self.final) * (1 - math.sqrt(done)))
+            return self.peak * (final + (1 - final) * (1 - math.sqrt(done)))
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return self.peak * (self.final + (1 - self.final) * _fall(done))
-
-    def _rise(self, part: float) -> float:
-        """Rise linearly, or for one-cycle by half a cosine from a twenty-fifth of the peak."""
-        if self.schedule == "one-cycle":
-            return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * (1 - _fall(part))
-        return part
+        return self.peak * (final + (1 - final) * _fall(done))
 
 
 def _fall(part: float) -> float:
@@ -68,36 +70,19 @@ def phases(
     """
     second = recipe.two_phase
     split = steps if second is None else round(second.at * steps)
-    first = Phase(
-        number=0,
-        start=0,
-        steps=split,
-        optimizer=recipe.optimizer,
-        peak=recipe.lr * scale,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        schedule=recipe.schedule,
-        warmup=_warmup(recipe, steps=split, per_epoch=per_epoch),
-        decay=math.ceil(recipe.decay_fraction * split - 1e-9),
-        final=recipe.final_lr,
-    )
-    plan = [first]
+    warmup = _warmup(recipe, steps=split, per_epoch=per_epoch)
+    plan = [Phase(recipe=recipe, scale=scale, start=0, steps=split, warmup=warmup)]
     if second is not None:
         decay = recipe.weight_decay if second.weight_decay is None else second.weight_decay
-        last = replace(
-            first,
-            number=1,
-            start=split,
-            steps=steps - split,
+        later = replace(
+            recipe,
             optimizer=second.optimizer,
-            peak=second.lr * scale,
+            lr=second.lr,
             momentum=second.momentum,
             weight_decay=decay,
             schedule=second.schedule,
-            warmup=0,
-            decay=0,
         )
-        plan.append(last)
+        plan.append(Phase(recipe=later, scale=scale, start=split, steps=steps - split, warmup=0))
     return tuple(phase for phase in plan if phase.steps > 0)
 
 
@@ -117,19 +102,18 @@ def phase_at(plan: tuple[Phase, ...], step: int) -> Phase:
     return next(phase for phase in reversed(plan) if step >= phase.start)
 
 
-def create_optimizer(
-    model: nn.Module, *, phase: Phase, betas: tuple[float, float] | None
-) -> torch.optim.Optimizer:
+def create_optimizer(model: nn.Module, *, phase: Phase) -> torch.optim.Optimizer:
     """Create the optimiser of a phase.
 
     Biases, norms and parameters in the model's `no_weight_decay` are not decayed. Muon optimises
     matrices within the network, and leaves these and the classifier to its AdamW. On a GPU, state
     and learning rate are on the device where possible, so that a CUDA graph can record the step.
     """
-    name, device = phase.optimizer, next(model.parameters()).device
-    capturable = device.type == "cuda" and graph_obstacle(phase) is None
+    recipe, device = phase.recipe, next(model.parameters()).device
+    name = recipe.optimizer
+    capturable = device.type == "cuda" and graph_obstacle(name) is None
     lr: Any = torch.tensor(phase.peak, device=device) if capturable else phase.peak
-    options: dict[str, Any] = {} if betas is None else {"betas": betas}
+    options: dict[str, Any] = {} if recipe.betas is None else {"betas": recipe.betas}
     if name in ("adamw", "sgd"):
         options["fused"] = True
     if name == "sgd":
@@ -140,8 +124,8 @@ def create_optimizer(
         model,
         opt=name,
         lr=lr,
-        weight_decay=phase.weight_decay,
-        momentum=phase.momentum,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
         fallback_list=("head.*",) if name == "muon" else (),
         fallback_no_weight_decay=name == "muon",
         **options,
@@ -149,12 +133,14 @@ def create_optimizer(
     return optimizer
 
 
-def graph_obstacle(phase: Phase) -> str | None:
-    """Explain why a CUDA graph cannot record this phase's optimiser; None where it can."""
-    if phase.optimizer == "lion":
-        return "timm's Lion reads its learning rate on the host"
-    if phase.optimizer == "muon" and "capturable" not in inspect.signature(Muon).parameters:
-        return "this release of timm has no capturable Muon"
+def graph_obstacle(optimizer: OptimizerName) -> str | None:
+    """Explain why a CUDA graph cannot record an optimiser; None where it can.
+
+    Others than capturable ones read the learning rate on the host: a graph would repeat the first.
+    """
+    timm_optimizer = {"lion": Lion, "muon": Muon}.get(optimizer)
+    if timm_optimizer and "capturable" not in inspect.signature(timm_optimizer).parameters:
+        return f"{timm_optimizer.__name__} of this release of timm is not capturable"
     return None
 
 

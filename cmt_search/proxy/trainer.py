@@ -127,7 +127,7 @@ class Training:
         )
         self.plan = self._plan()
         self.phase = self.plan[0]  # the current one
-        self.optimizer = create_optimizer(self.model, phase=self.phase, betas=recipe.betas)
+        self.optimizer = create_optimizer(self.model, phase=self.phase)
         self._step_function: StepFunction | None = None  # of the current phase
         self.loader = BatchLoader.of(data.train, device=self.device)
         self.val_loader = BatchLoader.of(data.val, device=self.device)
@@ -230,7 +230,7 @@ class Training:
         if phase is not self.phase:
             self.phase, self._step_function = phase, None
             self.optimizer.zero_grad(set_to_none=True)
-            self.optimizer = create_optimizer(self.model, phase=phase, betas=self.recipe.betas)
+            self.optimizer = create_optimizer(self.model, phase=phase)
 
     def step_function(self) -> StepFunction:
         """Return the step of the current phase."""
@@ -244,7 +244,7 @@ class Training:
                 recipe=self.recipe,
             )
             self._step_function = fastest_step(
-                step, device=self.device, obstacle=graph_obstacle(self.phase)
+                step, device=self.device, obstacle=graph_obstacle(self.phase.recipe.optimizer)
             )
         return self._step_function
 
@@ -253,7 +253,7 @@ class Training:
         return {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
-            "phase": self.phase.number,
+            "phase": self.plan.index(self.phase),
             "optimizer": self.optimizer.state_dict(),
             "order": self.order.get_state(),
             "generator": self.generator.get_state(),
@@ -270,7 +270,7 @@ class Training:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state`."""
-        self._enter(next(p for p in self.plan if p.number == state["phase"]))
+        self._enter(self.plan[state["phase"]])
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])

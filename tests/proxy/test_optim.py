@@ -99,11 +99,11 @@ def test_every_rate_is_scaled_alike() -> None:
 def test_the_second_phase_begins_at_the_step_told_with_its_own_optimiser_and_rate() -> None:
     second = TwoPhase(at=0.6, optimizer="sgd", lr=0.3, momentum=0.8, weight_decay=0.01)
     found = phases(Recipe(lr=0.01, weight_decay=0.05, two_phase=second), steps=10)
-    by_step = [phase_at(found, step).optimizer for step in range(10)]
+    by_step = [phase_at(found, step).recipe.optimizer for step in range(10)]
     assert by_step == ["adamw"] * 6 + ["sgd"] * 4
     assert [found[1].lr(step) for step in range(6, 10)] == [0.3] * 4
-    assert (found[1].momentum, found[1].weight_decay) == (0.8, 0.01)
-    assert phases(Recipe(two_phase=TwoPhase()), steps=8)[1].weight_decay == 0.05
+    assert (found[1].recipe.momentum, found[1].recipe.weight_decay) == (0.8, 0.01)
+    assert phases(Recipe(two_phase=TwoPhase()), steps=8)[1].recipe.weight_decay == 0.05
 
 
 def test_the_first_phase_ends_its_cosine_before_the_second_begins_its_own() -> None:
