@@ -10,9 +10,7 @@ from cmt_search.fields import check_fields
 
 EMBEDDED = "fashion-mnist-10k"
 TIMM = "timm:"  # prefix of the names of timm.data.create_dataset
-_NATIVE = {EMBEDDED: 28, "fashion-mnist": 28, "cifar10": 32}  # side in pixels
-_CHANNELS = {EMBEDDED: 1, "fashion-mnist": 1}  # all others have three
-_CLASSES = {EMBEDDED: 10, "fashion-mnist": 10, "cifar10": 10}
+_NATIVE = {EMBEDDED: 28, "fashion-mnist": 28, "cifar10": 32}  # sides in pixels; ten classes each
 DATASETS = (*_NATIVE, "folder")
 
 
@@ -90,11 +88,11 @@ class DatasetSpec:
     @property
     def in_chans(self) -> int:
         """Image channels."""
-        return _CHANNELS.get(self.name, 3)
+        return 1 if self.name in (EMBEDDED, "fashion-mnist") else 3
 
     @property
     def num_classes(self) -> int | None:
         """Classes; None: as many as the source has."""
         if self.classes is None:
-            return _CLASSES.get(self.name)
+            return 10 if self.name in _NATIVE else None
         return self.classes if isinstance(self.classes, int) else len(self.classes)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from annotated_types import Interval
@@ -169,17 +170,10 @@ class Recipe:
 
     def notes(self, *, epochs: int) -> tuple[str, ...]:
         """Return warnings about a training of `epochs` epochs."""
-        strong = {
-            "drop_path": self.drop_path > 0,
-            "augment.mixup": self.augment.mixup > 0,
-            "augment.cutmix": self.augment.cutmix > 0,
-            "augment.rand_augment": self.augment.rand_augment > 0,
-        }
-        if epochs >= SHORT:
-            return ()
+        strong = ("drop_path", "augment.mixup", "augment.cutmix", "augment.rand_augment")
         return tuple(
             f"proxy.recipe.{name} is on in a training of {epochs} epochs; it usually costs "
             f"accuracy below {SHORT}: leave it out, or train longer"
-            for name, on in strong.items()
-            if on
+            for name in strong
+            if epochs < SHORT and attrgetter(name)(self) > 0
         )

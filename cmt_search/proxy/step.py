@@ -81,7 +81,7 @@ class GraphStep:
     device: torch.device
     warm_up: int = _WARM_UP  # steps still to run before the recording
     reason: str | None = None  # why the step is not replayed
-    recorded: StepFunction | None = None
+    run: StepFunction | None = None  # after the warm-up
     side: torch.cuda.Stream | None = None  # of all warm-up steps: each stream has its own memory
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -89,10 +89,9 @@ class GraphStep:
         if self.warm_up > 0:
             self.warm_up -= 1
             return self.run_aside(images, labels)
-        if self.recorded is None and self.reason is None:
-            self._record(images.clone(), labels.clone())
-        run = self.step if self.recorded is None else self.recorded
-        return run(images, labels)
+        if self.run is None:
+            self.run = self._record(images.clone(), labels.clone())
+        return self.run(images, labels)
 
     def run_aside(self, images: Tensor, labels: Tensor) -> Tensor:
         """Run a step on a side stream, as PyTorch requires before a recording."""
@@ -118,7 +117,7 @@ class GraphStep:
             loss = self.step(images, labels)
         return graph.replay, loss
 
-    def _record(self, static_images: Tensor, static_labels: Tensor) -> None:
+    def _record(self, static_images: Tensor, static_labels: Tensor) -> StepFunction:
         self.step.optimizer.zero_grad(set_to_none=True)  # gradients belong to the recording
         try:
             replay, loss = self.capture(static_images, static_labels)
@@ -128,7 +127,7 @@ class GraphStep:
             self.reason = f"the recording failed: {str(error).splitlines()[0]}"
             self.step.optimizer.zero_grad(set_to_none=True)  # left by the failed recording
             log.warning("steps run eagerly, without a CUDA graph: %s", self.reason)
-            return
+            return self.step
 
         def run(images: Tensor, labels: Tensor) -> Tensor:
             static_images.copy_(images, non_blocking=True)
@@ -136,7 +135,7 @@ class GraphStep:
             replay()
             return loss
 
-        self.recorded = run
+        return run
 
 
 def fastest_step(step: Step, *, device: torch.device, obstacle: str | None = None) -> StepFunction:

@@ -1,6 +1,5 @@
 """Files of a training: its checkpoints, and the output directory of `cmt-search train`."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -107,13 +106,8 @@ class TrainingDir:
     def write_curve(self, training: Training) -> None:
         """Write the learning curve so far."""
         rows = [asdict(point) for point in training.curve]
-        with (
-            atomic_path(self.path / "curve.csv") as partial,
-            partial.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        lines = [list(rows[0]), *(map(str, row.values()) for row in rows)]
+        atomic_write(self.path / "curve.csv", "".join(",".join(line) + "\n" for line in lines))
 
     def write_weights(self, training: Training) -> None:
         """Write the weights that were measured, and the curve."""

@@ -112,7 +112,7 @@ def test_every_step_after_the_first_few_is_replayed_from_a_graph(
     run.advance()
     assert isinstance(run._step_function, GraphStep)
     assert run._step_function.reason is None
-    assert run._step_function.recorded is not None
+    assert run._step_function.run is not None
     assert run.curve[-1].train_loss < run.curve[0].train_loss
 
 
