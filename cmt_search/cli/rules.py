@@ -120,7 +120,7 @@ def _fit_to_dict(fit: "RuleFit") -> dict[str, Any]:
 
 
 def _custom_rule(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
-    from cmt_search.scaling import ScalingRule, describe_rule
+    from cmt_search.scaling import Constants, ScalingRule, describe_rule
 
     try:
         alpha, beta, gamma = (float(part) for part in text.split(","))
@@ -128,7 +128,7 @@ def _custom_rule(base: "Arch", *, text: str, budgets: list[float]) -> "RuleRow":
         raise BudgetError(
             f"--constants {text!r} are not three numbers; write alpha,beta,gamma as 1.2,1.3,1.15"
         ) from None
-    rule = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma, name="custom")
+    rule = ScalingRule.from_constants(base, Constants(alpha, beta, gamma), name="custom")
     return describe_rule(rule, source="--constants", budgets=budgets)
 
 

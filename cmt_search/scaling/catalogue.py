@@ -81,7 +81,7 @@ def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRul
             f"rule {name!r} is unknown; choose from {', '.join(CATALOGUE)}, dwr(alpha)"
         )
     if entry.constants is not None:
-        return ScalingRule.from_constants(base, **entry.constants._asdict(), grid=grid, name=name)
+        return ScalingRule.from_constants(base, entry.constants, grid=grid, name=name)
     assert entry.shares is not None
     return ScalingRule(base=base, shares=entry.shares, grid=grid or Grid(), name=name)
 

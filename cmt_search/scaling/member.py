@@ -86,7 +86,6 @@ class Member:
     budget: Budget
     realised: Shares | None  # integrated gradients; None at the base, where they are undefined
     residual: float = 0.0  # share that changed ratios account for (rounding, MLP adjustment)
-    stage_ratio: float | None = None  # part of the added blocks in stage 3; None if none was added
     mlp_adjustment: float = 0.0  # relative change of mlp_ratio; 0 unless needed to meet the budget
     latency_ms: float | None = None  # measured; None unless the budget caps it
     notes: tuple[str, ...] = ()  # warnings for the reader
@@ -113,7 +112,6 @@ class Member:
             "activations": self.cost.activations,
             "realised_shares": None if shares is None else [round(v, 4) for v in shares],
             "residual": round(self.residual, 4),
-            "stage_ratio": None if self.stage_ratio is None else round(self.stage_ratio, 4),
             "latency_ms": self.latency_ms,
             "notes": list(self.notes),
             "key": self.arch.key,

@@ -63,28 +63,20 @@ class ScalingRule:
 
     @classmethod
     def from_constants(
-        cls,
-        base: Arch,
-        *,
-        alpha: float,
-        beta: float,
-        gamma: float,
-        grid: Grid | None = None,
-        name: str = "rule",
+        cls, base: Arch, constants: Constants, *, grid: Grid | None = None, name: str = "rule"
     ) -> Self:
         """Convert factors per step of phi to shares around `base`.
 
         Raises:
             BudgetError: a factor is below one, or all are one.
         """
-        factors = Constants(alpha, beta, gamma)
-        for name_of_factor, value in factors._asdict().items():
+        for letter, value in constants._asdict().items():
             if not 1 <= value < math.inf:
                 raise BudgetError(
-                    f"{name_of_factor}={value} shrinks the network; use 1 to keep it as it is"
+                    f"{letter}={value} shrinks the network; use 1 to keep it as it is"
                 )
         exponents = SmoothFamily(base=base).exponents_at(np.zeros(3)).tolist()
-        parts = [e * math.log(f) for e, f in zip(exponents, factors, strict=True)]
+        parts = [e * math.log(f) for e, f in zip(exponents, constants, strict=True)]
         total = math.fsum(parts)
         if total == 0:
             raise BudgetError("alpha, beta and gamma are all 1: nothing grows; raise one of them")

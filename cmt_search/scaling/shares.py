@@ -87,14 +87,3 @@ def realised_coordinates(base: Arch, arch: Arch) -> Floats:
     return np.array(
         [math.log(arch.depth / base.depth), math.fsum(widths) / len(widths), resolution]
     )
-
-
-def realised_stage_ratio(base: Arch, arch: Arch) -> float | None:
-    """Fraction of the added or removed blocks that is in the third stage.
-
-    None if no block was added or removed, or there are fewer than three stages.
-    """
-    added = arch.depth - base.depth
-    if added == 0 or len(base.stages) < 3:
-        return None
-    return (arch.stages[2].depth - base.stages[2].depth) / added

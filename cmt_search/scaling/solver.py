@@ -29,7 +29,7 @@ from cmt_search.scaling.member import (
     width_unit,
     with_width,
 )
-from cmt_search.scaling.shares import realised_shares, realised_stage_ratio
+from cmt_search.scaling.shares import realised_shares
 
 MLP_ADJUSTMENTS = tuple(sign * step / 200 for step in range(1, 7) for sign in (-1, 1))  # 0.5 to 3%
 MAX_LATENCY_MEASUREMENTS = 8  # per member
@@ -294,7 +294,6 @@ def _member(
         budget=budget,
         realised=shares,
         residual=residual,
-        stage_ratio=realised_stage_ratio(base, arch),
         mlp_adjustment=adjustment,
         latency_ms=ms,
         notes=tuple(notes),

@@ -15,7 +15,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.cost import cost, sizes_of
 from cmt_search.errors import BudgetError
 from cmt_search.presets import PRESETS
-from cmt_search.scaling import ScalingRule, Shares, SmoothFamily
+from cmt_search.scaling import Constants, ScalingRule, Shares, SmoothFamily
 from cmt_search.scaling.continuous import ideal_point, log_macs
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -38,7 +38,7 @@ def test_shares_survive_the_way_to_constants_and_back(
 ) -> None:
     rule = ScalingRule(base=base, shares=shares)
     alpha, beta, gamma = rule.constants(macs_ratio=growth)
-    again = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma)
+    again = ScalingRule.from_constants(base, Constants(alpha, beta, gamma))
     assert again.shares.values == pytest.approx(shares.values, abs=1e-9)
 
 
@@ -48,7 +48,7 @@ def test_constants_survive_the_way_to_shares_and_back(
     base: Arch, factors: tuple[float, ...]
 ) -> None:
     alpha, beta, gamma = factors
-    rule = ScalingRule.from_constants(base, alpha=alpha, beta=beta, gamma=gamma)
+    rule = ScalingRule.from_constants(base, Constants(alpha, beta, gamma))
     growth = math.prod(f**e for f, e in zip(factors, rule.exponents, strict=True))
     assert rule.constants(macs_ratio=growth) == pytest.approx(factors, rel=1e-9)
 
@@ -90,7 +90,7 @@ def test_shares_outside_the_triangle_are_refused(values: tuple[float, ...], mess
 def test_constants_that_are_no_growth_are_refused(factors: tuple[float, ...], message: str) -> None:
     alpha, beta, gamma = factors
     with pytest.raises(BudgetError) as caught:
-        ScalingRule.from_constants(PRESETS["cmt_s"], alpha=alpha, beta=beta, gamma=gamma)
+        ScalingRule.from_constants(PRESETS["cmt_s"], Constants(alpha, beta, gamma))
     assert str(caught.value) == message
 
 
