@@ -1,6 +1,7 @@
 """A run that was stopped or killed: how it is shown, and how it goes on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.evaluation import Measurement
 from cmt_search.search import RunDir, read_trials
-from tests.cli.test_mistakes import grows
+from tests.cli.test_mistakes import evaluator, grows
 from tests.messages import mentions
+from tests.runs import run_words
 
 SPACE = """
 kind: pareto
@@ -35,12 +37,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     (tmp_path / "space.yaml").write_text(SPACE)
 
     def run(evaluate: Any, *arguments: str) -> int:
-        monkeypatch.setattr(
-            "cmt_search.cli.wiring.factory_of", lambda space, *, device: lambda: evaluate
-        )
+        evaluator(monkeypatch, evaluate)
         if not arguments or arguments[0].startswith("--"):
-            command = ["run", str(tmp_path / "space.yaml"), "--runs", str(tmp_path)]
-            arguments = (*command, "--name", "tiny", *arguments)
+            return invoke([*run_words(tmp_path), *arguments])
         return invoke([*arguments, "--executor", "inline"])
 
     return run
@@ -58,12 +57,22 @@ def killed_after(count: int) -> Any:
     return evaluate
 
 
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose driver was killed at its fourth training. Leave it as it is."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "space.yaml").write_text(SPACE)
+    with pytest.MonkeyPatch.context() as patch:
+        evaluator(patch, killed_after(3))
+        with pytest.raises(Killed):
+            invoke([*run_words(folder), "--quiet"])
+    return folder / "tiny"
+
+
 @pytest.fixture
-def killed(start: Start, tmp_path: Path) -> Path:
-    """A run whose driver was killed at its fourth training."""
-    with pytest.raises(Killed):
-        start(killed_after(3))
-    return tmp_path / "tiny"
+def killed(killed_once: Path, start: Start, tmp_path: Path) -> Path:
+    """A copy of that run, for the test to change; its space lies beside it."""
+    return Path(shutil.copytree(killed_once, tmp_path / "tiny"))
 
 
 def test_a_killed_run_is_shown_as_interrupted_with_the_command_to_resume(

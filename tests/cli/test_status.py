@@ -8,13 +8,22 @@ from typing import Any
 import pytest
 
 from cmt_search.cli import invoke, status
+from cmt_search.cli.pace import Pace, Timed
 from cmt_search.evaluation import Measurement
 from cmt_search.search import RunDir
-from tests.cli.test_interrupted import SPACE, Killed, Start, killed, killed_after, start
+from tests.cli.test_interrupted import (
+    SPACE,
+    Killed,
+    Start,
+    killed,
+    killed_after,
+    killed_once,
+    start,
+)
 from tests.cli.test_mistakes import grows
 from tests.messages import mentions
 
-__all__ = ["killed", "start"]  # fixtures
+__all__ = ["killed", "killed_once", "start"]  # fixtures
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -192,8 +201,12 @@ def test_a_dry_run_says_whether_the_first_networks_are_known(
     shown: int,
     start: Start,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    timed = Timed(macs=1, step=0.01, rest=0.0)
+    pace = Pace(small=timed, large=timed, images=64, batch=64)
+    monkeypatch.setattr("cmt_search.cli.pace.pace_of", lambda *_rungs, device: pace)
     stepped = SPACE.replace("max: 28}", "max: 28, step: 2}").replace(
         "max: 16}", "max: 16, step: 2}"
     )
