@@ -43,7 +43,14 @@ def assert_trains_alike(
         assert torch.allclose(state[key], value, rtol=1e-5, atol=1e-6), key
 
 
-@pytest.mark.parametrize("position", ["stage", "block", "none"])
+@pytest.mark.parametrize(
+    "position",
+    [
+        "stage",
+        pytest.param("block", marks=pytest.mark.slow),
+        pytest.param("none", marks=pytest.mark.slow),
+    ],
+)
 def test_one_graph_without_breaks_trains_as_eager_does(position: str) -> None:
     model = trained(tiny(position=position)).train()
     assert_trains_alike(model, compiled(model, backend="eager"), images(model))

@@ -67,7 +67,9 @@ def parts(model: CMT) -> dict[str, nn.Module]:
     }
 
 
-@pytest.mark.parametrize("name", ["cmt_ti", "cmt_s"])
+@pytest.mark.parametrize(
+    "name", ["cmt_ti", pytest.param("cmt_s", marks=[pytest.mark.slow, pytest.mark.ci])]
+)
 def test_features_and_logits_are_the_official_ones(name: str) -> None:
     model, images, facts = case(name)
     features: dict[str, Tensor] = {}

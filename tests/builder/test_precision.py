@@ -15,7 +15,6 @@ from tests.builder.registered import images, trained
 from tests.builder.tiny import tiny
 
 STEPS = 100
-REDUCED = [torch.bfloat16, torch.float16]
 CUDA = pytest.param(
     "cuda",
     marks=[
@@ -47,10 +46,18 @@ def losses_of_training(
         assert value.isfinite().all(), name
 
 
+PAPER, PROXY = (1.0, 1.0), (0.02, 0.0)  # pos_std and residual_scale
+
+
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-@pytest.mark.parametrize("dtype", REDUCED, ids=["bf16", "fp16"])
 @pytest.mark.parametrize(
-    ("pos_std", "residual_scale"), [(1.0, 1.0), (0.02, 0.0)], ids=["paper", "proxy"]
+    ("dtype", "pos_std", "residual_scale"),
+    [
+        pytest.param(torch.bfloat16, *PAPER, id="bf16-paper"),
+        pytest.param(torch.float16, *PROXY, id="fp16-proxy"),
+        pytest.param(torch.bfloat16, *PROXY, id="bf16-proxy", marks=pytest.mark.slow),
+        pytest.param(torch.float16, *PAPER, id="fp16-paper", marks=pytest.mark.slow),
+    ],
 )
 def test_a_fresh_network_learns_under_autocast_without_a_nan(
     device: str, dtype: torch.dtype, pos_std: float, residual_scale: float

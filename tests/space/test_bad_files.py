@@ -14,7 +14,7 @@ from cmt_search.space import load_space, parse_space
 from tests.space.broken import RULE, says
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     says(
         "kind: sideways\nbase: {preset: cmt_pico}\nseeds: 0\ntrial: 3",
         "kind: use rule, shape, pareto",

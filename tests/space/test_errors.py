@@ -8,7 +8,7 @@ from tests.space.broken import PARETO, RULE, says
 
 
 @pytest.mark.parametrize("text", [RULE, PARETO])
-def test_the_spaces_that_these_tests_break_are_possible(text: str) -> None:
+def test_the_spaces_that_these_tests_modify_are_valid(text: str) -> None:
     assert parse_space(text, source="x").seeds == 1
 
 
@@ -33,7 +33,7 @@ def test_the_spaces_that_these_tests_break_are_possible(text: str) -> None:
         ),
     ],
 )
-def test_an_unknown_key_is_named_with_what_may_have_been_meant(line: str, message: str) -> None:
+def test_an_unknown_key_is_reported_with_the_closest_key(line: str, message: str) -> None:
     says(RULE + line, message)
 
 
@@ -48,7 +48,7 @@ def test_an_unknown_key_is_named_with_what_may_have_been_meant(line: str, messag
         ("error: 0.1", "error: use kind, base"),  # `latency` alone has its successor
     ],
 )
-def test_a_renamed_key_is_named_with_its_successor(line: str, message: str) -> None:
+def test_a_renamed_key_is_reported_with_its_new_name(line: str, message: str) -> None:
     says(RULE + line, message)
 
 
@@ -115,7 +115,7 @@ def test_null_for_a_required_key_cannot_be_left_out() -> None:
         ("1: 2", "1: remove it"),
     ],
 )
-def test_a_value_of_the_wrong_type_or_size_is_named_with_what_to_write(
+def test_a_value_of_the_wrong_type_or_size_is_reported_with_the_allowed_values(
     line: str, message: str
 ) -> None:
     says(RULE + line, message)
@@ -292,7 +292,7 @@ def test_an_impossible_proxy_is_refused(line: str, message: str) -> None:
         ),
     ],
 )
-def test_what_a_rule_search_has_no_use_for_is_refused(line: str, message: str) -> None:
+def test_keys_that_do_not_apply_to_rule_searches_are_refused(line: str, message: str) -> None:
     says(RULE + line, message)
 
 
@@ -331,7 +331,7 @@ def test_what_a_rule_search_has_no_use_for_is_refused(line: str, message: str) -
         ),
     ],
 )
-def test_what_a_pareto_search_cannot_do_is_refused(line: str, message: str) -> None:
+def test_keys_that_do_not_apply_to_pareto_searches_are_refused(line: str, message: str) -> None:
     says(PARETO + line, message)
 
 
@@ -356,7 +356,7 @@ def test_what_a_pareto_search_cannot_do_is_refused(line: str, message: str) -> N
         ),
     ],
 )
-def test_a_pareto_search_needs_an_end_and_something_to_vary(rest: str, message: str) -> None:
+def test_a_pareto_search_needs_trials_and_a_sampled_knob(rest: str, message: str) -> None:
     says(f"kind: pareto\nbase: {{preset: cmt_pico}}\n{rest}", message)
 
 
@@ -399,7 +399,7 @@ STAGES = "stages: [{depth: 1, width: 8, heads: 3}]"
         ),
     ],
 )
-def test_a_base_that_is_no_network_is_refused(base: str, message: str) -> None:
+def test_an_invalid_base_is_refused(base: str, message: str) -> None:
     says(f"kind: rule\nbase: {base}\nbudgets: [3M]", message)
 
 

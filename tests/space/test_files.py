@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
-def test_a_file_of_each_kind_to_start_with_is_there() -> None:
+def test_every_kind_of_search_has_an_example_file() -> None:
     names = {"quickstart.yaml", "cmt_rule.yaml", "cmt_shape.yaml", "cmt_pareto.yaml"}
     assert names <= {f.name for f in FILES}
     assert {load_space(f).kind for f in FILES} == {"rule", "shape", "pareto"}
@@ -31,7 +31,7 @@ def test_a_file_begins_with_a_header_that_names_its_command(file: Path) -> None:
     assert f"search_spaces/{file.name}" in "\n".join(header)
 
 
-def test_the_quick_start_is_the_demo_that_the_readme_promises() -> None:
+def test_the_quick_start_is_as_small_as_the_readme_says() -> None:
     space = load_space(FOLDER / "quickstart.yaml")
     base = space.arch.resolution
     assert space.kind == "rule"

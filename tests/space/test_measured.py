@@ -51,11 +51,13 @@ METERS: dict[str, Callable[[Arch], float]] = {
         ("objectives: [top1, seconds]", ()),  # by the training
     ],
 )
-def test_what_is_capped_or_an_objective_is_measured(line: str, measured: tuple[str, ...]) -> None:
+def test_costs_that_are_capped_or_objectives_are_measured(
+    line: str, measured: tuple[str, ...]
+) -> None:
     assert parsed(PARETO + line).measured == measured
 
 
-def test_a_candidate_carries_what_was_measured_and_nothing_that_was_not() -> None:
+def test_a_candidate_holds_the_measured_costs_only() -> None:
     space = parsed(PARETO + "objectives: [top1, latency_ms]").with_meters(METERS)
     (rung,) = space.candidate(LARGE).rungs
     assert (rung.latency_ms, rung.memory_mib) == (milliseconds(rung.arch), None)
@@ -63,7 +65,7 @@ def test_a_candidate_carries_what_was_measured_and_nothing_that_was_not() -> Non
     assert (rung.latency_ms, rung.memory_mib) == (None, None)
 
 
-def test_every_rung_of_a_ladder_has_the_figure_of_one_measurement() -> None:
+def test_all_rungs_share_one_measurement_of_their_network() -> None:
     calls = Counter[str]()
 
     def counts(arch: Arch) -> float:
@@ -76,7 +78,7 @@ def test_every_rung_of_a_ladder_has_the_figure_of_one_measurement() -> None:
     assert calls.total() == 1
 
 
-def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> None:
+def test_a_candidate_needs_a_meter_for_every_measured_cost() -> None:
     pareto = parsed(PARETO + "objectives: [top1, latency_ms]")
     rule = parsed(RULE + "caps: {latency_ms: 5}")
     for space, params in ((pareto, LARGE), (rule, rule.params_of_shares(MIXED))):
@@ -87,7 +89,7 @@ def test_a_space_without_a_meter_refuses_to_choose_and_says_what_it_lacks() -> N
 # Caps
 
 
-def test_a_network_above_a_measured_cap_is_infeasible_and_both_figures_are_named() -> None:
+def test_a_network_above_a_measured_cap_is_infeasible_with_cost_and_cap_in_the_message() -> None:
     space = parsed(PARETO + "caps: {latency_ms: 0.5}").with_meters(METERS)
     arch = parsed(PARETO).candidate(LARGE).rungs[0].arch
     with pytest.raises(BudgetError) as caught:
@@ -98,7 +100,7 @@ def test_a_network_above_a_measured_cap_is_infeasible_and_both_figures_are_named
     assert remedy == "raise the cap or narrow the knobs"
 
 
-def test_a_network_that_breaks_a_counted_cap_is_not_measured() -> None:
+def test_a_network_above_an_analytic_cap_is_not_measured() -> None:
     def fails(arch: Arch) -> float:
         raise AssertionError("measured in vain")
 
@@ -107,7 +109,7 @@ def test_a_network_that_breaks_a_counted_cap_is_not_measured() -> None:
         space.candidate(LARGE)
 
 
-def test_the_smallest_network_is_held_to_measured_caps_where_there_are_meters() -> None:
+def test_the_smallest_network_is_checked_against_measured_caps() -> None:
     space = parsed(PARETO + "caps: {memory_mib: 0.1}")
     with pytest.raises(BudgetError, match=r"^caps\.memory_mib: .*; this is the smallest network"):
         space.with_meters(METERS).check_smallest()
@@ -130,13 +132,13 @@ def test_the_member_of_a_rule_is_solved_under_the_cap() -> None:
     assert rung.macs == pytest.approx(rung.budget, rel=0.01)
 
 
-def test_a_rule_without_a_fast_enough_member_is_refused_with_the_cap_that_binds() -> None:
+def test_a_rule_without_a_member_within_the_latency_cap_names_that_cap() -> None:
     space = parsed(RULE + "caps: {latency_ms: 0.001}").with_meters(METERS)
     with pytest.raises(BudgetError, match=r"at [\d,]+ MACs .* exceeds the cap on latency_ms"):
         space.candidate(space.params_of_shares(MIXED))
 
 
-def test_budgets_are_checked_without_what_must_be_measured() -> None:
+def test_analytic_budgets_have_no_latency_cap() -> None:
     space = parsed(RULE + "caps: {latency_ms: 0.001, params: 1M}")
     assert space.budget(1e6).latency_ms == 0.001
     assert space.analytic_only().budget(1e6).latency_ms is None
@@ -146,7 +148,7 @@ def test_budgets_are_checked_without_what_must_be_measured() -> None:
 # The file
 
 
-def test_the_setting_of_a_file_is_that_of_the_meters_and_suits_many_networks() -> None:
+def test_the_latency_section_is_a_benchmark_config() -> None:
     assert parsed(PARETO).latency == BenchmarkConfig(threads=1)
     text = PARETO + "latency: {device: 'cuda:1', threads: null, batch: 8, dtype: fp16}"
     wanted = BenchmarkConfig(device="cuda:1", threads=None, batch=8, dtype="fp16")
@@ -179,11 +181,11 @@ def test_the_setting_of_a_file_is_that_of_the_meters_and_suits_many_networks() -
         ),
     ],
 )
-def test_what_cannot_be_measured_so_is_refused(start: str, line: str, message: str) -> None:
+def test_impossible_measurements_are_refused(start: str, line: str, message: str) -> None:
     says(start + line, message)
 
 
-def test_how_it_is_measured_decides_what_a_trial_is_only_where_it_is_measured() -> None:
+def test_the_latency_section_changes_the_fingerprint_only_where_costs_are_measured() -> None:
     plain = parsed(PARETO)
     assert parsed(PARETO + "latency: {batch: 8}").fingerprint == plain.fingerprint
     assert parsed(PARETO + "caps: {latency_ms: null}").fingerprint == plain.fingerprint

@@ -50,12 +50,12 @@ def test_a_field_of_the_stages_is_one_number_for_all_or_one_for_each(
 
 
 @pytest.mark.parametrize("position", ["stage", "block", "none"])
-def test_tables_of_positions_are_chosen_under_base(position: str) -> None:
+def test_position_tables_are_set_in_the_base(position: str) -> None:
     arch = _rule(f"{{preset: cmt_pico, position: {position}}}").arch
     assert arch == replace(PICO, position=position)
 
 
-def test_a_rule_carries_the_options_of_its_base_to_every_member() -> None:
+def test_members_of_a_rule_have_the_options_of_its_base() -> None:
     space = _rule("{preset: cmt_pico, qk_ratio: 0.5, kv_stride: [2, 2, 1, 1], position: none}")
     (rung,) = space.candidate(space.params_of_shares(MIXED)).rungs
     assert rung.arch.position == "none"
@@ -107,7 +107,7 @@ def test_an_impossible_option_of_the_base_is_refused(text: str, messages: list[s
 # Heads, or their channels
 
 
-def test_members_keep_heads_or_the_channels_of_a_head_as_the_knob_says() -> None:
+def test_members_keep_the_number_of_heads_or_the_head_dim() -> None:
     kept = {}
     for fixed in ("num_heads", "head_dim"):
         space = _rule("{preset: cmt_nano}", rest=f"knobs: {{fixed: {fixed}}}")
@@ -118,14 +118,14 @@ def test_members_keep_heads_or_the_channels_of_a_head_as_the_knob_says() -> None
     assert _rule("{preset: cmt_nano}").grid.fixed == "num_heads"
 
 
-def test_free_shapes_keep_the_channels_of_a_head_too() -> None:
+def test_pareto_candidates_keep_the_head_dim() -> None:
     text = "kind: pareto\ntrials: 1\nbase: {preset: cmt_nano}\n"
     knobs = "knobs: {fixed: head_dim, width: {min: 12, max: 48, step: 12}}"
     (rung,) = parse_space(text + knobs, source="x").candidate({"width": 36}).rungs
     assert [(s.width, s.heads) for s in rung.arch.stages] == [(36 * k, 3 * k) for k in (1, 2, 4, 8)]
 
 
-def test_what_to_keep_is_one_of_two() -> None:
+def test_fixed_is_num_heads_or_head_dim() -> None:
     says(
         RULE + "knobs: {fixed: depth}",
         "knobs.fixed: use num_heads, head_dim",
@@ -240,7 +240,7 @@ def test_a_rule_search_takes_options_from_the_base(name: str, knob: str) -> None
     )
 
 
-def test_the_smallest_network_of_the_options_is_what_a_cap_is_compared_with() -> None:
+def test_caps_are_checked_against_the_smallest_sampled_options() -> None:
     lows = {p.name: p.low for p in SPACE.parameters()}
     low = SPACE.candidate(lows).rungs[0].macs
     text = SPACE.to_yaml()
@@ -256,7 +256,7 @@ def test_the_smallest_network_of_the_options_is_what_a_cap_is_compared_with() ->
 # Files and fingerprints
 
 
-def test_options_survive_the_way_to_yaml_and_back() -> None:
+def test_options_survive_a_yaml_round_trip() -> None:
     base = "{preset: cmt_pico, kv_stride: [2, 2, 1, 1], qk_ratio: 0.5, position: block}"
     recipe = "proxy: {recipe: {decay_position: true}}\n"
     for space in (SPACE, _rule(base, rest=f"knobs: {{fixed: head_dim}}\n{recipe}")):

@@ -49,7 +49,7 @@ def test_parameters_are_the_knobs_that_have_a_range() -> None:
         }
     )
 )
-def test_candidates_are_the_shape_asked_for_and_within_the_caps(
+def test_candidates_have_the_sampled_sizes_and_meet_the_caps(
     params: dict[str, float | int],
 ) -> None:
     arch = resize(
@@ -71,7 +71,7 @@ def test_candidates_are_the_shape_asked_for_and_within_the_caps(
     assert (arch.resolution, arch.in_chans) == (params["resolution"], 1)
 
 
-def test_a_candidate_climbs_the_ladder_of_training_lengths() -> None:
+def test_a_candidate_has_a_rung_for_each_number_of_epochs() -> None:
     params = {"depth": 6, "width": 8, "resolution": 14, "stage_ratio": 0.5}
     candidate = SPACE.candidate(params, "first")
     assert candidate.name == "first"
@@ -86,7 +86,7 @@ def test_a_candidate_climbs_the_ladder_of_training_lengths() -> None:
         assert (rung.budget, rung.realised) == (None, None)
 
 
-def test_a_broken_cap_is_named_with_the_cost_and_the_choice() -> None:
+def test_an_exceeded_cap_is_reported_with_cost_and_parameters() -> None:
     params = {"depth": 20, "width": 12, "resolution": 28, "stage_ratio": 0.5}
     with pytest.raises(BudgetError) as caught:
         SPACE.candidate(params)
@@ -96,7 +96,7 @@ def test_a_broken_cap_is_named_with_the_cost_and_the_choice() -> None:
     )
 
 
-def test_what_has_no_range_stays_the_base_s() -> None:
+def test_knobs_without_a_range_keep_the_value_of_the_base() -> None:
     text = "kind: pareto\ntrials: 1\nbase: {preset: cmt_nano}\nproxy: {epochs: 7}\n"
     space = parse_space(
         text + "knobs: {width: {min: 12, max: 24}, stage_ratio: 0.5}", source="test"
@@ -114,7 +114,7 @@ def test_a_fixed_stage_ratio_is_used() -> None:
     assert [stage.depth for stage in stages] == [1, 1, 13, 1]
 
 
-def test_a_cap_is_not_refused_where_one_end_of_the_stage_ratio_meets_it() -> None:
+def test_a_cap_that_one_end_of_the_stage_ratio_meets_is_valid() -> None:
     knobs = "knobs: {depth: {min: 30, max: 40}, stage_ratio: {min: 0, max: 1}}\n"
     text = f"kind: pareto\ntrials: 1\nbase: {{preset: cmt_nano}}\n{knobs}"
     free = parse_space(text, source="test")

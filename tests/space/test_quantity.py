@@ -29,13 +29,13 @@ def test_a_quantity_is_a_number_or_one_with_a_unit(text: object, value: float) -
 @pytest.mark.parametrize(
     "text", ["", "M", "1.5m", "1.5 MB", "-3M", "0", 0, -1, "nan", "inf", float("nan")]
 )
-def test_what_is_no_positive_number_is_refused(text: object) -> None:
+def test_a_number_that_is_not_positive_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"not a positive number; write one such as 1\.5M"):
         parse_quantity(text)
 
 
 @pytest.mark.parametrize("value", [True, None, [1], {}])
-def test_what_is_no_number_at_all_is_refused(value: object) -> None:
+def test_a_value_that_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError) as caught:
         parse_quantity(value)
     assert str(caught.value) == (
@@ -55,10 +55,10 @@ def test_what_is_no_number_at_all_is_refused(value: object) -> None:
         (12, "12"),
     ],
 )
-def test_a_quantity_is_written_with_three_digits(value: float, text: str) -> None:
+def test_a_quantity_is_formatted_with_three_digits(value: float, text: str) -> None:
     assert format_quantity(value) == text
 
 
 @given(value=st.floats(1, 1e14))
-def test_what_is_written_reads_back_to_three_digits(value: float) -> None:
+def test_a_formatted_quantity_parses_to_three_digits(value: float) -> None:
     assert parse_quantity(format_quantity(value)) == pytest.approx(value, rel=0.0051)

@@ -58,7 +58,7 @@ def test_sides_keep_their_step_of_two_when_only_the_range_is_given(knob: dict[st
     assert _space({**RULE, "knobs": {"resolution": knob}}).grid.resolution_step == 2
 
 
-def test_the_grid_is_what_the_knobs_say() -> None:
+def test_the_grid_has_the_ranges_and_steps_of_the_knobs() -> None:
     knobs = {
         "depth": {"min": 5, "max": 40},
         "width": {"min": 6, "max": 30, "step": 2},
@@ -70,7 +70,7 @@ def test_the_grid_is_what_the_knobs_say() -> None:
     assert (grid.resolution_min, grid.resolution_max, grid.resolution_step) == (12, 28, 4)
 
 
-def test_budgets_come_in_macs_and_growing() -> None:
+def test_budgets_are_sorted_macs() -> None:
     assert _space({**RULE, "budgets": {"times_base": [8, 3]}}).budget_macs == (1329480, 3545280)
     assert _space({**RULE, "budgets": ["3M", 1500000, "1.8M"]}).budget_macs == (1.5e6, 1.8e6, 3e6)
 
@@ -195,12 +195,12 @@ space_data = st.fixed_dictionaries(
 
 @settings(max_examples=15)
 @given(data=space_data)
-def test_a_pareto_space_survives_the_way_to_yaml_and_back(data: dict[str, Any]) -> None:
+def test_a_pareto_space_survives_a_yaml_round_trip(data: dict[str, Any]) -> None:
     _survives(data)
 
 
 @pytest.mark.parametrize("budgets", [{"times_base": [3.5]}, ["2.5M", 4000000]])
-def test_a_rule_space_survives_the_way_to_yaml_and_back(budgets: object) -> None:
+def test_a_rule_space_survives_a_yaml_round_trip(budgets: object) -> None:
     point = {"name": "mine", "depth": 0.25, "width": 0.25, "resolution": 0.5}
     _survives(
         {
@@ -265,7 +265,7 @@ def test_the_spelling_of_a_budget_keeps_the_fingerprint() -> None:
         ("seed", 1),
     ],
 )
-def test_whatever_decides_what_a_trial_is_changes_the_fingerprint(path: str, value: object) -> None:
+def test_every_key_that_changes_a_trial_changes_the_fingerprint(path: str, value: object) -> None:
     assert _space(_changed(RULE, path, value)).fingerprint != _space(RULE).fingerprint
 
 
@@ -279,7 +279,9 @@ def test_whatever_decides_what_a_trial_is_changes_the_fingerprint(path: str, val
         ("caps", {"macs": "1G"}),
     ],
 )
-def test_so_it_does_in_a_pareto_search(path: str, value: object) -> None:
+def test_every_key_that_changes_a_pareto_trial_changes_the_fingerprint(
+    path: str, value: object
+) -> None:
     assert _space(_changed(PARETO, path, value)).fingerprint != _space(PARETO).fingerprint
 
 

@@ -34,7 +34,7 @@ def test_the_parameters_are_shares() -> None:
     )
 
 
-def test_a_candidate_climbs_its_budgets_with_one_fidelity() -> None:
+def test_a_candidate_has_a_rung_for_each_budget_at_one_fidelity() -> None:
     shares = Shares(depth=0.3, width=0.5, resolution=0.2)
     candidate = SPACE.candidate(SPACE.params_of_shares(shares), "mine")
     assert (candidate.name, candidate.shares) == ("mine", shares)
@@ -53,7 +53,7 @@ def test_a_candidate_climbs_its_budgets_with_one_fidelity() -> None:
         assert rung.arch.resolution <= 28
 
 
-def test_candidates_are_deterministic_and_have_a_name_without_being_given_one() -> None:
+def test_candidates_are_deterministic_and_have_a_default_name() -> None:
     params = {"depth_quantile": 0.4, "width_of_rest": 0.6}
     assert SPACE.candidate(params) == SPACE.candidate(params)
     assert SPACE.candidate(params).name == "sampled"
@@ -61,7 +61,7 @@ def test_candidates_are_deterministic_and_have_a_name_without_being_given_one() 
 
 @settings(max_examples=200)
 @given(cuts=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_shares_survive_the_way_to_parameters_and_back(cuts: tuple[int, int]) -> None:
+def test_shares_survive_a_round_trip_through_parameters(cuts: tuple[int, int]) -> None:
     low, high = sorted(cuts)
     shares = Shares(
         depth=low / 10**6, width=round((high - low) / 10**6, 6), resolution=1 - high / 10**6
@@ -101,7 +101,7 @@ def test_sides_at_a_budget_are_those_of_the_ideal_members() -> None:
     assert sides[1] == pytest.approx(14)
 
 
-def test_named_shares_hold_the_paper_s_rule_the_rules_asked_for_and_own_points() -> None:
+def test_named_shares_hold_the_papers_rule_the_listed_rules_and_points() -> None:
     named = SPACE.named_shares()
     assert list(named) == ["cmt-paper", "dwr", "uniform", "mine"]
     assert named["cmt-paper"] == named_rule("cmt-paper", base=SPACE.arch).shares

@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_loads(block: str) -> None:
+def test_every_space_in_the_docs_loads(block: str) -> None:
     space = parse_space(block, source="docs/search.md")
     assert space.candidate({p.name: p.at(0.4) for p in space.parameters()}).rungs
 

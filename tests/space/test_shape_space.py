@@ -72,7 +72,7 @@ def test_a_candidate_has_the_shape_and_meets_the_budget(params: dict[str, float 
     assert candidate == SPACE.candidate(params, "mine")
 
 
-def test_budgets_grow_and_lengths_are_the_ladder() -> None:
+def test_budgets_are_sorted_and_rungs_are_the_epochs() -> None:
     space = parse_space(TEXT + "fidelities: {epochs: [2, 6], reduction_factor: 2}", source="test")
     base = cost(space.arch).macs
     assert space.budget_macs == (2 * base, 4 * base, 8 * base)
@@ -83,14 +83,14 @@ def test_budgets_grow_and_lengths_are_the_ladder() -> None:
     assert (space.objectives, space.sampler.name) == (("top1",), "tpe")
 
 
-def test_a_shape_space_survives_the_way_to_yaml() -> None:
+def test_a_shape_space_survives_a_yaml_round_trip() -> None:
     again = parse_space(SPACE.to_yaml(), source="again")
     assert again == SPACE
     assert again.fingerprint == SPACE.fingerprint
     assert SearchSpace.model_validate(SPACE.model_dump()) == SPACE
 
 
-def test_latency_is_measured_only_where_it_is_not_left_out() -> None:
+def test_analytic_only_shapes_are_not_measured() -> None:
     capped = parse_space(TEXT + "caps: {latency_ms: 5}", source="test")
     measured: list[str] = []
 
@@ -175,11 +175,11 @@ def test_a_shape_search_has_no_shares() -> None:
         ),
     ],
 )
-def test_what_a_shape_search_cannot_do_is_refused(text: str, message: str) -> None:
+def test_keys_that_do_not_apply_to_shape_searches_are_refused(text: str, message: str) -> None:
     says(text, message)
 
 
-def test_a_budget_beyond_reach_of_every_shape_is_named() -> None:
+def test_a_budget_that_no_shape_meets_is_refused() -> None:
     text = with_("", knobs="knobs: {depth: {min: 4, max: 9}, width: {max: 8}}\n")
     with pytest.raises(
         SpaceError, match=r"budgets.times_base\[0\]: is out of reach of every shape; depth 7"
