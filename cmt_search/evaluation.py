@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
+
+from annotated_types import Interval
 
 from cmt_search.arch import Arch
-from cmt_search.errors import SpaceError
+from cmt_search.fields import check_fields
 
 SEEDS_PER_REPLICATE = 1000
 """Offset of the training seeds between measurements of one candidate; above the most `seeds`."""
@@ -20,34 +22,24 @@ class Fidelity:
 
     The training and its schedule end at the first limit: epochs, steps or seconds. With a limit in
     seconds the result is not repeatable.
+
+    Raises:
+        SpaceError: a number is out of range.
     """
 
-    epochs: int  # passes over the training images
-    data_fraction: float = 1.0  # of the training images, stratified
+    epochs: Annotated[int, Interval(ge=1)]  # passes over the training images
+    data_fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0  # of the images, stratified
     image_size: int | None = None  # side in pixels; None: the architecture's resolution
-    steps: int | None = None  # limit; the last epoch may be incomplete
-    seconds: float | None = None  # limit of the wall time, validation included
+    steps: Annotated[int, Interval(ge=1)] | None = None  # limit; may cut the last epoch
+    seconds: Annotated[float, Interval(gt=0)] | None = None  # of wall time, validation included
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds"):
-            limit = getattr(self, name)
-            if limit is not None and not limit > 0:
-                raise SpaceError(f"a fidelity of {limit} {name} trains nothing; use more than 0")
-        if self.epochs < 1 or not 0 < self.data_fraction <= 1:
-            raise SpaceError(
-                f"a fidelity of {self.epochs} epochs on {self.data_fraction} of the images trains "
-                "nothing; use at least 1 epoch and a fraction above 0 and at most 1"
-            )
+        check_fields(self, where="fidelity.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the limits that are not set."""
         unused = {name for name in ("steps", "seconds") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in unused}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Create from the values of `to_dict`."""
-        return cls(**data)
 
 
 def image_size(resolution: int, *, scale: float) -> int | None:

@@ -35,18 +35,6 @@ def test_a_measurement_survives_json_and_pickling_bit_for_bit(measurement: Measu
     assert pickle.loads(pickle.dumps(measurement)) == measurement
 
 
-@given(
-    epochs=st.integers(1, 999),
-    data_fraction=st.floats(0.01, 1),
-    image_size=st.none() | st.integers(1, 512),
-)
-def test_a_fidelity_survives_json(
-    epochs: int, data_fraction: float, image_size: int | None
-) -> None:
-    fidelity = Fidelity(epochs=epochs, data_fraction=data_fraction, image_size=image_size)
-    assert Fidelity.from_dict(json.loads(json.dumps(fidelity.to_dict()))) == fidelity
-
-
 def test_a_fidelity_is_by_default_all_images_at_the_network_s_own_resolution() -> None:
     assert Fidelity(epochs=3).to_dict() == {"epochs": 3, "data_fraction": 1.0, "image_size": None}
 
@@ -67,5 +55,7 @@ def test_a_failed_training_carries_its_reason_between_processes_and_is_no_user_e
 
 @pytest.mark.parametrize("values", [{"epochs": 0}, {"epochs": 1, "data_fraction": 0.0}])
 def test_a_fidelity_that_trains_nothing_is_refused(values: dict[str, float]) -> None:
-    with pytest.raises(CmtSearchError, match=r"trains nothing; use at least 1 epoch"):
+    with pytest.raises(
+        CmtSearchError, match=r"fidelity\.(epochs|data_fraction)=0.* is not possible; use a"
+    ):
         Fidelity(**values)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from cmt_search.arch import Arch, Stage
 from cmt_search.errors import DataError
 from cmt_search.evaluation import CurvePoint, Fidelity, TrainingFailed
 from cmt_search.search import RunDir, TrialRecord, design_points, read_trials, run_search
-from cmt_search.search.search_state import training_seed
+from cmt_search.search.running_trial import training_seed
 from tests.search.lookup import FakeSampler, FakeSpace, measure
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -10,21 +10,17 @@ from cmt_search.search.calibration import (
     sample_networks,
 )
 from cmt_search.search.driver import run_search
-from cmt_search.search.run_dir import Driver, RunDir, RunInfo
+from cmt_search.search.run_dir import Driver, RunDir
 from cmt_search.search.sampling.design import DesignPoint, design_points
 from cmt_search.search.sampling.sobol import initial_points
 from cmt_search.search.types import (
     Event,
-    Job,
     JobFinished,
     JobStarted,
     Listener,
     Outcome,
-    Remaining,
     RungRecord,
-    Sampler,
     Space,
-    State,
     Stopping,
     TrialFinished,
     TrialRecord,
@@ -41,19 +37,14 @@ __all__ = [
     "Driver",
     "Event",
     "FidelityLevel",
-    "Job",
     "JobFinished",
     "JobStarted",
     "Listener",
     "Outcome",
-    "Remaining",
     "RunDir",
-    "RunInfo",
     "RunRecord",
     "RungRecord",
-    "Sampler",
     "Space",
-    "State",
     "Stopping",
     "TrialFinished",
     "TrialRecord",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cmt_search.errors import RunError
 from cmt_search.evaluation import EvaluatorFactory
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cmt_search.search.executors.inline import InlineExecutor
     from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.scheduler import Scheduler
+    from cmt_search.search.storage import StudyStore
 
 
 class StopCondition:
@@ -130,47 +131,45 @@ def run_search(
             folder or database cannot be written, or Ray has no room for a trial.
         DataError: the data do not fit the networks.
     """
-    from optuna.logging import WARNING, set_verbosity
-
-    from cmt_search.search.scheduler import Scheduler
-    from cmt_search.search.storage import StudyStore, exclusive_lock
-
     run.check(space.fingerprint)
-    url = run.storage_url(storage)
     if retries < 0:
         raise RunError(f"retries={retries} must not be negative; use 0 for none")
     resources = {"cpus": cpus_per_trial, "gpus": gpus_per_trial}
     runner = _executor(run, executor, slots=slots, address=address, **resources)
+    stop = StopCondition(time_limit=time_limit, on_event=on_event)
+    options: Any = {"trials": trials, "retries": retries, "retry_failed": retry_failed}
+    with _driven_study(run, space, storage=storage) as store:
+        from cmt_search.search.scheduler import Scheduler
+
+        scheduler = Scheduler(space, store, on_event=on_event, **options)
+        folder = Checkpoints.open(run.checkpoints)
+        with stop.listening():
+            runner.run(scheduler, factory, stop=stop, checkpoints=folder, limit=trial_time_limit)
+        if scheduler.finished:
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
+        return _outcome(scheduler, stop)
+
+
+@contextmanager
+def _driven_study(run: RunDir, space: Space, *, storage: str | None) -> Iterator["StudyStore"]:
+    """Open the study of a run as its only driver."""
+    from optuna.logging import WARNING, set_verbosity
+
+    from cmt_search.search.storage import StudyStore, exclusive_lock
+
     set_verbosity(WARNING)
-    info = run.info()
+    url, info = run.storage_url(storage), run.info()
     with run.lock(), exclusive_lock(url, run_id=info.id):
-        checkpoints = Checkpoints.open(run.checkpoints)
         store = StudyStore.open(
             url,
             name=info.name,
             run_id=info.id,
-            fingerprint=space.fingerprint,
             objectives=space.objectives,
             begun=run.study_created,
         )
         with closing(store):
             run.write_driver(study_created=True)
-            scheduler = Scheduler(
-                space,
-                store,
-                trials=trials,
-                retries=retries,
-                retry_failed=retry_failed,
-                on_event=on_event,
-            )
-            stop = StopCondition(time_limit=time_limit, on_event=on_event)
-            with stop.listening():
-                runner.run(
-                    scheduler, factory, stop=stop, checkpoints=checkpoints, limit=trial_time_limit
-                )
-            if scheduler.finished:
-                shutil.rmtree(run.checkpoints, ignore_errors=True)
-            return _outcome(scheduler, stop)
+            yield store
 
 
 def _executor(

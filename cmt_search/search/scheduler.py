@@ -6,19 +6,12 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from cmt_search.errors import RunError, SpaceError
-from cmt_search.evaluation import Measurement
+from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.search import serialization as attr
 from cmt_search.search.asha import should_promote
+from cmt_search.search.running_trial import RunningTrial, Values, invalid_reason, training_seed
 from cmt_search.search.sampling.design import DESIGN_JSON
-from cmt_search.search.sampling.generator import CandidateGenerator, Suggestion
-from cmt_search.search.search_state import (
-    FailureCounter,
-    RetryPolicy,
-    RunningTrial,
-    SearchState,
-    Values,
-    validate_measurement,
-)
+from cmt_search.search.sampling.generator import CandidateGenerator
 from cmt_search.search.storage import StudyStore, sign
 from cmt_search.search.types import (
     Event,
@@ -32,8 +25,11 @@ from cmt_search.search.types import (
     Space,
     TrialFinished,
 )
+from cmt_search.space.candidates import Candidate
 
 _MAX_WAITING = 32  # trials waiting for another trial's job, before no more are suggested
+_MAX_FAILURES = 5  # trials of a session, before anything is measured and the search aborts
+_DEATH_RETRIES = 2  # at least: a worker often dies by the machine, not by its network
 _FOREIGN = "another program added this trial without a candidate"
 
 
@@ -56,16 +52,25 @@ class Scheduler:
         retry_failed: bool = False,
         on_event: Listener | None = None,
     ) -> None:
+        self.counts: Counter[str] = Counter()  # ended trials: state, or "infeasible"
         self.n_jobs_done = 0  # in this session, measured or failed
+        self.n_reused = 0  # measurements answered from the study
         self.abort_reason: str | None = None  # set when every trial fails
         self._space = space
         self._store = store
         self._listener = on_event
-        self._retry_policy = RetryPolicy(retries)
-        self._failures = FailureCounter()
+        self._retries = {"memory": 1, "verdict": 0, "error": retries, "hung": retries}
+        self._retries["died"] = max(retries, _DEATH_RETRIES)
+        self._running: dict[int, RunningTrial] = {}  # by number
         self._running_jobs: dict[MeasurementKey, Job] = {}
+        self._measured: dict[MeasurementKey, Measurement] = {}
+        self._n_failed: Counter[MeasurementKey] = Counter()  # tries of jobs, in this session
         self._failed_jobs: dict[MeasurementKey, str] = {}  # reasons, in this session
-        self._state = SearchState(space=space)
+        # By rung, fidelity and budget, within which trials are compared; then by trial number.
+        self._passed: dict[tuple[int, Fidelity, float | None], dict[int, Values]] = {}
+        self._n_retry_trials = 0
+        self._n_failed_trials = 0  # in this session, before anything is measured
+        self._n_rungs = 1  # of a trial, as far as known
         if trials is not None:
             store.set_attribute(attr.TRIALS, trials)
         attributes = store.attributes()
@@ -85,7 +90,7 @@ class Scheduler:
         return generator
 
     def _restore(self, *, retry_failed: bool) -> None:
-        """Take over the trials of the study."""
+        """Take over the trials of the study; running ones continue where they were interrupted."""
         try:
             stored = self._store.trials()
             if retry_failed:
@@ -95,17 +100,18 @@ class Scheduler:
                 stored += [self._retry(t) for t in candidates if t.number not in retried]
             trials = [(trial, attr.read_candidate(trial.user_attrs)) for trial in stored]
             for trial, candidate in trials:
-                self._state.restore(trial, candidate)
+                self._restore_trial(trial, candidate)
         except (LookupError, TypeError, ValueError) as error:
             raise RunError(
                 f"the study is damaged ({type(error).__name__}: {error}); it was not changed; "
                 "restore it from a backup"
             ) from error
         self._generator.restore(trials)
-        for number in self._state.foreign_trials:
-            self._store.set(number, attr.REASON, _FOREIGN)
-            self._end(number, TrialState.FAIL, values=None)
-        for running in self._state.running.values() if retry_failed else ():
+        for trial, candidate in trials:
+            if candidate is None and not trial.state.is_finished():
+                self._store.set(trial.number, attr.REASON, _FOREIGN)
+                self._end(trial.number, TrialState.FAIL, values=None)
+        for running in self._running.values() if retry_failed else ():
             if running.reason is not None and any(running.missing_jobs()):
                 running.reason = None
                 self._store.set(running.number, attr.REASON, None)
@@ -119,6 +125,26 @@ class Scheduler:
             attributes=attr.initial_attributes(trial.user_attrs) | {attr.RETRY_OF: trial.number},
         )
 
+    def _restore_trial(self, trial: FrozenTrial, candidate: Candidate | None) -> None:
+        attributes, is_running = trial.user_attrs, not trial.state.is_finished()
+        self._n_retry_trials += attr.RETRY_OF in attributes
+        if not is_running:
+            is_infeasible = attr.INFEASIBLE in attributes
+            self.counts["infeasible" if is_infeasible else attr.state_of(trial.state)] += 1
+        if candidate is None:
+            return
+        restored = self._start(trial.number, candidate, replicate=attributes.get(attr.REPLICATE, 0))
+        restored.reason = attributes.get(attr.REASON)
+        for (rung, seed_index), (measurement, reused) in attr.read_measurements(attributes).items():
+            self._add_measurement(
+                restored, restored.job(rung, seed_index=seed_index), measurement, reused=reused
+            )
+        n_measured = restored.n_rungs_measured
+        for _ in range(attributes.get(attr.RUNGS_PASSED, 0) if is_running else n_measured):
+            self._pass_rung(restored)
+        if not is_running:
+            del self._running[trial.number]
+
     # For executors.
 
     def next_job(self) -> Job | None:
@@ -127,31 +153,26 @@ class Scheduler:
             self._advance_trials()
             if self.abort_reason is not None:
                 return None
-            for trial in self._state.running.values():
+            for trial in self._running.values():
                 for job in trial.missing_jobs():
                     if trial.reason is None and job.key not in self._running_jobs:
                         self._running_jobs[job.key] = job
-                        self._emit(JobStarted(job=job, name=trial.name, remaining=self.remaining()))
+                        name = trial.candidate.name
+                        self._emit(JobStarted(job=job, name=name, remaining=self.remaining()))
                         return job
             if not self._can_suggest():
                 return None
-            self._add(self._generator.ask())
+            self._suggest()
 
     def record(self, job: Job, measurement: Measurement) -> None:
         """Record the measurement of a job."""
-        invalid = validate_measurement(measurement, job=job)
+        invalid = invalid_reason(measurement, job=job)
         if invalid is not None:
             self.fail(job, Failure(reason=invalid, kind="verdict"))
             return
         trial = self._take_back(job)
-        self._failures.reset()
         self._keep(trial, job, measurement=measurement, reused=False)
-        self._emit(
-            JobFinished(
-                job=job, name=trial.name, measurement=measurement, remaining=self.remaining()
-            )
-        )
-        self._advance_trials()
+        self._end_job(trial, job, measurement=measurement)
 
     def fail(self, job: Job, failure: Failure) -> bool:
         """Record the failure of a job; return whether it is run again.
@@ -159,53 +180,46 @@ class Scheduler:
         If it is not, its trial fails once its other jobs are done.
         """
         trial, reason = self._take_back(job), failure.reason
-        is_retried = self._retry_policy.should_retry(job, failure)
+        self._n_failed[job.key] += 1
+        n_tries = self._n_failed[job.key]
+        is_retried = n_tries <= self._retries[failure.kind]
         if not is_retried:
-            reason = self._retry_policy.reason(job, failure)
+            reason += f" (tried {n_tries} times)" if n_tries > 1 else ""
             self._failed_jobs[job.key] = reason
             self._mark_failed(trial, reason)
-        self._emit(
-            JobFinished(
-                job=job,
-                name=trial.name,
-                reason=reason,
-                remaining=self.remaining(),
-                is_retried=is_retried,
-            )
-        )
-        self._advance_trials()
+        self._end_job(trial, job, reason=reason, is_retried=is_retried)
         return is_retried
+
+    def _take_back(self, job: Job) -> RunningTrial:
+        del self._running_jobs[job.key]
+        self.n_jobs_done += 1
+        return self._running[job.trial]
+
+    def _end_job(self, trial: RunningTrial, job: Job, **result: Any) -> None:
+        name, remaining = trial.candidate.name, self.remaining()
+        self._emit(JobFinished(job=job, name=name, remaining=remaining, **result))
+        self._advance_trials()
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to hand out or to wait for."""
-        return not self._state.running and not self._can_suggest()
+        return not self._running and not self._can_suggest()
 
     def networks_ahead(self) -> set[str]:
         """Return the keys of the networks that running trials have yet to train."""
         return {
             rung.arch.key
-            for trial in self._state.running.values()
+            for trial in self._running.values()
             for rung in trial.candidate.rungs[trial.rungs_done :]
         }
 
     # For the outcome.
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Number of ended trials of the study, by state or "infeasible"."""
-        return self._state.counts
-
-    @property
-    def n_reused(self) -> int:
-        """Number of measurements that were answered from the study."""
-        return self._state.n_reused
-
     def remaining(self) -> Remaining:
         """Return an upper bound of the remaining work."""
-        running, n_ahead = self._state.running.values(), self._n_ahead()
+        running, n_ahead = self._running.values(), self._n_ahead()
         n_jobs = sum(trial.n_jobs_left for trial in running if trial.reason is None)
-        n_jobs += n_ahead * self._state.n_rungs * self._space.seeds
+        n_jobs += n_ahead * self._n_rungs * self._space.seeds
         return Remaining(trials=len(running) + n_ahead, jobs=n_jobs)
 
     @property
@@ -213,7 +227,7 @@ class Scheduler:
         """Number of requested trials that have no candidate."""
         missing = self._target - self._n_suggested - self._n_ahead()
         if self._space.sampler.name == "design":  # infeasible rules are part of the design
-            missing -= self._state.counts["infeasible"]
+            missing -= self.counts["infeasible"]
         return max(0, missing)
 
     def notes(self) -> tuple[str, ...]:
@@ -228,8 +242,8 @@ class Scheduler:
     @property
     def _n_suggested(self) -> int:
         """Number of trials that count, without infeasible ones and retries."""
-        counts, n_running = self._state.counts, len(self._state.running)
-        return counts.total() - counts["infeasible"] - self._state.n_retries + n_running
+        n_ended = self.counts.total() - self.counts["infeasible"]
+        return n_ended + len(self._running) - self._n_retry_trials
 
     def _n_ahead(self) -> int:
         """Number of trials that are still to be suggested."""
@@ -237,7 +251,7 @@ class Scheduler:
         return wanted if n_left is None else min(wanted, n_left)
 
     def _can_suggest(self) -> bool:
-        n_waiting = len(self._state.running) - len({j.trial for j in self._running_jobs.values()})
+        n_waiting = len(self._running) - len({j.trial for j in self._running_jobs.values()})
         may_wait = self._generator.is_predetermined or n_waiting < _MAX_WAITING
         return self._n_ahead() > 0 and may_wait
 
@@ -247,41 +261,50 @@ class Scheduler:
             raise SpaceError("trials is missing, and the space has no design; set trials: 50")
         return self._generator.design_size if requested is None else int(requested)
 
-    def _add(self, suggestion: Suggestion) -> None:
+    def _suggest(self) -> None:
         """Add a trial to the study, with its candidate or as infeasible."""
-        candidate, attributes = suggestion.candidate, dict(suggestion.attributes)
+        suggestion = self._generator.ask()
+        candidate = suggestion.candidate
         if candidate is None:
             state = TrialState.FAIL
-            attributes |= {attr.NAME: suggestion.name, attr.INFEASIBLE: True}
-            attributes |= {attr.REASON: suggestion.reason, attr.REPLICATE: suggestion.replicate}
+            attributes = {attr.NAME: suggestion.name, attr.REPLICATE: suggestion.replicate}
+            attributes |= {attr.INFEASIBLE: True, attr.REASON: suggestion.reason}
         else:
             state = TrialState.RUNNING
-            attributes |= attr.candidate_attributes(candidate, replicate=suggestion.replicate)
+            attributes = attr.candidate_attributes(candidate, replicate=suggestion.replicate)
         number = self._store.add(
             state=state,
             params=suggestion.params,
             distributions=self._generator.distributions,
-            attributes=attributes,
+            attributes={**suggestion.attributes, **attributes},
         ).number
         if candidate is not None:
-            self._state.start(number, candidate, replicate=suggestion.replicate)
+            self._start(number, candidate, replicate=suggestion.replicate)
             return
-        self._state.counts["infeasible"] += 1
+        self.counts["infeasible"] += 1
         self._emit_trial_finished(number, suggestion.name, state=state, reason=suggestion.reason)
+
+    def _start(self, number: int, candidate: Candidate, *, replicate: int) -> RunningTrial:
+        seed, count = self._space.seed, self._space.seeds
+        seeds = (training_seed(seed, replicate=replicate, seed_index=i) for i in range(count))
+        trial = RunningTrial(number=number, candidate=candidate, seeds=tuple(seeds))
+        self._n_rungs = len(candidate.rungs)
+        self._running[number] = trial
+        return trial
 
     # Advancing.
 
     def _advance_trials(self) -> None:
         """Advance every running trial as far as the known measurements allow."""
-        for trial in list(self._state.running.values()):
-            while trial.number in self._state.running and self._advance(trial):
+        for trial in list(self._running.values()):
+            while trial.number in self._running and self._advance(trial):
                 pass
 
     def _advance(self, trial: RunningTrial) -> bool:
         """Answer jobs from the study, then pass the rung or fail; return whether to repeat."""
         for job in list(trial.missing_jobs()) if trial.reason is None else ():
-            if job.key in self._state.measured:
-                self._keep(trial, job, measurement=self._state.measured[job.key], reused=True)
+            if job.key in self._measured:
+                self._keep(trial, job, measurement=self._measured[job.key], reused=True)
             elif job.key in self._failed_jobs:
                 self._mark_failed(trial, self._failed_jobs[job.key])
         is_incomplete = any(trial.missing_jobs())
@@ -290,7 +313,7 @@ class Scheduler:
         if trial.reason is not None and is_incomplete:
             self._finish(trial, TrialState.FAIL, reason=trial.reason)
         elif trial.reason is not None:  # the driver was killed between the decision and the end
-            self._state.pass_rung(trial)
+            self._pass_rung(trial)
             self._finish(trial, TrialState.PRUNED, reason=trial.reason)
         elif not is_incomplete:
             self._decide(trial)
@@ -300,7 +323,7 @@ class Scheduler:
     def _decide(self, trial: RunningTrial) -> None:
         """Complete, prune or promote a trial whose rung is measured."""
         rung = trial.rungs_done
-        values, others = self._state.pass_rung(trial)
+        values, others = self._pass_rung(trial)
         if len(values) == 1:  # Optuna has intermediate values of a single objective only
             self._store.report(trial.number, rung=rung, value=values[0])
             self._generator.report(trial.number, rung=rung, value=values[0])
@@ -318,6 +341,16 @@ class Scheduler:
         else:
             self._store.set(trial.number, attr.RUNGS_PASSED, trial.rungs_done)
 
+    def _pass_rung(self, trial: RunningTrial) -> tuple[Values, list[Values]]:
+        """Count a rung as passed; return its values and those of the trials before."""
+        step = trial.candidate.rungs[trial.rungs_done]
+        values = trial.values(trial.rungs_done, objectives=self._space.objectives)
+        passed = self._passed.setdefault((trial.rungs_done, step.fidelity, step.budget), {})
+        others = list(passed.values())
+        passed[trial.number] = values
+        trial.rungs_done += 1
+        return values, others
+
     def _keep(
         self, trial: RunningTrial, job: Job, *, measurement: Measurement, reused: bool
     ) -> None:
@@ -326,17 +359,19 @@ class Scheduler:
         )
         for key, value in attributes.items():
             self._store.set(trial.number, key, value)
-        self._state.add(trial, job, measurement, reused=reused)
+        self._add_measurement(trial, job, measurement, reused=reused)
+
+    def _add_measurement(
+        self, trial: RunningTrial, job: Job, measurement: Measurement, *, reused: bool
+    ) -> None:
+        trial.measurements[job.rung, job.seed] = measurement
+        self._measured.setdefault(job.key, measurement)
+        self.n_reused += reused
 
     def _mark_failed(self, trial: RunningTrial, reason: str) -> None:
         if trial.reason is None:
             trial.reason = reason
             self._store.set(trial.number, attr.REASON, reason)
-
-    def _take_back(self, job: Job) -> RunningTrial:
-        del self._running_jobs[job.key]
-        self.n_jobs_done += 1
-        return self._state.running[job.trial]
 
     def _finish(
         self,
@@ -348,18 +383,20 @@ class Scheduler:
     ) -> None:
         if reason is not None:
             self._store.set(trial.number, attr.REASON, reason)
-        del self._state.running[trial.number]
+        del self._running[trial.number]
         self._end(trial.number, state, values=values)
-        if state is TrialState.FAIL and not self._state.measured and self.abort_reason is None:
-            self.abort_reason = self._failures.add(reason or "no reason")
+        if state is TrialState.FAIL and not self._measured:
+            self._n_failed_trials += 1
+            if self._n_failed_trials == _MAX_FAILURES:
+                self.abort_reason = f"the first {_MAX_FAILURES} trials all failed: {reason}"
         self._emit_trial_finished(
-            trial.number, trial.name, state=state, values=values or (), reason=reason
+            trial.number, trial.candidate.name, state=state, values=values or (), reason=reason
         )
 
     def _end(self, number: int, state: TrialState, *, values: Values | None) -> None:
         self._store.finish(number, state=state, values=values)
         self._generator.tell(number, state=state, values=values)
-        self._state.counts[attr.state_of(state)] += 1
+        self.counts[attr.state_of(state)] += 1
 
     def _emit_trial_finished(
         self, number: int, name: str, *, state: TrialState, values: Values = (), reason: str | None

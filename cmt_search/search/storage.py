@@ -22,6 +22,7 @@ from cmt_search.errors import RunError
 from cmt_search.search.run_dir import mask_passwords
 
 SQLITE = "sqlite:///"
+_RUN_ID = "run_id"  # attribute of the study
 _CONNECT_TIMEOUT = 10  # seconds; some systems wait for minutes
 _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 _CHECKPOINT_INTERVAL = 1.0  # seconds at least between copies of SQLite's log into the file
@@ -205,7 +206,6 @@ class StudyStore:
         *,
         name: str,
         run_id: str,
-        fingerprint: str,
         objectives: Sequence[str],
         begun: bool = False,
     ) -> "StudyStore":
@@ -232,8 +232,13 @@ class StudyStore:
                 study = storage.create_new_study(directions(objectives), name)
             except DuplicatedStudyError:
                 study = storage.get_study_id_from_name(name)
-            identity = {"run_id": run_id, "fingerprint": fingerprint}
-            _check_study(storage, study, name=name, identity=identity, objectives=objectives)
+            owner = storage.get_study_user_attrs(study).get(_RUN_ID, run_id)
+            if (owner, storage.get_study_directions(study)) != (run_id, directions(objectives)):
+                raise RunError(  # Optuna would silently append to it
+                    f"study {name!r} in {mask_passwords(url)} belongs to another search; use "
+                    "another --name"
+                )
+            storage.set_study_user_attr(study, _RUN_ID, run_id)  # last: a kill may leave it out
             return cls(storage, study)
 
     @classmethod
@@ -346,31 +351,3 @@ def disconnect(storage: RDBStorage) -> None:
     """Close the connections of a storage."""
     storage.remove_session()
     storage.engine.dispose()
-
-
-def _check_study(
-    storage: RDBStorage,
-    study: int,
-    *,
-    name: str,
-    identity: Mapping[str, str],
-    objectives: Sequence[str],
-) -> None:
-    """Write the identity, or raise if another search created the study.
-
-    Optuna would silently append to it.
-    """
-    stored = storage.get_study_directions(study)
-    if stored != directions(objectives):
-        raise RunError(
-            f"study {name!r} has directions {[d.name.lower() for d in stored]}, not those of the "
-            f"objectives {list(objectives)}; restore the space file, or use another --name"
-        )
-    attributes = storage.get_study_user_attrs(study)
-    for key, value in identity.items():
-        if attributes.setdefault(key, value) != value:  # missing after a kill while creating it
-            raise RunError(
-                f"study {name!r} belongs to another search ({key} {attributes[key]}, here {value});"
-                " use another --name"
-            )
-        storage.set_study_user_attr(study, key, value)

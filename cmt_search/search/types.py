@@ -156,64 +156,39 @@ class Outcome:
 
 
 class Sampler(Protocol):
-    """How candidates are chosen."""
+    """How candidates are chosen: the key `sampler` of a space file."""
 
     @property
-    def name(self) -> str:
-        """A key of `SAMPLERS`."""
-
+    def name(self) -> str: ...  # a key of `SAMPLERS`
     @property
-    def lattice(self) -> int:
-        """Order m of the simplex lattice: shares are multiples of 1/m; 0 for no lattice."""
-
+    def lattice(self) -> int: ...  # order m: shares are multiples of 1/m; 0 for no lattice
     @property
-    def augmented(self) -> bool:
-        """Whether the lattice keeps to the feasible part, and has blends inside."""
-
+    def augmented(self) -> bool: ...  # the lattice keeps to the feasible part, with blends inside
     @property
-    def replicates(self) -> int:
-        """Measurements in all of the centroid and of the paper's rule."""
-
+    def replicates(self) -> int: ...  # measurements in all of the centroid and the paper's rule
     @property
-    def initial_points(self) -> int | None:
-        """Sobol points of a Pareto or shape search before its sampler learns; None: the default."""
+    def initial_points(self) -> int | None: ...  # Sobol points before it learns; None: the default
 
 
 class Space(Protocol):
     """A validated search space."""
 
     @property
-    def kind(self) -> Literal["rule", "shape", "pareto", "list"]:
-        """Kind of candidate: a rule, a shape at a budget, a network, or one of a list."""
-
+    def kind(self) -> Literal["rule", "shape", "pareto", "list"]: ...  # of candidate
     @property
-    def objectives(self) -> tuple[str, ...]:
-        """Of "top1", "loss", "macs", "params", "activations", "latency_ms", "memory_mib",
-        "seconds"."""
-
+    def objectives(self) -> tuple[str, ...]: ...  # top1, loss, seconds, or costs of a `Rung`
     @property
-    def trials(self) -> int | None:
-        """Trials in all; None: as many as the design holds."""
-
+    def trials(self) -> int | None: ...  # in all; None: as many as the design holds
     @property
-    def seeds(self) -> int:
-        """Trainings per rung."""
-
+    def seeds(self) -> int: ...  # trainings per rung
     @property
-    def seed(self) -> int:
-        """The run's seed."""
-
+    def seed(self) -> int: ...  # of the run
     @property
-    def sampler(self) -> Sampler:
-        """How candidates are chosen."""
-
+    def sampler(self) -> Sampler: ...
     @property
-    def reduction_factor(self) -> int | None:
-        """Reduction factor of successive halving; None: every trial runs all of its rungs."""
-
+    def reduction_factor(self) -> int | None: ...  # of halving; None: trials run all their rungs
     @property
-    def fingerprint(self) -> str:
-        """Hash of everything that decides what a trial is."""
+    def fingerprint(self) -> str: ...  # hash of everything that decides what a trial is
 
     def analytic_only(self) -> "Space":
         """Return the same space without measured costs (latency, memory)."""

@@ -17,7 +17,6 @@ def open_store(folder: Path, space: FakeSpace) -> StudyStore:
         f"sqlite:///{folder}/study.db",
         name="study",
         run_id="1",
-        fingerprint=space.fingerprint,
         objectives=space.objectives,
     )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cmt_search.evaluation import Fidelity
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.asha import should_promote
-from cmt_search.search.search_state import RunningTrial
+from cmt_search.search.running_trial import RunningTrial
 from cmt_search.space import parse_space
 
 UP_DOWN = (1, -1)  # top1 and MACs

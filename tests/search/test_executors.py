@@ -110,16 +110,13 @@ def test_a_worker_trains_on_the_cpus_of_its_trial(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_replaced_until_its_trial_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmt_search.search import search_state
     from cmt_search.search.executors.ray import RayExecutor
     from cmt_search.search.executors.ray_cluster import ResourceRequest
 
     run, log = open_run(tmp_path / "r"), tmp_path / "log"
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
-    store = StudyStore.open(
-        run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
-    )
-    monkeypatch.setattr(search_state, "_DEATH_RETRIES", 1)
+    store = StudyStore.open(run.storage_url(), name="r", run_id=run.info().id, objectives=("top1",))
+    monkeypatch.setattr("cmt_search.search.scheduler._DEATH_RETRIES", 1)
     # The factory exceeds the limit of a job, which must not count it.
     factory = LookupFactory(log=log, dies=DEPTH_ONLY, keeps=True, decode=1.1)
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
@@ -189,9 +186,7 @@ def test_a_hanging_training_is_stopped_and_its_worker_replaced(
 
     run = open_run(tmp_path / "r")
     space = replace(SMALL, sampler=FakeSampler(lattice=0, replicates=1))
-    store = StudyStore.open(
-        run.storage_url(), name="r", run_id=run.info().id, fingerprint="f00d", objectives=("top1",)
-    )
+    store = StudyStore.open(run.storage_url(), name="r", run_id=run.info().id, objectives=("top1",))
     executor = RayExecutor(folder=run.path, request=ResourceRequest(slots=1))
     factory = LookupFactory(hangs=DEPTH_ONLY, deaf=deaf)
     executor.run(Scheduler(space, store), factory, stop=lambda: False, limit=1.0)

@@ -118,19 +118,6 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why() -> None:
     assert len(records(store)) == 10
 
 
-def test_failures_for_different_reasons_get_more_chances() -> None:
-    def fails(arch: Arch, **known: Any) -> None:
-        raise RuntimeError("abcdefghijklmnopqrstuvwxyz"[arch.stages[0].width // 8])
-
-    space = FakeSpace(trials=40, grid=20, sampler=FakeSampler(name="random"))
-    store = StudyStore.in_memory(space.objectives)
-    scheduler = drive(store, space, fails)
-    assert str(scheduler.abort_reason).startswith(
-        "the first 10 trials all failed, the last of them with:"
-    )
-    assert len(records(store)) == 10
-
-
 def test_one_measurement_and_a_search_does_not_give_up() -> None:
     space = FakeSpace(
         trials=20, epochs=(1,), grid=1000, kind="pareto", sampler=FakeSampler(name="random")

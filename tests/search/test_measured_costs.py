@@ -7,7 +7,7 @@ import pytest
 
 from cmt_search.analysis import analyse
 from cmt_search.search import RunDir, read_trials, run_search
-from cmt_search.search.search_state import RunningTrial
+from cmt_search.search.running_trial import RunningTrial
 from cmt_search.search.serialization import candidate_attributes, read_candidate
 from cmt_search.search.storage import StudyStore
 from cmt_search.space.candidates import Rung
@@ -40,7 +40,7 @@ def test_measured_costs_and_seconds_are_values_of_a_rung() -> None:
     for place, seconds in enumerate((3.0, 5.0)):
         job = trial.job(0, seed_index=place)
         found = measure(job.arch, fidelity=job.fidelity, seed=job.seed, seconds=seconds)
-        trial.add(job, found)
+        trial.measurements[0, job.seed] = found
     assert trial.values(0, objectives=SPACE.objectives[1:]) == (7.5, 10.0, 4.0)
 
 
@@ -66,7 +66,6 @@ def test_a_study_minimises_them(tmp_path: Path) -> None:
         run.storage_url(),
         name="run",
         run_id=run.info().id,
-        fingerprint=SPACE.fingerprint,
         objectives=SPACE.objectives,
     )
     directions = [d.name for d in store.storage.get_study_directions(store.study)]
