@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import signal
+import sys
 from pathlib import Path
 
 from plan import PLAN, Context, Results, describe_machine
@@ -16,6 +18,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # a step ends what it has started
     results = Results(folder=args.out, machine=describe_machine(args.device))
     earlier = [row for row in results.rows(args.name) if row.get("passed") != "False"]
     results.write(args.name, earlier)  # what failed is measured again

@@ -28,6 +28,7 @@ CORE = (
     "moocore",
     "numpy",
     "optuna",
+    "plotly",
     "pandas",
     "pydantic",
     "PyYAML",
