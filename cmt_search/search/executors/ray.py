@@ -26,25 +26,14 @@ _JOBS_PER_TUNER = 1000  # Tune walks its list of all trials at every step
 
 
 class JobSearcher(Searcher):
-    """Give a scheduler's jobs to one Tuner, as configs, and Tune's results to the scheduler."""
+    """Give the scheduler's jobs to one Tuner, as configs."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        *,
-        stop: Callable[[], bool],
-        checkpoints: Checkpoints | None,
-        limit: float | None,
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, *, stop: Callable[[], bool]) -> None:
         super().__init__()
-        self._scheduler = scheduler
-        self._stop = stop
-        self._checkpoints = checkpoints
-        self._limit = limit
+        self._scheduler, self._stop = scheduler, stop
         self._remaining = _JOBS_PER_TUNER
-        self._running: dict[str, Job] = {}  # by Tune's trial id
-        self._started: dict[str, float] = {}
-        self.error: Exception | None = None  # Tune swallows what its hooks raise
+        self.running: dict[str, Job] = {}  # by Tune's trial id
+        self.error: Exception | None = None  # raised after the run: Tune swallows what hooks raise
 
     @property
     def closed(self) -> bool:
@@ -58,62 +47,76 @@ class JobSearcher(Searcher):
             return Searcher.FINISHED
         try:
             job = self._scheduler.next_job()
-        except Exception as error:  # noqa: BLE001  # raised after the run
+        except Exception as error:  # noqa: BLE001
             self.error = error
             return Searcher.FINISHED
         if job is None:
             return Searcher.FINISHED if self.closed else None
         self._remaining -= 1
-        self._running[trial_id] = job
+        self.running[trial_id] = job
         return {"job": job}
 
-    def on_start(self, trial_id: str) -> None:
-        """Note when a worker started the job."""
-        self._started[trial_id] = time.monotonic()
-
-    def complete(self, trial_id: str, result: Measurement | Failure | Exception) -> None:
-        """Give a result to the scheduler."""
-        job = self._running.pop(trial_id)
-        self._started.pop(trial_id, None)
-        try:
-            if isinstance(result, Exception):
-                raise result
-            handle_result(self._scheduler, job, result, checkpoints=self._checkpoints)
-        except Exception as error:  # noqa: BLE001  # raised after the run
-            self.error = self.error or error
-
-    def on_worker_died(self, trial_id: str, *, error_file: str | None) -> None:
-        """Fail the job of a worker that died, by its time limit or by something else."""
-        seconds = time.monotonic() - self._started.get(trial_id, float("inf"))
-        if self._limit is not None and seconds >= self._limit:
-            reason = f"hung: its process was ended after {seconds:.0f} s; the limit is "
-            failure = Failure(reason=f"{reason}{self._limit:g} s", kind="hung")
-        else:
-            failure = Failure(reason=f"the worker died: {_last_error(error_file)}", kind="died")
-        self.complete(trial_id, failure)
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, *_args: Any, **_options: Any) -> None:
         """Do nothing: `ResultCallback` also learns why a worker died."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the study is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it for a restore that never happens
 
 
-def _last_error(file: str | None) -> str:
+class ResultCallback(tune.Callback):
+    """Give the results of Tune's trials to the scheduler."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        searcher: JobSearcher,
+        *,
+        checkpoints: Checkpoints | None,
+        limit: float | None,
+    ) -> None:
+        self._scheduler, self._searcher = scheduler, searcher
+        self._checkpoints, self._limit = checkpoints, limit
+        self._started: dict[str, float] = {}  # monotonic seconds, by trial id
+
+    def on_trial_start(self, trial: Any, **_context: Any) -> None:
+        self._started[trial.trial_id] = time.monotonic()
+
+    def on_trial_complete(self, trial: Any, **_context: Any) -> None:
+        self._complete(trial, trial.last_result["result"])
+
+    def on_trial_error(self, trial: Any, **_context: Any) -> None:
+        """Fail the job of a worker that died, by its time limit or by something else."""
+        seconds = time.monotonic() - self._started.get(trial.trial_id, float("inf"))
+        if self._limit is not None and seconds >= self._limit:
+            reason = f"hung: its process was ended after {seconds:.0f} s; the limit is "
+            failure = Failure(reason=f"{reason}{self._limit:g} s", kind="hung")
+        else:
+            reason = f"the worker died: {_last_lines(trial.error_file)}"
+            failure = Failure(reason=reason, kind="died")
+        self._complete(trial, failure)
+
+    def _complete(self, trial: Any, result: Measurement | Failure | Exception) -> None:
+        job = self._searcher.running.pop(trial.trial_id)
+        self._started.pop(trial.trial_id, None)
+        try:
+            if isinstance(result, Exception):
+                raise result
+            handle_result(self._scheduler, job, result, checkpoints=self._checkpoints)
+        except Exception as error:  # noqa: BLE001
+            self._searcher.error = self._searcher.error or error
+
+
+def _last_lines(file: str | None) -> str:
     """Return the end of the error file of a Tune trial."""
     try:
-        lines = Path(file).read_text(errors="replace").split("\n") if file else []
+        text = Path(file).read_text(errors="replace") if file else ""
     except OSError:
-        lines = []
-    return " ".join([line.strip() for line in lines if line.strip()][-_REASON_LINES:]) or "no log"
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[-_REASON_LINES:]) or "no log"
 
 
 class JobRunner(tune.Trainable):
@@ -178,22 +181,6 @@ class LazyFIFOScheduler(FIFOScheduler):
         return
 
 
-class ResultCallback(tune.Callback):
-    """Pass the results of Tune's trials to the searcher."""
-
-    def __init__(self, searcher: JobSearcher) -> None:
-        self._searcher = searcher
-
-    def on_trial_start(self, trial: Any, **_context: Any) -> None:
-        self._searcher.on_start(trial.trial_id)
-
-    def on_trial_complete(self, trial: Any, **_context: Any) -> None:
-        self._searcher.complete(trial.trial_id, trial.last_result["result"])
-
-    def on_trial_error(self, trial: Any, **_context: Any) -> None:
-        self._searcher.on_worker_died(trial.trial_id, error_file=trial.error_file)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayExecutor:
     """Ray Tune, started on this machine or joined at an address."""
@@ -228,14 +215,17 @@ class RayExecutor:
                 threads=max(1, int(self.request.cpus)),
             )
             while True:
-                searcher = JobSearcher(scheduler, stop=stop, checkpoints=checkpoints, limit=limit)
-                self._run_tuner(trainable, searcher, slots=slots)
+                searcher = JobSearcher(scheduler, stop=stop)
+                callback = ResultCallback(scheduler, searcher, checkpoints=checkpoints, limit=limit)
+                self._run_tuner(trainable, searcher, callback, slots=slots)
                 if searcher.error is not None:
                     raise searcher.error
                 if searcher.closed:
                     return
 
-    def _run_tuner(self, trainable: Any, searcher: JobSearcher, *, slots: int) -> None:
+    def _run_tuner(
+        self, trainable: Any, searcher: JobSearcher, callback: ResultCallback, *, slots: int
+    ) -> None:
         """Run one Tuner; its own state is never read."""
         state = self.folder.resolve() / ".tune"
         shutil.rmtree(state, ignore_errors=True)  # of a killed driver
@@ -253,7 +243,7 @@ class RayExecutor:
             storage_path=str(state),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[ResultCallback(searcher)],
+            callbacks=[callback],
             verbose=0,
         )
         resources = {"cpu": self.request.cpus, "gpu": self.request.gpus}

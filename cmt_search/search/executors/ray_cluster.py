@@ -67,16 +67,16 @@ class ResourceRequest:
         )
         if capacity >= (self.slots or 1):
             return self.slots or capacity
-        per_trial = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
         by_node = "; ".join(
             " and ".join(f"{node.get(name, 0):g} {name}" for name in needed) for node in nodes
         )
         cluster = "this machine" if self.address is None else f"the cluster at {self.address!r}"
         remedy = f"use --slots {capacity}, " if capacity else ""
         raise RunError(
-            f"{self.slots or 1} trials at a time need {per_trial} each, and {cluster} has room for "
-            f"{capacity} (by node: {by_node}); {remedy}lower --cpus-per-trial or --gpus-per-trial, "
-            "or give the --address of a larger cluster"
+            f"{self.slots or 1} trials at a time need "
+            f"{' and '.join(f'{amount:g} {name}' for name, amount in needed.items())} each, and "
+            f"{cluster} has room for {capacity} (by node: {by_node}); {remedy}lower "
+            "--cpus-per-trial or --gpus-per-trial, or give the --address of a larger cluster"
         )
 
 
@@ -100,66 +100,64 @@ def connected(request: ResourceRequest, *, session: str = "") -> Iterator[int]:
     if ray.is_initialized():
         yield request.slots_on(_nodes())
         return
-    with _session_dir(session):
-        try:
-            _start(request)
-            yield request.slots_on(_nodes())
-        finally:
-            ray.shutdown()
+    # the same for every driver of the run, and short enough for the paths of Ray's sockets
+    name = hashlib.sha256((session or str(os.getpid())).encode()).hexdigest()[:8]
+    folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())).resolve() / f"cmt-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if request.address is None:
+            _start(folder, cores=max(usable_cores(), request.slots or 0))
+        else:
+            _join(request.address)
+        yield request.slots_on(_nodes())
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-@contextmanager
-def _session_dir(session: str) -> Iterator[None]:
-    """Set RAY_TMPDIR to a new folder, whose path is short enough for Ray's sockets."""
-    before = os.environ.get("RAY_TMPDIR")
-    name = hashlib.sha256((session or str(os.getpid())).encode()).hexdigest()[:8]
-    folder = Path(before or tempfile.gettempdir()) / f"cmt-{name}"
-    shutil.rmtree(folder, ignore_errors=True)
+def _start(folder: Path, *, cores: int) -> None:
     try:
         folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be made ({error}); set RAY_TMPDIR") from error
-    os.environ["RAY_TMPDIR"] = str(folder)
+        _initialize(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE,
+            _temp_dir=str(folder),
+        )
+    except Exception as error:
+        raise RunError(
+            f"Ray does not start on this machine ({_first_line(error)}); free memory and disk "
+            f"space, set RAY_TMPDIR if {folder} cannot be used, or use --executor inline"
+        ) from error
+
+
+def _join(address: str) -> None:
     try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        del os.environ["RAY_TMPDIR"]
-        if before is not None:
-            os.environ["RAY_TMPDIR"] = before
+        _initialize(address=address)
+    except Exception as error:
+        raise RunError(
+            f"the Ray cluster at {address!r} cannot be joined ({_first_line(error)}); make this "
+            "machine a node (`ray start --address HOST:6379`, then --address auto), install the "
+            "same Ray and Python on all nodes, and copy ~/.ray/auth_token with RAY_AUTH_MODE=token "
+            "if it uses one"
+        ) from error
 
 
-def _start(request: ResourceRequest) -> None:
-    """Join the cluster, or start Ray here; the process's signal handlers stay as they are."""
-    options: dict[str, Any] = {"address": request.address}
-    if request.address is None:
-        options = {
-            "address": "local",
-            "num_cpus": max(usable_cores(), request.slots or 0),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE,
-        }
+def _initialize(**options: Any) -> None:
+    """Call `ray.init`; the process's signal handlers stay as they are."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if request.address is None:
-            raise RunError(
-                f"Ray does not start on this machine ({first}); free memory and disk space, or use "
-                "--executor inline"
-            ) from error
-        raise RunError(
-            f"the Ray cluster at {request.address!r} cannot be joined ({first}); make this machine "
-            "a node (`ray start --address HOST:6379`, then --address auto), install the same Ray "
-            "and Python on all nodes, and copy ~/.ray/auth_token with RAY_AUTH_MODE=token if it "
-            "uses one"
-        ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
