@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, NoReturn, Self
 
@@ -14,6 +15,9 @@ from cmt_search.search.sampling.design import design_points
 from cmt_search.search.sampling.sobol import initial_points, stratified_networks
 from cmt_search.search.types import Space
 from cmt_search.space.candidates import Candidate, Parameter, Rung
+from cmt_search.space.schema import Sampler
+
+_SAMPLER = Sampler(name="design")  # a list is measured completely
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +53,6 @@ class FidelityLevel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListSampler:
-    """The sampler of a list, which is measured completely."""
-
-    name: str = "design"
-    lattice: int = 0
-    augmented: bool = False
-    replicates: int = 1
-    initial_points: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSpace:
     """Networks to measure at `levels`; the last level is the reference."""
 
@@ -72,7 +65,7 @@ class CalibrationSpace:
     objectives: tuple[str, ...] = ("top1",)
     trials: int | None = None
     reduction_factor: int | None = None
-    sampler: ListSampler = ListSampler()
+    sampler: Sampler = _SAMPLER
 
     def __post_init__(self) -> None:
         if not self.networks or not self.levels:
@@ -100,7 +93,7 @@ class CalibrationSpace:
         del name  # networks have names
         network = self.networks[int(params["network"])]
         rung = network.rung
-        rungs = tuple(replace(rung, fidelity=one.fidelity(rung.arch)) for one in self.levels)
+        rungs = tuple(replace(rung, fidelity=level.fidelity(rung.arch)) for level in self.levels)
         return Candidate(name=network.name, rungs=rungs, shares=network.shares)
 
     def named_shares(self) -> dict[str, Shares]:
@@ -126,46 +119,32 @@ def sample_networks(space: Space, *, count: int) -> tuple[CalibrationNetwork, ..
     Raises:
         SpaceError: fewer than four networks are feasible.
     """
-    chosen = {"rule": _of_rules, "shape": _shapes}.get(space.kind, _free)
-    networks = chosen(space, count=count)
+    distinct: dict[float, dict[str, CalibrationNetwork]] = {}  # by budget and architecture
+    for candidate in _candidates(space, count=count):
+        for rung in candidate.rungs if space.kind == "rule" else candidate.rungs[-1:]:
+            of_budget = distinct.setdefault(rung.budget or 0.0, {})
+            if len(of_budget) < count:
+                shares = candidate.shares
+                network = CalibrationNetwork(name=candidate.name, rung=rung, shares=shares)
+                of_budget.setdefault(rung.arch.key, network)
+    networks = [
+        network for _, of_budget in sorted(distinct.items()) for network in of_budget.values()
+    ]
     if len(networks) < 4:
         raise SpaceError(
             f"the space has {len(networks)} different networks, a calibration needs 4; "
             "raise --networks, or widen knobs and budgets"
         )
-    return networks
+    return tuple(networks)
 
 
-def _of_rules(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    by_budget: dict[float | None, dict[str, CalibrationNetwork]] = {}
-    for point in design_points(space):
-        try:
-            candidate = space.candidate(point.params, point.name)
-        except BudgetError:
-            continue
-        for rung in candidate.rungs:
-            there = by_budget.setdefault(rung.budget, {})
-            if len(there) < count:
-                network = CalibrationNetwork(
-                    name=candidate.name, rung=rung, shares=candidate.shares
-                )
-                there.setdefault(rung.arch.key, network)
-    return tuple(network for there in by_budget.values() for network in there.values())
-
-
-def _free(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    networks = (
-        CalibrationNetwork(name=point.name, rung=candidate.rungs[-1], shares=None)
-        for point, candidate in stratified_networks(space, count=count)
-    )
-    return tuple(sorted(networks, key=lambda network: network.rung.macs))
-
-
-def _shapes(space: Space, *, count: int) -> tuple[CalibrationNetwork, ...]:
-    """Return `count` networks of each budget, each once."""
-    budgets = next(p.steps or 1 for p in space.parameters() if p.group)
-    found: dict[str, CalibrationNetwork] = {}
-    for point in initial_points(space, count=count * budgets):
-        rung = space.candidate(point.params, point.name).rungs[-1]
-        found.setdefault(rung.arch.key, CalibrationNetwork(name=point.name, rung=rung, shares=None))
-    return tuple(sorted(found.values(), key=lambda one: one.rung.budget or 0.0))
+def _candidates(space: Space, *, count: int) -> Iterator[Candidate]:
+    """Yield feasible candidates, `count` or more of each budget where there are as many."""
+    if space.kind == "pareto":
+        candidates = [candidate for _, candidate in stratified_networks(space, count=count)]
+        yield from sorted(candidates, key=lambda candidate: candidate.rungs[-1].macs)
+        return
+    budgets = next((p.steps or 1 for p in space.parameters() if p.group), 1)
+    for point in design_points(space) or initial_points(space, count=count * budgets):
+        with suppress(BudgetError):
+            yield space.candidate(point.params, point.name)

@@ -22,7 +22,6 @@ def importances(
     values: Mapping[int, float],
     maximise: bool = True,
     evaluator: Evaluator = "ped-anova",
-    seed: int = 0,
 ) -> dict[str, float]:
     """Return importances that sum to one, largest first; `values`: the metric by trial number.
 
@@ -30,13 +29,17 @@ def importances(
         AnalysisError: too few trials have a value, or all have the same.
     """
     import optuna
-    from optuna import importance
+    from optuna.importance import (
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
     from optuna.trial import create_trial
 
     from cmt_search.search.sampling.generator import distributions
 
     ranges = distributions(parameters)
-    usable = [r for r in records if r.number in values and set(r.params) == set(ranges)]
+    usable = [r for r in records if r.number in values and r.params.keys() == ranges.keys()]
     if len(usable) < _MIN_TRIALS or len({values[r.number] for r in usable}) < 2:
         raise AnalysisError(
             f"importances need {_MIN_TRIALS} measured trials that differ, there are {len(usable)}; "
@@ -44,17 +47,9 @@ def importances(
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if maximise else "minimize")
-    study.add_trials(
-        create_trial(params=dict(r.params), distributions=ranges, value=values[r.number])
-        for r in usable
-    )
-    judge: importance.BaseImportanceEvaluator = importance.PedAnovaImportanceEvaluator()
+    for record in usable:
+        value, params = values[record.number], dict(record.params)
+        study.add_trial(create_trial(params=params, distributions=ranges, value=value))
     if evaluator == "fanova":
-        try:
-            judge = importance.FanovaImportanceEvaluator(seed=seed)
-        except ImportError as error:
-            raise AnalysisError(
-                "fANOVA needs scikit-learn; install it with `pip install scikit-learn`, or use "
-                "PED-ANOVA"
-            ) from error
-    return importance.get_param_importances(study, evaluator=judge)
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
