@@ -286,27 +286,19 @@ class TrackingCallback:
             self._next = now + (now - began) / _READING_SHARE
 
     def _log_ended(self) -> None:
-        if not self._targets or not self._run.study_created:
-            return
-        try:
-            records = read_trials(self._run.path, storage=self._storage)
-        except Exception as error:  # noqa: BLE001  # the search continues
-            self._targets.clear()
-            self._warn(f"--log is disabled for this session: {error}")
-            return
-        for target in tuple(self._targets):
+        for target in tuple(self._targets) if self._run.study_created else ():
             try:
-                self._log(target, [record for record in records if record.state in _ENDED])
+                self._log(target)
             except Exception as error:  # noqa: BLE001  # the search continues
                 self._targets.remove(target)
                 self._warn(_failure_text(target, error))
 
-    def _log(self, target: Target, records: Sequence[TrialRecord]) -> None:
+    def _log(self, target: Target) -> None:
         logged = _read_logged(self._run)
         numbers = logged.setdefault(str(target), [])
         done = set(numbers)
-        for record in records:
-            if record.number in done:
+        for record in read_trials(self._run.path, storage=self._storage):
+            if record.state not in _ENDED or record.number in done:
                 continue
             if target not in self._trackers:
                 self._trackers[target] = target.open(self._run)
