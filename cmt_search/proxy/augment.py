@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -128,11 +129,8 @@ def _beta_table(alpha: float, device: torch.device) -> Tensor:
     s, density = x**alpha, (1 - x) ** (alpha - 1)
     total = torch.cumulative_trapezoid(density, s)
     total = torch.cat([torch.zeros(1, dtype=torch.float64), total]) / total[-1]
-    levels = torch.linspace(0, 1, _QUANTILES, dtype=torch.float64)
-    upper = torch.searchsorted(total, levels).clamp(1, len(total) - 1)
-    low, high = total[upper - 1], total[upper]
-    part = ((levels - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
-    return (s[upper - 1] + part * (s[upper] - s[upper - 1])).float().to(device)
+    table = np.interp(np.linspace(0, 1, _QUANTILES), total, s)
+    return torch.from_numpy(table).float().to(device)
 
 
 def beta(draws: Tensor, *, alpha: float) -> Tensor:

@@ -29,7 +29,7 @@ from cmt_search.proxy.data import Batch, Decoded
 
 log = logging.getLogger(__name__)
 
-_BATCH = 512  # images decoded before they are written
+_BATCH = 512  # images decoded before they are written; a stream's, whole in memory, one by one
 _MAX_THREADS = 16  # decoding and resizing release Python's lock
 _MAX_PIXELS = 2**26  # of one image: 200 MB as RGB
 _ERRORS = (  # of Pillow, torchvision and timm where an image is damaged
@@ -117,9 +117,10 @@ def decode_images(source: Any, *, side: int, contents: str, title: str) -> Decod
         log.info("decoding images into the cache")
         # Tar files and streams have one position for all threads.
         workers = min(usable_cores(), _MAX_THREADS) if _files(source) else 1
+        size = 1 if isinstance(source, IterableDataset) else _BATCH
         samples = _samples(source, title=title)
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            while batch := list(islice(samples, _BATCH)):
+            while batch := list(islice(samples, size)):
                 images, labels = zip(*pool.map(decode, batch), strict=True)
                 yield torch.stack(images), torch.tensor(labels)
 

@@ -128,6 +128,29 @@ def test_a_stream_is_read_to_its_end_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert torch.equal(_load(tmp_path, name="timm:wds/some").train.images, data.train.images)
 
 
+def test_images_of_a_stream_are_decoded_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+
+    class Logged(_Stream):
+        def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+            for sample in super().__iter__():
+                log.append("given")
+                yield sample
+
+    def fit_square(image: Image.Image, *, side: int) -> torch.Tensor:
+        log.append("decoded")
+        return real(image, side=side)
+
+    real = image_files.fit_square
+    monkeypatch.setattr(image_files, "fit_square", fit_square)
+    monkeypatch.setattr(timm_data, "create_dataset", lambda *_, **__: Logged(range(40)))
+    (tmp_path / "shard.tar").write_bytes(b"of photos")
+    _load(tmp_path, name="timm:wds/some", val_split=None)
+    assert log == ["given", "decoded"] * 40
+
+
 def test_training_images_are_never_taken_for_validation_images(tmp_path: Path) -> None:
     # timm reads the whole root where a split has no folder.
     _write(tmp_path, parts={"train": 5, "other": 3})
