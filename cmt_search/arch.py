@@ -76,11 +76,6 @@ class Arch:
         return sum(stage.depth for stage in self.stages)
 
     @property
-    def total_stride(self) -> int:
-        """Input pixels per pixel of the last stage, along one side."""
-        return self.stem_stride << len(self.stages)
-
-    @property
     def key(self) -> str:
         """Stable hash of the realised network: equal keys build equal networks."""
         sizes = (self.resolution, self.stem_width, self.stem_stride, self.neck_width)

@@ -7,6 +7,7 @@ are strided less, so that small images still give every attention something to a
 """
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 from cmt_search.arch import Arch, Stage
@@ -40,27 +41,7 @@ def _cmt(
     )
 
 
-def _proxy(
-    resolution: int,
-    *,
-    stem: int,
-    width: int,
-    depths: tuple[int, ...],
-    neck: int,
-    ratio: float = 4.0,
-) -> Arch:
-    return _cmt(
-        resolution,
-        stem=stem,
-        width=width,
-        depths=depths,
-        neck=neck,
-        ratio=ratio,
-        kv_strides=(4, 2, 1, 1),
-        stem_stride=1,
-        classes=10,
-    )
-
+_proxy = partial(_cmt, kv_strides=(4, 2, 1, 1), stem_stride=1, classes=10)
 
 PRESETS: Mapping[str, Arch] = MappingProxyType(
     {

@@ -1,10 +1,11 @@
 """Read checkpoints, official ones included, and fit them to a model."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.models import adapt_input_conv, clean_state_dict, load_state_dict
 from torch import Tensor
 
@@ -52,11 +53,6 @@ def official_key(key: str) -> str:
             name = template.format(s=chr(ord("a") + index), n=index + 1, b=block)
             return name + key[match.end() :]
     return key
-
-
-def is_official(keys: Iterable[str]) -> bool:
-    """Whether a state dict has the official code's keys."""
-    return any(key.startswith(("stem_conv", "relative_pos_", "blocks_")) for key in keys)
 
 
 def from_official(state_dict: Mapping[str, Tensor], *, ours: Collection[str]) -> dict[str, Tensor]:
@@ -151,9 +147,11 @@ def load_checkpoint(
     state = _fit(weights, model, sizes=sizes, square=not input_size, where=where)
     target = model.state_dict()
     if state[_FIRST_CONV].shape != target[_FIRST_CONV].shape:
-        state[_FIRST_CONV] = _adapt_channels(state[_FIRST_CONV], model.in_chans)
+        base = state[_FIRST_CONV].shape[1]
+        options = {} if base == 3 else {"base_chans": base}  # older timm has no other base
+        state[_FIRST_CONV] = adapt_input_conv(model.in_chans, state[_FIRST_CONV], **options)
     missing: tuple[str, ...] = ()
-    if _classes(state) != _classes(target):
+    if _head_shapes(state) != _head_shapes(target):
         missing = tuple(key for key in _HEAD if key in target)
         body = {key: value for key, value in state.items() if key not in _HEAD}
         state = body | {key: target[key] for key in missing}
@@ -190,12 +188,12 @@ def _fit(
     `sizes` are candidate sizes of the checkpoint's images, and a square if `square`.
     """
     target = model.state_dict()
-    official = is_official(state_dict)
+    official = any(key.startswith(("stem_conv", "relative_pos_", "blocks_")) for key in state_dict)
     state = from_official(state_dict, ours=target) if official else dict(state_dict)
     _share_table_with_blocks(state, target)
     counts = {key: value for key, value in target.items() if key.endswith("num_batches_tracked")}
     state = {**counts, **state}  # absent from checkpoints of early PyTorch
-    _check(state, target, where=where, official=official)
+    _check(state, target, where=where, name=official_key if official else str)
     if tables := _tables_by_stage(state):
         # The official code accepts square images only.
         candidates = [] if official and square else [*sizes]
@@ -243,11 +241,13 @@ def _grids_of(
 
 
 def _check(
-    state: Mapping[str, Tensor], target: Mapping[str, Tensor], *, where: str, official: bool
+    state: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    *,
+    where: str,
+    name: Callable[[str], str],
 ) -> None:
-    def name(key: str) -> str:
-        return official_key(key) if official else key
-
+    """Check keys and shapes, and name those that are wrong as the checkpoint does."""
     headless = not any(key in state for key in _HEAD) or _HEAD[0] not in target
     optional = _HEAD if headless else ()
     missing = [name(key) for key in target if key not in state and key not in optional]
@@ -278,15 +278,8 @@ def _fixed_shape(key: str, tensor: Tensor) -> tuple[int, ...]:
     return (*shape[:1], len(shape)) if _TABLE.fullmatch(key) else shape
 
 
-def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    base = weight.shape[1]
-    options = {} if base == 3 else {"base_chans": base}  # older timm has no other base
-    adapted: Tensor = adapt_input_conv(channels, weight, **options)
-    return adapted
-
-
-def _classes(state: Mapping[str, Tensor]) -> list[int]:
-    return [state[key].shape[0] for key in _HEAD if key in state]
+def _head_shapes(state: Mapping[str, Tensor]) -> list[torch.Size]:
+    return [state[key].shape for key in _HEAD if key in state]
 
 
 def _config_sizes(model: CMT) -> list[Grid]:

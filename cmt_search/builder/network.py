@@ -144,7 +144,14 @@ class CMT(nn.Module):
         self.input_size = input_size or (arch.resolution, arch.resolution)
         self.in_chans = arch.in_chans
         self.num_features = arch.stages[-1].width
-        self.feature_info = _feature_info(arch)
+        self.feature_info = [  # for timm's features_only
+            {
+                "num_chs": stage.width,
+                "reduction": arch.stem_stride * 2 ** (i + 1),
+                "module": f"stages.{i}",
+            }
+            for i, stage in enumerate(arch.stages)
+        ]
         self.decay_position = decay_position
         self.default_cfg: dict[str, Any] = {}  # timm fills both in
         self.pretrained_cfg: dict[str, Any] = {}
@@ -336,18 +343,6 @@ def _stages(
         )
         for c_in, stage, grids in rows
     )
-
-
-def _feature_info(arch: Arch) -> list[dict[str, Any]]:
-    """Describe every stage for timm's `features_only`."""
-    return [
-        {
-            "num_chs": stage.width,
-            "reduction": arch.stem_stride * 2 ** (i + 1),
-            "module": f"stages.{i}",
-        }
-        for i, stage in enumerate(arch.stages)
-    ]
 
 
 def _init(module: nn.Module) -> None:
