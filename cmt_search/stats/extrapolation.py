@@ -1,7 +1,9 @@
 """Check of a rule search at a held-out budget: contrasts predicted there, and measured."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,38 +76,47 @@ def check_extrapolation(
     )
     _check(names, reference=reference, before=before, span=span)
     at = list(names).index(reference)
-    difference, spread = top1 - top1[at], np.hypot(error, error[at])
-    variance = spread**2 + 2 * float(np.mean(np.square(nugget)))
-    rules = []
-    for i, name in enumerate(names):
-        if i == at:
-            continue
-        contrast = summarize_contrast(draws[:, i] - draws[:, at])
-        z = float((difference[i] - contrast.mean) / np.sqrt(contrast.se**2 + variance[i]))
-        rules.append(
-            ExtrapolatedRule(
-                name=name,
-                predicted=contrast,
-                measured=float(difference[i]),
-                se=float(spread[i]),
-                z=z,
-                inside=abs(z) <= _INTERVAL,
-            )
+    rules = tuple(
+        _compare(
+            name,
+            draws[:, i] - draws[:, at],
+            measured=top1[i] - top1[at],
+            se=np.hypot(error[i], error[at]),
+            nugget=float(np.sqrt(np.mean(np.square(nugget)))),
         )
-    best = int(top1.argmax())
-
-    def select(i: int) -> SelectedRule:
-        sd = 0.0 if i == best else float(np.hypot(error[i], error[best]))
-        return SelectedRule(name=names[i], regret=float(top1[best] - top1[i]), se=sd)
-
+        for i, name in enumerate(names)
+        if i != at
+    )
+    select = partial(_select, names=names, top1=top1, se=error)
     return Extrapolation(
         span=span,
-        rules=tuple(rules),
+        rules=rules,
         inside=sum(rule.inside for rule in rules),
-        best=names[best],
+        best=names[int(top1.argmax())],
         predicted=select(int(draws.mean(axis=0).argmax())),
         naive=select(int(np.nanargmax(before))),
     )
+
+
+def _compare(
+    name: str, predicted: Floats, *, measured: float, se: float, nugget: float
+) -> ExtrapolatedRule:
+    contrast = summarize_contrast(predicted)
+    z = (measured - contrast.mean) / math.sqrt(contrast.se**2 + se**2 + 2 * nugget**2)
+    return ExtrapolatedRule(
+        name=name,
+        predicted=contrast,
+        measured=float(measured),
+        se=float(se),
+        z=float(z),
+        inside=bool(abs(z) <= _INTERVAL),
+    )
+
+
+def _select(i: int, *, names: Sequence[str], top1: Floats, se: Floats) -> SelectedRule:
+    best = int(top1.argmax())
+    sd = 0.0 if i == best else float(np.hypot(se[i], se[best]))
+    return SelectedRule(name=names[i], regret=float(top1[best] - top1[i]), se=sd)
 
 
 def _check(names: Sequence[str], *, reference: str, before: Floats, span: float) -> None:
