@@ -18,21 +18,18 @@ class NamedRule(NamedTuple):
     """A published or canonical rule: shares, or constants whose shares depend on the base."""
 
     source: str
-    shares: Shares | None = None
-    constants: Constants | None = None
+    growth: Shares | Constants
 
 
 def _canonical(source: str, depth: float, width: float, resolution: float) -> NamedRule:
     shares = Shares(depth=depth, width=width, resolution=resolution)
-    return NamedRule(f"{source} {_DOLLAR}", shares=shares)
+    return NamedRule(f"{source} {_DOLLAR}", shares)
 
 
 NAMED_RULES: Mapping[str, NamedRule] = {
-    "cmt-paper": NamedRule(
-        "CMT, arXiv:2107.06263, section 3.4", constants=Constants(1.2, 1.3, 1.15)
-    ),
+    "cmt-paper": NamedRule("CMT, arXiv:2107.06263, section 3.4", Constants(1.2, 1.3, 1.15)),
     "efficientnet": NamedRule(
-        "EfficientNet, arXiv:1905.11946, section 3.3", constants=Constants(1.2, 1.1, 1.15)
+        "EfficientNet, arXiv:1905.11946, section 3.3", Constants(1.2, 1.1, 1.15)
     ),
     "dwr": _canonical("fast compound scaling with alpha 0.8 (dWr),", 0.1, 0.8, 0.1),
     "depth-only": _canonical("corner of the triangle; d in", 1, 0, 0),
@@ -80,10 +77,9 @@ def named_rule(name: str, *, base: Arch, grid: Grid | None = None) -> ScalingRul
         raise BudgetError(
             f"rule {name!r} is unknown; choose from {', '.join(CATALOGUE)}, dwr(alpha)"
         )
-    if entry.constants is not None:
-        return ScalingRule.from_constants(base, entry.constants, grid=grid, name=name)
-    assert entry.shares is not None
-    return ScalingRule(base=base, shares=entry.shares, grid=grid or Grid(), name=name)
+    if isinstance(entry.growth, Constants):
+        return ScalingRule.from_constants(base, entry.growth, grid=grid, name=name)
+    return ScalingRule(base=base, shares=entry.growth, grid=grid or Grid(), name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,19 +55,9 @@ class LinearFit:
 
     @classmethod
     def from_design(cls, design: Floats, *, network: Sequence[Hashable]) -> "LinearFit":
-        """Build for a design (T, p).
-
-        Raises:
-            AnalysisError: fewer than p + 1 networks, or collinear columns.
-        """
-        networks, terms = len(set(network)), design.shape[1]
-        if networks <= terms or np.linalg.matrix_rank(design) < terms:
-            raise AnalysisError(
-                f"{networks} networks cannot determine the {terms} terms of the fit and its "
-                "residuals; measure more networks, of more different shapes"
-            )
+        """Build for a design (T, p) of rank p, of more than p networks."""
         unit = np.abs(design).max(axis=0)
-        scaled = design / unit
+        scaled, networks = design / unit, len(set(network))
         return cls(design=scaled, unit=unit, hat=scaled @ np.linalg.pinv(scaled), networks=networks)
 
     def __call__(self, weights: Floats, values: Floats) -> Floats:

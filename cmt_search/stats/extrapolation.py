@@ -132,6 +132,6 @@ def _check(names: Sequence[str], *, reference: str, before: Floats, span: float)
         )
     if np.isnan(before).all():
         raise AnalysisError(
-            "none of the rules was measured at the largest fitted budget, so there is no observed "
-            "best rule to compare with; measure one there"
+            "none of the rules was measured at the largest fitted budget, so the best observed "
+            "rule is unknown; measure one there"
         )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from cmt_search.errors import AnalysisError
 from cmt_search.stats.kernel import Basis, build_basis
@@ -105,10 +106,8 @@ class Mixture:
             prior = np.log(nugget) - np.log1p((nugget / _NUGGET) ** 2) - 0.5 * length**2
             likelihood = model.log_likelihood(mean, noise=self.noise, scale=self.scale)
             rows.append(likelihood + (repeats + prior[:, None]))
-        log_mass = np.stack(rows)
-        mass = np.exp(log_mass - log_mass.max(axis=(0, 1)))
-        result: Floats = mass / mass.sum(axis=(0, 1))
-        return result
+        masses: Floats = softmax(np.stack(rows), axis=(0, 1))
+        return masses
 
     def sample(
         self, mean: Floats, *, within: Floats, draws: int, rng: np.random.Generator

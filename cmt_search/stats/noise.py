@@ -174,6 +174,6 @@ def _check_design(budgets: Floats, budget_of_network: Floats, log_macs_ratio: Fl
         )
     if log_macs_ratio.min() <= 0:
         raise AnalysisError(
-            "a measured network is no larger than the base, where all rules coincide; "
+            "a measured network is not larger than the base, where all rules coincide; "
             "use budgets above the base's MACs"
         )

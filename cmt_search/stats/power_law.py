@@ -60,15 +60,18 @@ class BudgetShapes:
         """Build from the trainings in `rows`; `parts` (T, 3) are contributions.
 
         Raises:
-            AnalysisError: too few shapes, or collinear shapes.
+            AnalysisError: too few shapes, or shapes along a line or a conic section.
         """
         names = [name for name, here in zip(network, rows, strict=True) if here]
         points = parts[rows] @ PLANE
+        design = _terms(points)
         collinear = np.linalg.matrix_rank(points - points.mean(axis=0), tol=1e-6) < 2
-        if (count := len(set(names))) < SHAPES_NEEDED or collinear:
+        singular = np.linalg.matrix_rank(design) < design.shape[1]
+        if (count := len(set(names))) < SHAPES_NEEDED or collinear or singular:
             raise AnalysisError(
                 f"the optimum at {budget:.4g} MACs needs {SHAPES_NEEDED} networks of different "
-                f"shapes, not along one line, and the study has {count}; run more trials there"
+                "shapes, not along one line or curve, and the study has "
+                f"{count}; run more trials there"
             )
         hull = ConvexHull(points)
         corners = points[hull.vertices]
@@ -76,7 +79,7 @@ class BudgetShapes:
         edge = corners + steps * (np.roll(corners, -1, axis=0) - corners)
         return cls(
             rows=rows,
-            quadratic=LinearFit.from_design(_terms(points), network=names),
+            quadratic=LinearFit.from_design(design, network=names),
             sides=hull.equations,
             edge=edge.reshape(-1, 2),
             log_macs_ratio=float(parts[rows].sum(axis=1).mean()),

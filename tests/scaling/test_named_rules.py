@@ -109,7 +109,9 @@ def test_all_strategies_of_dollar_et_al_are_there(name: str, weights: tuple[int,
 )
 def test_their_family_passes_through_the_rules_that_have_a_name(alpha: float, same: str) -> None:
     rule = named_rule(f"dwr({alpha})", base=CMT_S, grid=Grid(resolution_step=16))
-    assert rule.shares.values == pytest.approx(CATALOGUE[same].shares.values, abs=1e-15)
+    assert rule.shares.values == pytest.approx(
+        named_rule(same, base=CMT_S).shares.values, abs=1e-15
+    )
     assert (rule.name, rule.grid.resolution_step) == (f"dwr({alpha})", 16)
 
 

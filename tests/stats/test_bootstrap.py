@@ -166,8 +166,3 @@ def test_a_linear_fit_to_the_data_is_ordinary_least_squares() -> None:
     design, values = rng.normal(size=(12, 3)) * [1, 1e-3, 1e3], rng.normal(size=12)
     found = LinearFit.from_design(design, network=range(12))(np.ones((1, 12)), values[None])
     np.testing.assert_allclose(found[0], np.linalg.lstsq(design, values, rcond=None)[0])
-
-
-def test_a_linear_fit_without_a_network_to_spare_is_refused() -> None:
-    with pytest.raises(AnalysisError, match="3 networks cannot determine the 3 terms"):
-        LinearFit.from_design(np.eye(6)[:, :3], network=[0, 1, 2] * 2)

@@ -300,3 +300,14 @@ def test_shapes_along_a_line_are_refused() -> None:
     log_macs_ratio = parts.sum(axis=1, keepdims=True) / 3
     with pytest.raises(AnalysisError, match="not along one line"):
         fit_power_laws(data, contributions=log_macs_ratio + along, budget=budget, seed=0)
+
+
+def test_shapes_along_a_circle_are_refused() -> None:
+    angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
+    around = np.tile(np.stack([np.cos(angle), np.sin(angle)], axis=1) @ PLANE.T, (4, 1))
+    budget = np.repeat(BUDGETS, 10)
+    data = Trainings(value=np.linspace(0.5, 0.6, 40), network=range(40), seed=[0] * 40)
+    with pytest.raises(AnalysisError, match="not along one line or curve"):
+        fit_power_laws(
+            data, contributions=np.log(budget)[:, None] / 3 + around, budget=budget, seed=0
+        )
