@@ -35,17 +35,19 @@ def _better_than_first(losses: Floats) -> int:
         return int(np.sum(losses[1:, 0] < losses[0, 0]))
     from moocore import hv_contributions, pareto_rank
 
-    points, place = np.unique(losses, axis=0, return_inverse=True)  # twins would add nothing
-    place = place.ravel()
+    points, inverse = np.unique(losses, axis=0, return_inverse=True)  # twins would add nothing
+    inverse = inverse.ravel()
     rank = pareto_rank(points)
-    own = rank == rank[place[0]]
-    ahead = rank < rank[place[0]]
-    if own.sum() > 1:
+    same_front = rank == rank[inverse[0]]
+    is_better = rank < rank[inverse[0]]
+    if same_front.sum() > 1:
         spread = np.ptp(points, axis=0)
         scaled = (points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)
         added = np.zeros(len(points))
-        added[own] = hv_contributions(scaled[own], ref=[1 + _MARGIN] * points.shape[1])
+        added[same_front] = hv_contributions(
+            scaled[same_front], ref=[1 + _MARGIN] * points.shape[1]
+        )
         # rounded, so that floating-point errors do not decide between symmetric points
         added = np.round(added, 12)
-        ahead |= own & (added > added[place[0]])
-    return int(ahead[place].sum())
+        is_better |= same_front & (added > added[inverse[0]])
+    return int(is_better[inverse].sum())

@@ -10,11 +10,11 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from cmt_search.errors import RunError
-from cmt_search.search import RunDir, read_trials, serialization
+from cmt_search.search import RunDir, read_trials, run_search, serialization
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.serialization import trial_record
 from cmt_search.search.storage import StudyStore
-from tests.search.lookup import FakeSampler, FakeSpace, measure, open_run
+from tests.search.lookup import FakeSampler, FakeSpace, LookupFactory, measure, open_run
 
 
 def open_store(run: RunDir, **changes: object) -> StudyStore:
@@ -148,6 +148,30 @@ def test_a_trial_is_added_in_one_transaction(tmp_path: Path) -> None:
         del tables[0]
     assert Scheduler(space, store).next_job() is not None
     store.close()
+
+
+def test_a_trial_begins_with_few_attributes_each_of_which_costs_a_statement() -> None:
+    store = StudyStore.in_memory(("top1",))
+    Scheduler(FakeSpace(), store).next_job()
+    assert set(store.trials()[0].user_attrs) == {"name", "macs", "candidate"}
+
+
+def test_a_trial_of_another_program_ends_the_session_and_a_resume_continues(
+    tmp_path: Path,
+) -> None:
+    run, space = open_run(tmp_path / "r"), FakeSpace(trials=4, epochs=(1,))
+    store = open_store(run)
+    scheduler = Scheduler(space, store)
+    step(scheduler)
+    RDBStorage(run.storage_url()).create_new_trial(store.study)
+    with pytest.raises(RunError, match="added by another program; let one driver work"):
+        step(scheduler)
+    store.close()
+    outcome = run_search(run, space, LookupFactory(), executor="inline")
+    assert (outcome.stopped, outcome.failed) == ("finished", 1)
+    trials = read_trials(run.path)
+    assert [trial.number for trial in trials] == list(range(4))
+    assert "another program" in str(trials[1].reason)
 
 
 def test_a_long_measurement_fits_a_text_column_of_mysql(tmp_path: Path) -> None:
