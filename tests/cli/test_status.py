@@ -162,6 +162,8 @@ def test_runs_of_a_run_names_the_right_command(
 def test_a_dry_run_shows_the_first_networks_and_makes_nothing(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    small = SPACE.replace("max: 28", "max: 16")  # steps are timed
+    (tmp_path / "space.yaml").write_text(small)
     assert start(grows, "--dry-run", "--json") == 0
     plan = said(capsys)
     assert (plan["trials"], plan["trainings"], plan["exists"]) == (6, 6, False)

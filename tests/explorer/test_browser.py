@@ -142,6 +142,8 @@ def test_a_brush_filters_the_views_and_a_click_shows_a_trial(
         until(page, records[2].name, within="#trial-panel")
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_brush_on_an_axis_and_ticks_select_in_all_views(page, records: tuple) -> None:
     with served(app_of(lambda: analysed(records), stamp=lambda: 0), page) as url:
         page.goto(url)
