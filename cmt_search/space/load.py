@@ -2,7 +2,7 @@
 
 import io
 import types
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from itertools import chain
@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from cmt_search.errors import SpaceError, brief, closest_match, suggestion
 from cmt_search.fields import describe
@@ -125,7 +124,10 @@ def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
     yaml.width = 10_000  # keep long lines
     data = yaml.load(file.read_text(encoding="utf-8"))
     for path, value in changes.items():
-        _set(data, path.split("."), value)
+        section, (*parents, key) = data, path.split(".")
+        for name in parents:
+            section = section.setdefault(name, {})
+        section[key] = value
     text = io.StringIO()
     yaml.dump(data, text)
     parse_space(text.getvalue(), source=str(file))
@@ -135,13 +137,6 @@ def edit_space(file: Path, changes: Mapping[str, Any]) -> None:
         raise SpaceError(
             f"{file}: cannot be written ({error.strerror}); check its folder"
         ) from error
-
-
-def _set(data: MutableMapping[str, Any], path: list[str], value: Any) -> None:
-    *sections, last = path
-    for name in sections:
-        data = data.setdefault(name, CommentedMap())
-    data[last] = value
 
 
 def _validate(model: type[M], data: Mapping[Any, Any], *, source: str) -> M:
