@@ -102,7 +102,7 @@ class ImageSet:
         return ranks.to(self.labels.device), counts[labels].to(self.labels.device)
 
     def class_quantiles(self, *, seed: int = 0) -> Tensor:
-        """Divide `class_ranks` by the class counts: 0 to 1, exclusive. Shape: (N,) float64."""
+        """Divide the ranks by the counts: 0 to 1, exclusive. Shape: (N,) float64."""
         ranks, counts = self.class_ranks(seed=seed)
         return ranks.double() / counts
 

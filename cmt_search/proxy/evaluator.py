@@ -174,13 +174,7 @@ class ProxyEvaluator:
     def __call__(
         self, arch: Arch, *, fidelity: Fidelity, seed: int, folder: Path | None = None
     ) -> Measurement:
-        """Train `arch` and measure it; `folder` is for checkpoints.
-
-        Raises:
-            DataError: the network does not fit the images.
-            OutOfMemory: memory ran out.
-            TrainingFailed: the loss is not finite.
-        """
+        """Train `arch` and measure it, as `train` does."""
         return train(
             arch,
             data=self.data,

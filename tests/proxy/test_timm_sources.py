@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import IterableDataset
 
 from cmt_search.errors import DataError
-from cmt_search.proxy import Dataset, DatasetSpec, image_files, load_dataset, timm_data
+from cmt_search.proxy import Dataset, DatasetSpec, image_files, load_dataset, sources
 
 # timm leaves it to Python to close the files that it opens.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -117,7 +117,7 @@ def test_a_stream_is_read_to_its_end_once(tmp_path: Path, monkeypatch: pytest.Mo
         opened.append((name, split, download))
         return _Stream(parts[split])
 
-    monkeypatch.setattr(timm_data, "create_dataset", create)
+    monkeypatch.setattr(sources, "create_dataset", create)
     (tmp_path / "shard.tar").write_bytes(b"stand-in")
     data = _load(tmp_path, name="timm:wds/some")
     assert opened == [("wds/some", "train", False), ("wds/some", "validation", False)]
@@ -145,7 +145,7 @@ def test_images_of_a_stream_are_decoded_one_by_one(
 
     real = image_files.fit_square
     monkeypatch.setattr(image_files, "fit_square", fit_square)
-    monkeypatch.setattr(timm_data, "create_dataset", lambda *_, **__: Logged(range(40)))
+    monkeypatch.setattr(sources, "create_dataset", lambda *_, **__: Logged(range(40)))
     (tmp_path / "shard.tar").write_bytes(b"of photos")
     _load(tmp_path, name="timm:wds/some", val_split=None)
     assert log == ["given", "decoded"] * 40
@@ -204,7 +204,7 @@ def test_an_image_without_a_class_is_refused(
         def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
             yield Image.new("L", (9, 9)), -1
 
-    monkeypatch.setattr(timm_data, "create_dataset", lambda *_, **__: Unlabelled(range(1)))
+    monkeypatch.setattr(sources, "create_dataset", lambda *_, **__: Unlabelled(range(1)))
     (tmp_path / "shard.tar").write_bytes(b"another")
     with pytest.raises(DataError, match=r"'train': image 0 cannot be read .*class is -1; every"):
         _load(tmp_path, name="timm:wds/some")
