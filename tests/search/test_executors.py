@@ -231,12 +231,14 @@ def test_an_interrupt_lets_the_workers_finish_their_jobs(tmp_path: Path) -> None
     run, log = open_run(tmp_path / "r"), tmp_path / "log"
 
     interrupted: list[int] = []
+    lock = threading.Lock()  # a listener of a search need not be picklable
 
     def interrupt(event: Event) -> None:
         """Call the handler that listens, once: a real signal might hit the test runner."""
         handler = signal.getsignal(signal.SIGINT)
         if isinstance(event, JobFinished) and event.job.rung == 1 and not interrupted:
-            interrupted.append(event.job.trial)
+            with lock:
+                interrupted.append(event.job.trial)
             assert callable(handler)
             handler(signal.SIGINT, None)
 

@@ -63,7 +63,7 @@ class JobSearcher(Searcher):
         """Do nothing: the study is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles it for a restore that never happens
+        return {}  # Tune pickles its hooks for a restore that never happens
 
 
 class ResultCallback(tune.Callback):
@@ -80,6 +80,9 @@ class ResultCallback(tune.Callback):
         self._scheduler, self._searcher = scheduler, searcher
         self._checkpoints, self._limit = checkpoints, limit
         self._started: dict[str, float] = {}  # monotonic seconds, by trial id
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher
 
     def on_trial_start(self, trial: Any, **_context: Any) -> None:
         self._started[trial.trial_id] = time.monotonic()
