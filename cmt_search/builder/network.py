@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cmt_search.arch import Arch, Stage
 from cmt_search.builder.layers import Block, ConvGeluNorm, Neck, PatchEmbed, as_input
-from cmt_search.builder.position import Grid, StageGrids, new_table, resize_table, stage_grids
+from cmt_search.builder.position import Grid, StageGrids, resize_table, stage_grids
 from cmt_search.errors import ArchError
 
 GLOBAL_POOLS = ("", "avg", "max", "avgmax", "catavgmax")  # of timm
@@ -43,13 +43,17 @@ class CMTStage(nn.Module):
         self.grids = grids
         self.grad_checkpointing = False
 
-        def table_of(owner: str) -> nn.Parameter | None:
-            return new_table(stage.heads, grids, std=pos_std) if position == owner else None
+        def new_table(owner: str) -> nn.Parameter | None:
+            if owner != position:
+                return None
+            table = nn.Parameter(torch.empty(stage.heads, *grids.tokens))
+            nn.init.normal_(table, std=pos_std)
+            return table
 
-        self.position = table_of("stage")
+        self.position = new_table("stage")
         self.patch_embed = PatchEmbed(c_in, stage.width)
         self.blocks = nn.ModuleList(
-            Block(stage, drop_path=rate, position=table_of("block")) for rate in drop_path_rates
+            Block(stage, drop_path=rate, position=new_table("block")) for rate in drop_path_rates
         )
 
     def resize(self, grids: StageGrids) -> None:

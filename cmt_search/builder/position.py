@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,16 +40,6 @@ def stage_grids(arch: Arch, *, input_size: Grid) -> tuple[StageGrids, ...]:
         queries = _strided(queries, 2)
         grids.append(StageGrids(queries=queries, keys=_strided(queries, stage.kv_stride)))
     return tuple(grids)
-
-
-def new_table(heads: int, grids: StageGrids, *, std: float) -> torch.nn.Parameter:
-    """Draw a position table from N(0, std).
-
-    Shape: (heads, queries, keys).
-    """
-    table = torch.nn.Parameter(torch.empty(heads, *grids.tokens))
-    torch.nn.init.normal_(table, std=std)
-    return table
 
 
 def fitting_sizes(

@@ -64,6 +64,7 @@ def test_one_graph_without_breaks_takes_any_batch() -> None:
             assert torch.equal(program(batch[:count]), model(batch[:count])), count
 
 
+@pytest.mark.slow
 def test_a_step_with_checkpointing_trains_as_an_eager_one_and_counts_a_batch_once() -> None:
     """In the operators that inductor gets, forward and backward."""
     model = trained(tiny()).train()
