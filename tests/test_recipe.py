@@ -132,3 +132,24 @@ def test_strong_regularisation_in_a_short_training_is_noted_by_its_key() -> None
     ]
     assert "in a training of 29 epochs" in strong.notes(epochs=29)[0]
     assert strong.notes(epochs=30) == Recipe().notes(epochs=1) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ({"schedule": "constant"}, 10),
+        ({"schedule": "wsd", "decay_fraction": 0.2}, 8),
+        ({"schedule": "constant", "warmup_epochs": None, "warmup_fraction": 0.0}, 10),
+        ({"schedule": "wsd", "decay_fraction": 1.0}, 0),
+        ({"schedule": "cosine"}, 0),  # its rates depend on the length
+        ({"schedule": "constant", "warmup_epochs": None}, 0),  # is longer in a longer training
+        (
+            {"schedule": "constant", "two_phase": TwoPhase(at=0.5)},
+            0,
+        ),  # begins later
+    ],
+)
+def test_epochs_are_shared_as_far_as_they_do_not_depend_on_the_length(
+    changes: dict[str, Any], shared: int
+) -> None:
+    assert Recipe(**{"warmup_epochs": 1, **changes}).shared_epochs(10) == shared
