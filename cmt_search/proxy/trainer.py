@@ -203,7 +203,7 @@ class Training:
         losses = torch.zeros(len(order), device=self.device)
         done = 0
         for images, labels in self.loader.batches(order):
-            spent = self.seconds + time.perf_counter() - began
+            spent = self._spent(began)
             if self._out_of_time(spent):
                 break
             position = self._schedule_position(spent)
@@ -215,6 +215,12 @@ class Training:
             if self.average is not None:
                 self.average.update(self.model, step=self.step)
         return losses[: max(done, 1)]
+
+    def _spent(self, began: float) -> float:
+        """Return the seconds so far; a schedule in time waits for the steps that a GPU has left."""
+        if self.fidelity.seconds is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.seconds + time.perf_counter() - began
 
     def _order(self) -> Tensor:
         """Draw the images of each step. Shape: (steps of the epoch, batch)."""

@@ -140,6 +140,19 @@ def test_steps_wait_for_nothing_on_the_host(tiny: Arch, embedded: Dataset) -> No
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_a_schedule_in_time_waits_for_every_step(
+    tiny: Arch, embedded: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = embedded.to(torch.device("cuda")).subset(0.2)
+    fidelity = Fidelity(epochs=1, seconds=600.0)
+    run = training_module.Training(tiny, data=data, recipe=RECIPE, fidelity=fidelity, seed=0)
+    waits: list[object] = []
+    real = torch.cuda.synchronize
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *of: waits.append(of) or real(*of))
+    run.advance()
+    assert len(waits) >= run.step
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_deterministic_training_gives_the_same_numbers_bit_for_bit(
     tiny: Arch, embedded: Dataset, recipe: Recipe
