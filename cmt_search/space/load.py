@@ -23,7 +23,7 @@ from cmt_search.yaml_reader import parse_mapping, read_text
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_LINES = 20  # of a message
-_ITEM = 0  # stands for any index of a list
+_ITEM = 0  # key of the items of a list
 _RENAMED = {  # keys of earlier space files, too different from their successors to be guessed
     "ladder": "fidelities",
     "halving": "reduction_factor",
