@@ -4,7 +4,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -56,8 +56,15 @@ class Machine:
         return cls(
             hardware=hardware_name(device),
             torch=version("torch"),
-            cmt_search=version("cmt-search"),
+            cmt_search=_own_version(),
         )
+
+
+def _own_version() -> str:
+    try:
+        return version("cmt-search")
+    except PackageNotFoundError:  # run from a checkout
+        return "not installed"
 
 
 def hardware_name(device: str) -> str:

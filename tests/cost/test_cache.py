@@ -1,11 +1,13 @@
 """A network is measured once; the cache records the machine."""
 
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from cmt_search.arch import Arch
+from cmt_search.cost import config as config_module
 from cmt_search.cost.cache import CostMeasurement, MeasurementCache, read_measurements
 from cmt_search.cost.config import BenchmarkConfig, Machine
 from cmt_search.errors import RunError
@@ -94,3 +96,16 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     cache = cached(Noisy(), tmp_path / "taken" / "measured.json")
     with pytest.raises(RunError, match=r"measured\.json cannot be written \(File exists"):
         cache.meter("latency_ms")(PICO)
+
+
+def test_a_machine_is_described_from_a_checkout_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(package: str) -> str:
+        if package == "cmt-search":
+            raise metadata.PackageNotFoundError(package)
+        return "2.11"
+
+    monkeypatch.setattr(config_module, "version", version)
+    machine = Machine.current("cpu")
+    assert (machine.torch, machine.cmt_search) == ("2.11", "not installed")
