@@ -12,12 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from cmt_search.errors import BudgetError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.sampling.design import Design, DesignPoint, make_design, point_key
-from cmt_search.search.sampling.optuna_samplers import (
-    Params,
-    TrialGroup,
-    check_packages,
-    make_sampler,
-)
+from cmt_search.search.sampling.optuna_samplers import TrialGroup, check_packages, make_sampler
 from cmt_search.search.sampling.rule_acquisition import RuleTrial, suggest_rule
 from cmt_search.search.sampling.sobol import (
     feasible_networks,
@@ -31,7 +26,7 @@ from cmt_search.search.sampling.sobol import (
 from cmt_search.search.serialization import INFEASIBLE, REPLICATE, RETRY_OF
 from cmt_search.search.storage import directions
 from cmt_search.search.types import Space
-from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
+from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter, Params
 
 _MAX_INFEASIBLE = 100  # suggestions of a group in a row, before it gets no more
 # For samplers: unlike failed trials, those that were pruned without a value count as bad.

@@ -17,14 +17,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cmt_search.errors import SpaceError
 from cmt_search.search.serialization import SAMPLER_STATE, join_text, split_text
-from cmt_search.space.candidates import SAMPLERS
+from cmt_search.space.candidates import SAMPLERS, Params
 
 _NAME = "sampler"
 _FIXED_PARAMS = "fixed_params"  # system attribute of an enqueued trial, repeated by its params
 _STARTUP_TRIALS = 10  # random ones of a model without initial points
 _SMALLEST_GENERATION = 4  # from which parents can be drawn
-
-Params = Mapping[str, float | int]
 
 
 class TrialGroup:

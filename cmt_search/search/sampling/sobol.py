@@ -1,7 +1,7 @@
 """Space-filling points: the Sobol sequence and the grid."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice, zip_longest
 
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from cmt_search.errors import ArchError, BudgetError
 from cmt_search.search.sampling.design import DesignPoint
 from cmt_search.search.types import Space
-from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter
+from cmt_search.space.candidates import SAMPLERS, Candidate, Parameter, Params
 
 _DRAWS = 16  # per network wanted, of a free search: enough to fill every group of MACs
 _OF_EACH_BUDGET = 8  # shapes; the quadratic of a power law needs 7
-
-Params = Mapping[str, float | int]
 
 
 def n_initial_points(space: Space) -> int:
@@ -93,7 +91,7 @@ def grid_params(
 ) -> dict[str, float | int]:
     """Return the parameters of one point of the shuffled grid."""
     sizes = [p.steps or 1 for p in parameters]
-    steps = np.unravel_index(_shuffled(math.prod(sizes), seed=seed)[index], sizes, order="F")
+    steps = np.unravel_index(_shuffled(grid_size(parameters), seed=seed)[index], sizes, order="F")
     values = (p.low + int(step) * (p.step or 1) for p, step in zip(parameters, steps, strict=True))
     return {
         p.name: round(value) if p.integer else value
@@ -102,7 +100,7 @@ def grid_params(
 
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
-    """Return the number of points of the grid, all of whose parameters have steps."""
+    """Return the number of points of the grid; all parameters have steps."""
     return math.prod(p.steps or 1 for p in parameters)
 
 
