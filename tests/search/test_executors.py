@@ -22,7 +22,7 @@ from cmt_search.search import (
     read_trials,
     run_search,
 )
-from cmt_search.search.driver import ExecutorName
+from cmt_search.search.driver import ExecutorName, prepare_ray
 from cmt_search.search.run_dir import Checkpoints
 from cmt_search.search.scheduler import Scheduler
 from cmt_search.search.storage import StudyStore
@@ -306,6 +306,7 @@ def test_a_run_of_another_space_is_refused_before_anything_is_made(tmp_path: Pat
 def test_a_finished_run_starts_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = open_run(tmp_path / "r")
     first = run_search(run, SMALL, LookupFactory(), executor="inline")
+    prepare_ray(local=True)  # before the import: another test of this process may start Ray
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("ray was started"))
     again = run_search(run, SMALL, LookupFactory(broken=True), executor="ray")
     assert (again.complete, again.jobs) == (first.complete, 0)
