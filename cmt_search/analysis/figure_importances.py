@@ -27,7 +27,7 @@ def importances_data(
     Raises:
         AnalysisError: there is nothing to weigh, or too few trials have a value that differs.
     """
-    table = build_trials_table(analysis)
+    table = build_trials_table(analysis.records)
     if table.empty or not parameters:
         raise AnalysisError("There is nothing to weigh yet.")
     known = table[(table["state"] == "complete") & table[metric].notna()]

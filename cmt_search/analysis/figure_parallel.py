@@ -37,7 +37,7 @@ def parallel_data(
     analysis: Analysis, *, trials: Collection[int] | None = None, colour: str = "top1"
 ) -> ParallelData:
     """Compute the parallel coordinates of these trials, or of all."""
-    table = build_trials_table(analysis)
+    table = build_trials_table(analysis.records)
     if table.empty:
         return ParallelData(
             table=pd.DataFrame(columns=["trial"]), axes=(), logs=(), colour=colour, left_out=0

@@ -1,6 +1,6 @@
 """One row per trial: what it is, what it cost and what it showed last."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from statistics import fmean
 from typing import Any
 
@@ -13,12 +13,12 @@ from cmt_search.search.types import RungRecord, TrialRecord
 SHARES = ("depth share", "width share", "resolution share")
 
 
-def build_trials_table(analysis: Analysis) -> pd.DataFrame:
+def build_trials_table(records: Iterable[TrialRecord]) -> pd.DataFrame:
     """Tabulate every trial: number, name, state, parameters and metrics of its last rung.
 
     Accuracy and loss are means over the seeds of the last rung that was measured.
     """
-    return pd.DataFrame([_row(record) for record in analysis.records])
+    return pd.DataFrame([_row(record) for record in records])
 
 
 def last_measured(record: TrialRecord) -> RungRecord | None:

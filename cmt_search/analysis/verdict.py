@@ -85,6 +85,11 @@ class RuleVerdict:
     networks: int  # distinct, in the fit
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of `difference`, in top1."""
+        return self.difference.low, self.difference.high
+
+    @property
     def beats_paper(self) -> bool:
         """Whether the interval of the difference is above zero."""
         return self.difference.low > 0

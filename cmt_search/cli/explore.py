@@ -1,21 +1,17 @@
 """report, inspect."""
 
 import sys
+import warnings
 import webbrowser
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cmt_search.cli.options import Json, RunArgument
-from cmt_search.errors import ExportError
 
 if TYPE_CHECKING:
-    from cmt_search.analysis import Analysis
-    from cmt_search.search import RunDir
-    from cmt_search.space import Parameter
+    from cmt_search.study import Study
 
 
 def report(
@@ -33,23 +29,16 @@ def report(
 
     --png and --svg need the extra `images` and a Chrome or Chromium.
     """
-    from cmt_search.analysis import explanation, headline, law_sentences, summary, write_report
+    from cmt_search.analysis import explanation, headline, law_sentences, summary
     from cmt_search.cli.console import print_json, say, say_paths, show_table
-    from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
-    from cmt_search.search import RunDir
+    from cmt_search.study import load_study
 
-    folder = RunDir.open(run)
-    analysis, space = analysis_of(run, n_simulations=N_SIMULATIONS, laws=True), space_of(folder)
-    parameters = space.parameters()
-    path = write_report(
-        analysis,
-        to or folder.report,
-        title=folder.info().name,
-        family_table=_family_rows(folder),
-        provenance={**asdict(folder.info()), "space": space.model_dump(mode="json")},
-        parameters=parameters,
-    )
-    images = _images(analysis, parameters, png=png, svg=svg)
+    study = load_study(run)
+    analysis = study.analysis
+    with warnings.catch_warnings(record=True) as caught:
+        path = study.report(to)
+    sys.stderr.writelines(f"{warning.message}\n" for warning in caught)
+    images = _images(study, png=png, svg=svg)
     if json:
         written = {"images": [str(image) for image in images]} if images else {}
         print_json({"report": str(path), **written, **summary(analysis)})
@@ -77,44 +66,12 @@ def report(
     say(f"report: {path}")
 
 
-def _images(
-    analysis: "Analysis",
-    parameters: "Sequence[Parameter]",
-    *,
-    png: Path | None,
-    svg: Path | None,
-) -> list[Path]:
-    from cmt_search.analysis import figures, write_images
+def _images(study: "Study", *, png: Path | None, svg: Path | None) -> list[Path]:
+    from cmt_search.analysis import write_images
 
     folders = [(folder, kind) for folder, kind in ((png, "png"), (svg, "svg")) if folder]
-    drawn = figures(analysis, parameters=parameters) if folders else {}
+    drawn = study.figures() if folders else {}
     return [path for folder, kind in folders for path in write_images(drawn, folder, kind=kind)]
-
-
-def _family_rows(folder: "RunDir") -> list[dict[str, object]]:
-    """The members that `family` wrote, if it was called before."""
-    from cmt_search.cost import cost
-    from cmt_search.export import read_family
-
-    if not folder.family.exists():
-        return []
-    try:
-        family = read_family(folder.family)
-    except ExportError as error:  # it can be made again, and is no reason to hide the study
-        sys.stderr.write(f"The report leaves out the family: {error}\n")
-        return []
-    members = [(m.name, m.arch, cost(m.arch)) for m in family]
-    return [
-        {
-            "member": name,
-            "MACs": f"{measured.macs:,}",
-            "params": f"{measured.params:,}",
-            "px": str(arch.resolution),
-            "widths": "-".join(str(s.width) for s in arch.stages),
-            "depths": "-".join(str(s.depth) for s in arch.stages),
-        }
-        for name, arch, measured in members
-    ]
 
 
 def inspect(

@@ -62,8 +62,8 @@ def with_weights(
         return Source(variant=variant)
     if weights != RETRAIN:
         return weights_of(variant, path=Path(weights))
-    from cmt_search.cli.wiring import space_of
     from cmt_search.search import RunDir, read_trials
+    from cmt_search.space import load_space
 
     folder = RunDir.open(run)
 
@@ -76,7 +76,7 @@ def with_weights(
 
     return retrain(
         variant,
-        space=space_of(folder),
+        space=load_space(folder.space),
         records=read_trials(run),
         device=device,
         on_epoch=None if quiet else tell,

@@ -65,14 +65,12 @@ def family(
     from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.cli.family_choice import chosen_rule
     from cmt_search.cli.family_page import family_rows, slug, write_family_page
-    from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
     from cmt_search.export import write_family
-    from cmt_search.search import RunDir
+    from cmt_search.study import load_study
 
     asked = _named(macs_of(budgets), names=names, text=budgets)
-    folder = RunDir.open(run)
-    space = space_of(folder)
-    analysis = analysis_of(run, n_simulations=N_SIMULATIONS, laws=True, storage=storage)
+    study = load_study(run, storage=storage)
+    folder, space, analysis = study.run, study.space, study.analysis
     known = {
         name: chosen_rule(name, base=base, analysis=analysis, space=space)
         for name in (rule, *_others(beside, rule=rule))
@@ -83,7 +81,7 @@ def family(
     own, missing = solved[rule]
     if not own.members:
         raise BudgetError(f"no budget can be met: {next(iter(missing.values()))}")
-    evidence = _evidence(analysis, run=folder.info().name)
+    evidence = _evidence(analysis, run=study.name)
     with aside(folder.family) as before:
         path = write_family(
             own,

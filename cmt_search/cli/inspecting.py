@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_search.cli.trial_variant import commands, trial_variant
-from cmt_search.cli.wiring import N_SIMULATIONS, analysis_of, space_of
 from cmt_search.errors import ExportError, RunError
 from cmt_search.search import RunDir, TrialRecord
+from cmt_search.space import load_space
+from cmt_search.study import load_study
 
 if TYPE_CHECKING:
     from cmt_search.explorer import Study
@@ -38,12 +39,12 @@ def _study(folder: RunDir, *, name: str) -> "Study":
     from cmt_search.cost import cost
     from cmt_search.explorer import Study
 
-    space = space_of(folder)
+    space = load_space(folder.space)
     rules = space.kind == "rule"
     largest = space.budget_macs[-1] if rules else 0.0
     return Study(
         name=name,
-        load=lambda: analysis_of(folder.path, n_simulations=N_SIMULATIONS),  # the report's numbers
+        load=lambda: load_study(folder.path).analyse(laws=False),  # the report's numbers
         stamp=lambda: _stamp(folder),
         parameters=space.parameters(),
         solve=_solver(space) if rules else None,

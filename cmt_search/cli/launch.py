@@ -65,11 +65,11 @@ def resume(
     json: Json = False,
 ) -> None:
     """Continue a run that was interrupted or killed, or extend it with --trials."""
-    from cmt_search.cli.wiring import space_of
     from cmt_search.search import RunDir
+    from cmt_search.space import load_space
 
     found = RunDir.open(run)
-    space = space_of(found)
+    space = load_space(found.space)
     _search(found, space, json=json, launch=launch, trials=trials, retry_failed=retry_failed)
 
 

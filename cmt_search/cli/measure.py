@@ -40,13 +40,14 @@ def confirm(
     """
     from cmt_search.cli.confirming import compared, rules_in_question, show_compared
     from cmt_search.cli.console import print_json, say_paths
-    from cmt_search.cli.wiring import analysis_of, space_of
     from cmt_search.search import RunDir, read_trials
     from cmt_search.space import confirmation_space
+    from cmt_search.study import load_study
 
     folder = RunDir.open(run)
     served = launch.storage if folder.info().storage else None
-    space, analysis = space_of(folder), analysis_of(run, storage=served)
+    study = load_study(run, storage=served)
+    space, analysis = study.space, study.analyse(n_simulations=0, laws=False)
     if analysis.surface is None:
         raise AnalysisError(f"there is nothing to confirm. {analysis.no_verdict}")
     macs = _budget(space, text=budget)

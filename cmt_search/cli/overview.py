@@ -89,10 +89,10 @@ def overview(path: Path, *, storage: str | None = None, trials: int | None = Non
         RunError: there is no run, or it has no study yet.
         SpaceError: its space file cannot be read.
     """
-    from cmt_search.cli.wiring import space_of
+    from cmt_search.space import load_space
 
     folder = RunDir.open(path)
-    info, space, run = folder.info(), space_of(folder), read_run(path, storage=storage)
+    info, space, run = folder.info(), load_space(folder.space), read_run(path, storage=storage)
     run = replace(run, wanted=trials or run.wanted)
     listed = info.fingerprint != space.fingerprint  # a calibration's: the space is what it is of
     found = summary(run.trials)

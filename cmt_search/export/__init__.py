@@ -8,7 +8,7 @@ from cmt_search.export.reading import load, load_variant
 from cmt_search.export.registering import register, timm_name, variants_in
 from cmt_search.export.schema import SCHEMAS, write_schemas
 from cmt_search.export.source import Source, Weights
-from cmt_search.export.study import STUDY_FORMATS, export_study, load_study
+from cmt_search.export.study import STUDY_FORMATS, export_study, read_study
 from cmt_search.export.training import kept_weights, retrain
 from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights
@@ -25,11 +25,11 @@ __all__ = [
     "export_study",
     "kept_weights",
     "load",
-    "load_study",
     "load_variant",
     "load_weights",
     "package_folder",
     "read_family",
+    "read_study",
     "register",
     "retrain",
     "source_in",

@@ -7,7 +7,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import ExportError
 from cmt_search.export import as_onnx, as_python, as_timm, as_yaml, family
 from cmt_search.export.described import variant_in
-from cmt_search.export.study import STUDY_FORMATS, load_study
+from cmt_search.export.study import STUDY_FORMATS, read_study
 from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
 
@@ -28,14 +28,14 @@ def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
     An `Arch` from YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, an
     exported Python module, the folder of `cmt-search train`, and YAML that is an architecture
     alone; the members, by name, from the YAML of a family; the table of trainings from a study.
-    `load_variant`, `read_family` and `load_study` take one kind only. Nothing in a file is run.
+    `load_variant`, `read_family` and `read_study` take one kind only. Nothing in a file is run.
 
     Raises:
         ExportError: it cannot be read, or was changed since it was written; the field is named.
     """
     file = Path(path)
     if file.suffix in _STUDIES:
-        return load_study(file)
+        return read_study(file)
     if file.is_dir() or file.suffix in (*_READERS, *_WEIGHTS):
         return load_variant(file).arch
     data = read_mapping(file)
@@ -56,7 +56,7 @@ def load_variant(path: Path | str) -> Variant:
     if file.suffix in _WEIGHTS:
         raise ExportError(f"{file}: {_WEIGHTS[file.suffix]}")
     if file.suffix in _STUDIES:
-        raise ExportError(f"{file}: is a study, not a network; use cmt_search.load_study")
+        raise ExportError(f"{file}: is a study, not a network; use cmt_search.load")
     return _READERS.get(file.suffix, as_yaml.read)(file)
 
 

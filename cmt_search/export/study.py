@@ -57,7 +57,7 @@ def export_study(run: Path, *, format: str, folder: Path, force: bool = False) -
     return folder / how.file
 
 
-def load_study(path: Path | str) -> "pd.DataFrame":
+def read_study(path: Path | str) -> "pd.DataFrame":
     """The table of trainings in an exported study; see `cmt_search.analysis.frame.COLUMNS`.
 
     Raises:

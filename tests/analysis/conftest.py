@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from cmt_search.analysis import Analysis, BaseContext, analyse
-from cmt_search.cli.wiring import base_context
 from cmt_search.search.types import TrialRecord
 from cmt_search.space.load import parse_space
+from cmt_search.study import base_context
 from tests.analysis.studies import BASE_MACS, NAMED, PAPER, additive, flat, rule_study, slope
 
 FOUR = (3.0, 8.0, 20.0, 50.0)  # budgets, times the base

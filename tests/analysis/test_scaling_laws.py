@@ -20,10 +20,10 @@ from cmt_search.analysis import (
 )
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.arch import Arch
-from cmt_search.cli.wiring import base_context
 from cmt_search.cost import cost
 from cmt_search.space.load import parse_space
 from cmt_search.stats import AccuracyLaw, PowerLaws
+from cmt_search.study import base_context
 from tests.analysis.conftest import FOUR, REST, SPACE, analyse_laws
 from tests.analysis.studies import (
     BASE_MACS,

@@ -230,7 +230,7 @@ def test_confirm_nearer_than_twice_the_largest_budget_checks_no_law(
     arguments = ["--seeds", "2", "--executor", "inline", "--budget", "5M"]
     assert invoke(["confirm", str(run), *arguments]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert mentions(shown, "5e+06 MACs ... 2 times")
+    assert mentions(shown, "5,000,000 MACs ... 2 times")
     assert json.loads((run / "confirm.json").read_text())["extrapolation"] is None
 
 

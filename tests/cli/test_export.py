@@ -94,7 +94,7 @@ def test_the_study_exports_in_every_format(
     assert invoke(["export", str(run), "--study", str(tmp_path), "--json"]) == 0
     paths = said(capsys)["study"]
     assert list(paths) == ["csv", "parquet", "optuna"]
-    tables = [cmt_search.load_study(path) for path in paths.values()]
+    tables = [cmt_search.export.read_study(path) for path in paths.values()]
     assert all(table.equals(tables[0]) for table in tables)
 
 

@@ -10,11 +10,12 @@ import yaml
 from cmt_search.analysis import equivalence_set_summary, equivalence_set_text, tied_rules
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
-from cmt_search.cli.wiring import space_of
 from cmt_search.cost import cost
 from cmt_search.errors import BudgetError
 from cmt_search.scaling import DIMENSIONS, Shares
 from cmt_search.search import RunDir
+from cmt_search.space import load_space
+from cmt_search.study import load_study
 from tests.cli.conftest import N_SIMULATIONS, analyse_once
 from tests.cli.test_cli import said
 from tests.messages import mentions
@@ -36,7 +37,7 @@ def family(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> An
 def test_the_equals_stand_beside_the_best_rule(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    analysis = analyse_once(run, n_simulations=N_SIMULATIONS, laws=True, storage=None)
+    analysis = analyse_once(load_study(run))
     assert invoke(["family", str(run), "--base", "run", "--budgets", "2M"]) == 0
     assert equivalence_set_text(analysis) in capsys.readouterr().out.replace("\n", "")
     written = yaml.safe_load((run / "family.yaml").read_text(encoding="utf-8"))["evidence"]
@@ -54,12 +55,10 @@ def test_the_cheapest_of_the_equals_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    some = tied_rules(analyse_once(run, n_simulations=N_SIMULATIONS, laws=True, storage=None))[
-        ::6
-    ]  # solving all takes seconds
+    some = tied_rules(analyse_once(load_study(run)))[::6]  # solving all takes seconds
     monkeypatch.setattr("cmt_search.analysis.tied_rules", lambda analysis: some)
     chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
-    space = space_of(RunDir.open(run))
+    space = load_space(RunDir.open(run).space)
     costs = {}
     for values in some.tolist():
         rule = space.rule(Shares(**dict(zip(DIMENSIONS, values, strict=True))), name="x")
@@ -152,9 +151,9 @@ def test_the_figures_show_every_family_and_the_triangle(
 def test_caps_of_the_space_hold_around_its_own_base(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = space_of(RunDir.open(run))
+    space = load_space(RunDir.open(run).space)
     tight = space.model_copy(update={"caps": space.caps.model_copy(update={"params": 100_000})})
-    monkeypatch.setattr("cmt_search.cli.wiring.space_of", lambda folder: tight)
+    monkeypatch.setattr("cmt_search.study.load_space", lambda file: tight)
     arguments = ["--base", "run", "--budgets", "2M", "--rule", "width-only", "--beside", "none"]
     assert invoke(["family", str(run), *arguments]) == 2
     assert "params" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.cost import cost
 from cmt_search.space.load import parse_space
-from tests.cli.conftest import N_SIMULATIONS, analyse_once
+from cmt_search.study import load_study
+from tests.cli.conftest import analyse_once
 from tests.cli.test_cli import said
 from tests.runs import RULE_SPACE
 
@@ -33,7 +34,7 @@ def test_the_report_says_what_the_laws_say(
 def test_an_unbalanced_run_proposes_a_base_of_equal_macs_that_a_space_takes(
     wide_run: Path,
 ) -> None:
-    found = analyse_once(wide_run, n_simulations=N_SIMULATIONS, laws=True, storage=None)
+    found = analyse_once(load_study(wide_run))
     laws = json.loads(json.dumps(laws_of(found)))
     space = parse_space(RULE_SPACE, source="space.yaml")
     base = laws["base"]

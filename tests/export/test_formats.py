@@ -341,7 +341,7 @@ def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> No
     [
         ("nothing.yaml", r"nothing\.yaml: cannot be read .* exported file or folder"),
         ("nothing.py", r"nothing\.py: cannot be read"),
-        ("study.csv", r"is a study, not a network; use cmt_search\.load_study"),
+        ("study.csv", r"is a study, not a network; use cmt_search\.load"),
         ("model.safetensors", r"holds weights alone; give its folder"),
     ],
 )

@@ -57,7 +57,7 @@ def copied(exports: Path, tmp_path: Path) -> Path:
 def test_a_study_comes_back_as_it_was(kind: str, run: Path, tmp_path: Path) -> None:
     before = (run / "study.db").read_bytes()
     path = export_study(run, format=kind, folder=tmp_path)
-    for read in (cmt_search.load_study, cmt_search.load):
+    for read in (cmt_search.export.read_study, cmt_search.load):
         pd.testing.assert_frame_equal(read(path), trials_frame(read_trials(run)))
     assert path.name == STUDY_FORMATS[kind].file
     assert (run / "study.db").read_bytes() == before
@@ -81,7 +81,7 @@ def test_something_else_is_overwritten_only_on_demand(run: Path, tmp_path: Path)
         export_study(run, format="csv", folder=tmp_path)
     assert file.read_text() == "mine"
     path = export_study(run, format="csv", folder=tmp_path, force=True)
-    assert len(cmt_search.load_study(path))
+    assert len(cmt_search.export.read_study(path))
 
 
 def set_cell(column: str, value: str) -> Edit:
@@ -116,7 +116,7 @@ def test_a_changed_table_is_refused_by_the_column(change: Edit, message: str, co
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     with pytest.raises(ExportError, match=message) as caught:
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
     assert str(path) in str(caught.value)
 
 
@@ -126,7 +126,7 @@ def test_a_truncated_study_is_refused(kind: str, copied: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ExportError, match=rf"{path.name}.*(cut short|cannot be read|damaged)"):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
 
 
 def test_a_table_whose_description_is_gone_or_broken_is_refused(copied: Path) -> None:
@@ -139,25 +139,25 @@ def test_a_table_whose_description_is_gone_or_broken_is_refused(copied: Path) ->
     assert told["url"] == "study.csv"
     about.write_text(json.dumps({**told, "notes": [{**told["notes"][0], "rows": "many"}]}))
     with pytest.raises(ExportError, match=r"study\.csv: its checksums are missing or malformed"):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
     about.write_text(json.dumps({**told, "tableSchema": {"columns": []}}))
     with pytest.raises(
         ExportError, match=r"metadata\.json: checksum mismatch in field 'tableSchema'"
     ):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
     for text in ("{", "[]", "{}", '{"notes": 3}', '{"notes": [{}]}'):
         about.write_text(text)
         with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*read_csv"):
-            cmt_search.load_study(path)
+            cmt_search.export.read_study(path)
     about.unlink()
     with pytest.raises(ExportError, match=r"metadata\.json: notes cannot be read .*No such file"):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_damaged_study_is_refused_or_gives_the_same(kind: str, copied: Path) -> None:
     path = copied / STUDY_FORMATS[kind].file
-    table = cmt_search.load_study(path)
+    table = cmt_search.export.read_study(path)
     for file in (path, *(path.with_name(name) for name in STUDY_FORMATS[kind].beside)):
         found = refusals(file, read=lambda: cmt_search.load(path), same=table.equals, places=27)
         assert found > 10, "some of the damage shows"
@@ -185,10 +185,10 @@ def test_a_changed_parquet_file_is_refused(copied: Path) -> None:
     place = table.column_names.index("top1")
     parquet.write_table(table.set_column(place, table.schema.field("top1"), better), path)
     with pytest.raises(ExportError, match=r"study\.parquet: checksum mismatch in column top1"):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
     pd.DataFrame({"trial": [1]}).to_parquet(path)
     with pytest.raises(ExportError, match=r"metadata cmt_search\.study=None is not"):
-        cmt_search.load_study(path)
+        cmt_search.export.read_study(path)
 
 
 def told(file: Path, statement: str) -> str:
@@ -197,7 +197,7 @@ def told(file: Path, statement: str) -> str:
         assert connection.execute(statement).rowcount, "mismatch in field 'something'"
     connection.close()
     with pytest.raises(ExportError) as caught:
-        cmt_search.load_study(file)
+        cmt_search.export.read_study(file)
     return str(caught.value)
 
 
@@ -216,7 +216,7 @@ def test_a_broken_database_is_refused(statement: str, copied: Path) -> None:
 
 def test_what_is_no_study_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"x\.txt.*\.csv"):
-        cmt_search.load_study(tmp_path / "x.txt")
+        cmt_search.export.read_study(tmp_path / "x.txt")
     with pytest.raises(ExportError, match=r"format 'xml' .*use csv, parquet"):
         export_study(run, format="xml", folder=tmp_path)
     with pytest.raises(RunError, match="holds no run"):
