@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 RETRAIN, NONE = "retrain", "none"
 
 
-def wanted_formats(text: str | None, *, register: bool) -> tuple[str, ...]:
-    """The formats of variants; a package alone asks for none.
+def wanted_formats(text: str | None) -> tuple[str, ...]:
+    """The formats of variants.
 
     Raises:
         ExportError: one is unknown, or is a study's.
@@ -22,7 +22,7 @@ def wanted_formats(text: str | None, *, register: bool) -> tuple[str, ...]:
     from cmt_search.export import FORMATS, STUDY_FORMATS
 
     if text is None:
-        return () if register else ("timm", "yaml")
+        return ("timm", "yaml")
     names = tuple(FORMATS) if text == ALL else _parts(text)
     for name in names:
         if name in STUDY_FORMATS:
@@ -61,14 +61,14 @@ def check_alone(options: Mapping[str, object]) -> None:
         )
 
 
-def keeps_weights(wanted: Sequence[str], *, register: Path | None) -> bool:
+def keeps_weights(wanted: Sequence[str]) -> bool:
     """Whether anything that is written would hold weights."""
     from cmt_search.export import FORMATS
 
-    return register is not None or any(FORMATS[name].keeps_weights for name in wanted)
+    return any(FORMATS[name].keeps_weights for name in wanted)
 
 
-def check_weights(weights: str | None, *, wanted: Sequence[str], register: Path | None) -> None:
+def check_weights(weights: str | None, *, wanted: Sequence[str]) -> None:
     """Refuse weights that are not there, or that nothing would keep, before hours go into them.
 
     Raises:
@@ -78,7 +78,7 @@ def check_weights(weights: str | None, *, wanted: Sequence[str], register: Path 
 
     if weights is None or weights == NONE:
         return
-    if not keeps_weights(wanted, register=register):
+    if not keeps_weights(wanted):
         keep = ", ".join(name for name, how in FORMATS.items() if how.keeps_weights)
         raise ExportError(f"--weights: {', '.join(wanted)} keeps none; add one of {keep}")
     if weights != RETRAIN and not Path(weights).exists():
@@ -89,23 +89,19 @@ def check_weights(weights: str | None, *, wanted: Sequence[str], register: Path 
         )
 
 
-def check_not_lost(
-    sources: "Sequence[Source]", wanted: Sequence[str], *, folder: Path, register: Path | None
-) -> None:
+def check_not_lost(sources: "Sequence[Source]", wanted: Sequence[str], *, folder: Path) -> None:
     """Refuse to put untrained networks where trained weights lie, which --force would do.
 
     Raises:
         ExportError: the weights are named.
     """
-    from cmt_search.export import FORMATS, package_folder, trained_in
+    from cmt_search.export import FORMATS, trained_in
 
     for source in sources:
         if source.weights is not None:
             continue
         name = source.variant.name
         places = [folder / FORMATS[one].path(name) for one in wanted if FORMATS[one].keeps_weights]
-        if register is not None:
-            places.append(package_folder(register) / FORMATS["timm"].path(name))
         for place in places:
             if (origin := trained_in(place)) is not None:
                 raise ExportError(

@@ -50,7 +50,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Of yaml, timm, hf, onnx, python, or all. Default: timm,yaml.",
+            help="Comma-separated: yaml, timm, hf, onnx, pt2, or all. Default: timm,yaml.",
             autocompletion=formats_or_all,
         ),
     ] = None,
@@ -71,14 +71,6 @@ def export(
             help="Write the study there, and nothing else: csv, parquet, optuna, or all.",
         ),
     ] = None,
-    register: Annotated[
-        Path | None,
-        typer.Option(
-            parser=folder_for("--register"),
-            metavar="PKG_DIR",
-            help="Write a package that registers them with timm.",
-        ),
-    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what differs.")] = False,
     device: Device = None,
     json: Json = False,
@@ -93,22 +85,21 @@ def export(
     from cmt_search.cli.export_options import check_alone, check_not_lost, wanted_formats
 
     if study is not None:
-        of_networks = {"--variant": variant, "--to": to, "--register": register}
+        of_networks = {"--variant": variant, "--to": to}
         check_alone(of_networks | {"--weights": weights, "--device": device})
         paths = _export_study(run, folder=study, formats=formats, force=force)
         return print_json({"study": paths}) if json else _say_files(paths)
-    wanted = wanted_formats(formats, register=register is not None)
+    wanted = wanted_formats(formats)
     sources = _sources(
         run,
         wanted,
         variant=variant or ALL,
         weights=weights,
-        register=register,
         device=device,
         quiet=json or is_quiet(),
     )
     target = to or _default_folder(run)
-    check_not_lost(sources, wanted, folder=target, register=register)
+    check_not_lost(sources, wanted, folder=target)
     written = {
         source.variant.name: _written(source, wanted, folder=target, force=force)
         for source in sources
@@ -116,8 +107,6 @@ def export(
     result: dict[str, Any] = {"exported": written}
     if trained := {s.variant.name: s.origin for s in sources if s.weights is not None}:
         result["weights"] = trained
-    if register is not None:
-        result["package"] = _package(sources, folder=register, force=force)
     if "timm" in wanted:
         result["train"] = train_command(
             sources[-1].variant.arch, folder=written[sources[-1].variant.name]["timm"]
@@ -152,7 +141,6 @@ def _sources(
     *,
     variant: str,
     weights: str | None,
-    register: Path | None,
     device: str | None,
     quiet: bool,
 ) -> "list[Source]":
@@ -160,12 +148,12 @@ def _sources(
     from cmt_search.cli.export_choice import variants_of, with_weights
     from cmt_search.cli.export_options import NONE, RETRAIN, check_weights, keeps_weights
 
-    check_weights(weights, wanted=wanted, register=register)
+    check_weights(weights, wanted=wanted)
     chosen = variants_of(run, name=variant)
     if weights not in (None, NONE, RETRAIN) and len(chosen) > 1:
         names = ", ".join(found.name for found in chosen)
         raise ExportError(f"--weights {weights} is one training; name its --variant, of {names}")
-    asked = weights if keeps_weights(wanted, register=register) else NONE
+    asked = weights if keeps_weights(wanted) else NONE
     return [
         with_weights(found, run=run, weights=asked, device=device, quiet=quiet) for found in chosen
     ]
@@ -179,13 +167,6 @@ def _written(
     return {
         name: str(export_one(source, format=name, folder=folder, force=force)) for name in wanted
     }
-
-
-def _package(sources: "Sequence[Source]", *, folder: Path, force: bool) -> dict[str, Any]:
-    from cmt_search.export import timm_name, write_package
-
-    path = write_package(sources, folder=folder, force=force)
-    return {"folder": str(path), "names": [timm_name(s.variant.name) for s in sources]}
 
 
 def _default_folder(run: Path) -> Path:
@@ -202,19 +183,13 @@ def _say_files(paths: Mapping[str, str]) -> None:
 
 
 def _show(result: Mapping[str, Any], *, sources: "Sequence[Source]") -> None:
-    from cmt_search.cli.console import say, say_paths
+    from cmt_search.cli.console import say
 
     for name, origin in result.get("weights", {}).items():
         say(f"{name}: {origin}")
     for paths in result["exported"].values():
         if paths:
             _say_files(paths)
-    if package := result.get("package"):
-        say_paths([package["folder"]])
-        say(
-            f"{shlex.quote(package['folder'])}: pip install it, import it, and timm knows "
-            f"{', '.join(package['names'])}"
-        )
     if command := result.get("train"):
         folder = result["exported"][sources[-1].variant.name]["timm"]
         build = shlex.join(["python", "-c", _BUILD.format(quoted(f"local-dir:{folder}"))])

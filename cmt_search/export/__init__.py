@@ -3,7 +3,6 @@
 from cmt_search.export.family import read_family, write_family
 from cmt_search.export.formats import FORMATS, Format, export
 from cmt_search.export.keeping import source_in, trained_in, weights_of
-from cmt_search.export.package import package_folder, write_package
 from cmt_search.export.reading import load, load_variant
 from cmt_search.export.registering import register, timm_name, variants_in
 from cmt_search.export.schema import SCHEMAS, write_schemas
@@ -27,7 +26,6 @@ __all__ = [
     "load",
     "load_variant",
     "load_weights",
-    "package_folder",
     "read_family",
     "read_study",
     "register",
@@ -38,6 +36,5 @@ __all__ = [
     "variants_in",
     "weights_of",
     "write_family",
-    "write_package",
     "write_schemas",
 ]

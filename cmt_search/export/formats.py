@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_hf, as_onnx, as_python, as_timm, as_yaml
+from cmt_search.export import as_hf, as_onnx, as_timm, as_yaml, torch_export
 from cmt_search.export.rebuilding import Rebuilt, check_rebuilt
 from cmt_search.export.source import Source
 from cmt_search.export.staging import publish
@@ -69,14 +69,14 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             read=as_onnx.read,
             rebuild=as_onnx.rebuild,
         ),
-        "python": Format(
-            name="python",
-            what="module that needs torch alone",
-            path=lambda name: f"{as_python.module_name(name)}.py",
-            files=as_python.files,
-            write=as_python.write,
-            read=as_python.read,
-            rebuild=as_python.rebuild,
+        "pt2": Format(
+            name="pt2",
+            what="program for torch alone (torch.export)",
+            path=lambda name: f"{name}{torch_export.SUFFIX}",
+            files=torch_export.files,
+            write=torch_export.write,
+            read=torch_export.read,
+            rebuild=torch_export.rebuild,
         ),
     }
 )

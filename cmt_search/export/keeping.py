@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_python, as_timm
+from cmt_search.export import as_timm, torch_export
 from cmt_search.export.noted import sha256_of
 from cmt_search.export.reading import load_variant
 from cmt_search.export.source import FRESH, Source, Weights
-from cmt_search.export.text import read_mapping, read_text
+from cmt_search.export.text import read_mapping
 from cmt_search.export.training import kept_weights
 from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights
 
 _TRAINING = "train.json"
+_GRAPHS = (".onnx", torch_export.SUFFIX)  # hold weights that are not read back
 UNKNOWN_ORIGIN = "Of unknown origin: what lies beside them does not tell how they were trained."
 _AGAIN = "export the variant again with --weights"
 
@@ -31,10 +32,10 @@ def source_in(path: Path) -> Source:
     variant, origin = load_variant(path), trained_in(path)
     if origin is None:
         return Source(variant=variant)
-    if path.suffix == ".onnx":
+    if path.suffix in _GRAPHS:
         raise ExportError(
-            f"{path} holds trained weights ({origin}), which cannot be read back from ONNX; give "
-            "--weights a folder or module that has them, or --weights none to go without"
+            f"{path} holds trained weights ({origin}), which cannot be read back from a graph; "
+            "give --weights a folder that has them, or --weights none to go without"
         )
     if (path / _TRAINING).exists():
         return kept_weights(variant, folder=path)
@@ -83,16 +84,14 @@ def weights_of(variant: Variant, *, path: Path) -> Source:
 
 def trained_in(path: Path) -> str | None:
     """How the trained weights of an exported file or folder came about; None where it has none."""
-    holder = path.with_suffix(".pt") if path.suffix == ".py" else path
-    if path.is_dir():
-        holder = path / as_timm.WEIGHTS
-    elif path.suffix not in (".py", ".onnx"):
+    if not path.is_dir() and path.suffix not in _GRAPHS:
         return None
+    holder = path / as_timm.WEIGHTS if path.is_dir() else path
     if not holder.is_file():
         return None
     try:
         note = _note(path)
-        is_verified = path.suffix == ".onnx" or note.get("sha256") == sha256_of(holder)
+        is_verified = path.suffix in _GRAPHS or note.get("sha256") == sha256_of(holder)
     except (ExportError, OSError):  # a damaged description says nothing about its weights
         return UNKNOWN_ORIGIN
     origin = str(note.get("origin", UNKNOWN_ORIGIN))
@@ -109,7 +108,7 @@ def _described(path: Path) -> Path:
                 f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
             )
         return path.parent
-    return path.with_suffix(".py") if path.suffix == ".pt" else path
+    return path
 
 
 def _note(path: Path) -> Mapping[str, Any]:
@@ -124,7 +123,7 @@ def _note(path: Path) -> Mapping[str, Any]:
         plain = {name: images[name] for name in ("mean", "std") if name in images}
         classes = {"classes": images.get("label_names", ())}
         return {**plain, **classes, **_plain(note.get("weights"))}
-    return _plain(as_python.constants(read_text(path), where=path).get("WEIGHTS"))
+    return _plain(torch_export.read_description(path).get("weights"))
 
 
 def _plain(value: object) -> Mapping[str, Any]:

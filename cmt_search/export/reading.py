@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cmt_search.arch import Arch
 from cmt_search.errors import ExportError
-from cmt_search.export import as_onnx, as_python, as_timm, as_yaml, family
+from cmt_search.export import as_onnx, as_timm, as_yaml, family, torch_export
 from cmt_search.export.described import variant_in
 from cmt_search.export.study import STUDY_FORMATS, read_study
 from cmt_search.export.text import read_mapping
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 _STUDIES = {Path(how.file).suffix for how in STUDY_FORMATS.values()}
 _WEIGHTS = {
     ".safetensors": "holds weights alone; give its folder, or use cmt_search.load_weights",
-    ".pt": "holds weights alone; give the .py file beside it, or use cmt_search.load_weights",
 }
-_READERS = {".onnx": as_onnx.read, ".py": as_python.read}
+_READERS = {".onnx": as_onnx.read, torch_export.SUFFIX: torch_export.read}
 
 
 def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
     """What an exported file or folder holds, in any format.
 
-    An `Arch` from YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, an
-    exported Python module, the folder of `cmt-search train`, and YAML that is an architecture
+    An `Arch` from YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, a
+    program of torch.export, the folder of `cmt-search train`, and YAML that is an architecture
     alone; the members, by name, from the YAML of a family; the table of trainings from a study.
     `load_variant`, `read_family` and `read_study` take one kind only. Nothing in a file is run.
 

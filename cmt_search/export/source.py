@@ -73,6 +73,12 @@ class Source:
         """How the weights came about, in a sentence."""
         return FRESH if self.weights is None else self.weights.origin
 
+    def image_statistics(self) -> dict[str, Any]:
+        """Mean and standard deviation per channel that trained weights expect; else nothing."""
+        if self.weights is None:
+            return {}
+        return {"mean": list(self.weights.mean), "std": list(self.weights.std)}
+
     def state_bytes(self) -> bytes:
         """The network's state dict as the bytes of a safetensors file."""
         from safetensors.torch import save

@@ -12,15 +12,14 @@ from cmt_search.export.reading import load_variant
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MODULE, _CHECKPOINT = ".py", ".pt"
 _HINT = "export the variant again with --weights"
 
 
 def load_weights(path: Path | str) -> "dict[str, Tensor]":
     """The state dict of an exported network.
 
-    Takes a folder for timm or the Hub, a folder of `cmt-search train`, the model.safetensors of
-    either, or an exported Python module or the .pt file beside it.
+    Takes a folder for timm or the Hub, a folder of `cmt-search train`, or the model.safetensors of
+    either.
 
     Raises:
         ExportError: there are no weights, they were changed, or are not those of the network; the
@@ -35,8 +34,6 @@ def load_weights(path: Path | str) -> "dict[str, Tensor]":
 
 def _files(path: Path) -> tuple[Path, Path]:
     """What describes the network, and where its weights are."""
-    if path.suffix in (_MODULE, _CHECKPOINT):
-        return path.with_suffix(_MODULE), path.with_suffix(_CHECKPOINT)
     if path.is_dir() or path.suffix == ".safetensors":
         folder = path if path.is_dir() else path.parent
         if not path.is_dir() and path.name != as_timm.WEIGHTS:
@@ -47,8 +44,8 @@ def _files(path: Path) -> tuple[Path, Path]:
         description = config if config.exists() else folder / "train.json"
         return description, folder / as_timm.WEIGHTS if path.is_dir() else path
     raise ExportError(
-        f"{path}: holds no weights; give a timm folder, a folder of `cmt-search train`, or an "
-        "exported Python module"
+        f"{path}: holds no weights that can be read back; give a timm folder, or a folder of "
+        "`cmt-search train`"
     )
 
 

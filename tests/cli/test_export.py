@@ -82,9 +82,9 @@ def test_without_a_run_a_preset_exports_and_a_file_turns_into_other_formats(
     assert invoke(["export", "cmt_pico", "--format", "yaml", "--json"]) == 0
     paths = said(capsys)["exported"]["cmt_pico"]
     assert paths == {"yaml": "exports/cmt_pico.yaml"}
-    assert invoke(["export", paths["yaml"], "--format", "python", "--to", ".", "--json"]) == 0
-    assert said(capsys)["exported"] == {"cmt_pico": {"python": "cmt_pico.py"}}
-    assert cmt_search.load("cmt_pico.py") == PRESETS["cmt_pico"]
+    assert invoke(["export", paths["yaml"], "--format", "pt2", "--to", ".", "--json"]) == 0
+    assert said(capsys)["exported"] == {"cmt_pico": {"pt2": "cmt_pico.pt2"}}
+    assert cmt_search.load("cmt_pico.pt2") == PRESETS["cmt_pico"]
 
 
 def test_the_study_exports_in_every_format(
@@ -96,18 +96,6 @@ def test_the_study_exports_in_every_format(
     assert list(paths) == ["csv", "parquet", "optuna"]
     tables = [cmt_search.export.read_study(path) for path in paths.values()]
     assert all(table.equals(tables[0]) for table in tables)
-
-
-def test_a_package_of_a_trial_is_written(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--variant", "trial-0", "--register", str(tmp_path / "pkg"), "--json"]
-    capsys.readouterr()
-    assert invoke(["export", str(run), *words]) == 0
-    result = said(capsys)
-    assert result["package"] == {"folder": str(tmp_path / "pkg"), "names": ["trial_0"]}
-    assert result["exported"] == {"trial-0": {}}
-    assert not (run / "exports" / "trial-0.yaml").exists()
 
 
 SCRIPT = """
@@ -144,7 +132,7 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm, hf, onnx, python, all"),
+        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm, hf, onnx, pt2, all"),
         (
             ["--format", "yaml,onx"],
             "--format 'onx' ... did you mean onnx? Known are yaml, ",
@@ -164,7 +152,6 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
         ),
         (["--device", "cudaa"], "--device 'cudaa' ... did you mean cuda? Known are cpu,"),
         (["--to", ""], "--to ... write . for the folder that you are in"),
-        (["--register", ""], "--register ... write . for the folder that you are in"),
     ],
 )
 def test_what_cannot_be_exported_is_explained(
@@ -184,7 +171,7 @@ def test_what_cannot_be_exported_is_explained(
             ["--variant", "trial-0", "--weights", "retrain"],
             "--study ... --variant, --weights",
         ),
-        (["--to", "x", "--register", "y"], "--study ... --to, --register"),
+        (["--to", "x"], "--study ... --to"),
     ],
 )
 def test_a_study_is_exported_alone(
@@ -230,17 +217,17 @@ def test_what_is_not_there_is_not_guessed_at(
 def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights of trial 0 in every format."""
     folder = tmp_path_factory.mktemp("trained")
-    words = ["--variant", "trial-0", "--format", "timm,hf,python,onnx", "--weights", "retrain"]
+    words = ["--variant", "trial-0", "--format", "timm,hf,pt2,onnx", "--weights", "retrain"]
     words += ["--to", str(folder), "--device", "cpu", "--json"]
     assert invoke(["export", str(run), *words]) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", ["trial-0", "trial-0-hf", "trial_0.py"])
+@pytest.mark.parametrize("name", ["trial-0", "trial-0-hf"])
 def test_weights_that_lie_in_an_export_are_taken_along(
     name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--format", "hf,timm,python", "--to", str(tmp_path), "--json"]
+    words = ["--format", "hf,timm", "--to", str(tmp_path), "--json"]
     capsys.readouterr()
     assert invoke(["export", str(trained / name), *words]) == 0
     result = said(capsys)
@@ -260,7 +247,7 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
     words = ["export", str(trained / "trial-0"), "--format", "timm"]
     assert invoke([*words, "--weights", "none", "--to", str(tmp_path / "none")]) == 0
     assert not (tmp_path / "none" / "trial-0" / "model.safetensors").exists()
-    for file in ("trial-0-hf/model.safetensors", "trial_0.py", "trial_0.pt"):
+    for file in ("trial-0-hf/model.safetensors", "trial-0/model.safetensors"):
         target = tmp_path / file.replace("/", "-")
         assert invoke([*words, "--weights", str(trained / file), "--to", str(target)]) == 0
         found = cmt_search.load_weights(target / "trial-0")
@@ -279,14 +266,15 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
     assert not (tmp_path / "other").exists()
 
 
-def test_weights_in_onnx_are_not_replaced_without_a_word(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["trial-0.onnx", "trial-0.pt2"])
+def test_weights_in_a_graph_are_not_replaced_without_a_word(
+    name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["export", str(trained / "trial-0.onnx"), "--format", "hf", "--to", str(tmp_path)]
+    words = ["export", str(trained / name), "--format", "hf", "--to", str(tmp_path)]
     assert invoke(words) == 2
     told = capsys.readouterr().err
     assert "holds trained weights" in told
-    assert mentions(told, "ONNX ... give --weights")
+    assert mentions(told, "graph ... give --weights")
     assert invoke([*words, "--weights", "none"]) == 0
     assert "Freshly initialised" in (tmp_path / "trial-0-hf" / "README.md").read_text()
 
@@ -295,21 +283,16 @@ def test_weights_of_unknown_origin_are_not_lost_either(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = ["--to", str(tmp_path)]
-    words = ["export", str(trained / "trial-0"), "--weights", "none", "--format", "hf,python", *to]
+    words = ["export", str(trained / "trial-0"), "--weights", "none", "--format", "hf", *to]
     assert invoke(words) == 0  # without training
     assert invoke([*words, "--force"]) == 0
     own = tmp_path / "trial-0-hf" / "model.safetensors"
     own.write_bytes((trained / "trial-0" / "model.safetensors").read_bytes())
     assert invoke([*words, "--force"]) == 2
     assert "holds trained weights (Of unknown origin" in capsys.readouterr().err
-    own.unlink()
-    (tmp_path / "trial_0.pt").write_bytes(b"somebody's")
-    (tmp_path / "trial_0.py").unlink()  # as after an export that was killed
-    assert invoke([*words, "--force"]) == 2
-    assert (tmp_path / "trial_0.pt").read_bytes() == b"somebody's"
 
 
-@pytest.mark.parametrize("kind", ["timm", "hf", "python", "onnx"])
+@pytest.mark.parametrize("kind", ["timm", "hf", "pt2", "onnx"])
 def test_force_does_not_replace_trained_weights_by_none(
     kind: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,18 +303,6 @@ def test_force_does_not_replace_trained_weights_by_none(
     assert "holds trained weights" in told
     assert "--weights" in told
     assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-
-
-def test_a_package_does_not_lose_trained_weights_either(
-    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = ["--register", str(tmp_path / "my_pkg"), "--json"]
-    assert invoke(["export", str(trained / "trial-0"), *target]) == 0
-    held = tmp_path / "my_pkg" / "my_pkg" / "trial-0" / "model.safetensors"
-    assert held.exists()
-    assert invoke(["export", str(run), "--variant", "trial-0", *target, "--force"]) == 2
-    assert "my_pkg/my_pkg/trial-0 holds trained weights (" in capsys.readouterr().err
-    assert held.exists()
 
 
 def test_what_a_training_kept_is_exported_with_its_weights(

@@ -156,7 +156,7 @@ def test_the_shell_proposes_values(runs: Path) -> None:
     assert runs_beside("runs/s") == ["runs/second"]
     assert runs_beside("th") == ["third"]
     assert exportable("cmt_p") == ["cmt_pico"]
-    assert formats_or_all("timm,p") == ["timm,python", "timm,parquet"]
+    assert formats_or_all("timm,p") == ["timm,pt2", "timm,parquet"]
     assert formats_or_all("timm,t") == []
     assert "cmt-paper" in rules_list("cmt")
     assert variants("a") == ["all"]

@@ -1,8 +1,5 @@
-"""Exported variants under names of their own in timm, and the package that does it."""
+"""Exported variants under names of their own in timm."""
 
-import importlib
-import sys
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import torch
 
 import cmt_search
 from cmt_search.errors import ExportError
-from cmt_search.export import Source, export, write_family, write_package
+from cmt_search.export import Source, export, write_family
 from cmt_search.presets import PRESETS
 from cmt_search.scaling import Family, named_rule
 from tests.builder.tiny import TINY
@@ -69,65 +66,3 @@ def test_names_that_are_taken_are_refused(fresh: Source, tmp_path: Path) -> None
     number = export(Source(variant=variant(name="64M")), format="yaml", folder=tmp_path / "more")
     with pytest.raises(ExportError, match="'64M' gives no name that timm takes"):
         cmt_search.register(number)
-
-
-def test_the_package_registers_when_it_is_imported(
-    fresh: Source, learned: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = Source(variant=variant(name="learned"), weights=learned.weights)
-    folder = write_package([fresh, other], folder=tmp_path / "my-models")
-    project = tomllib.loads((folder / "pyproject.toml").read_text())
-    assert project["project"]["name"] == "my-models"
-    assert project["tool"]["setuptools"]["packages"] == ["my_models"]
-    monkeypatch.syspath_prepend(str(folder))
-    names = importlib.import_module("my_models").NAMES
-    sys.modules.pop("my_models")
-    assert names == ("best_1_5g", "learned")
-    assert timm.create_model("best_1_5g").arch == TINY
-    model = timm.create_model("learned", pretrained=True).eval()
-    assert torch.equal(model(learned.images), learned.logits)
-
-
-def test_a_package_is_overwritten_only_on_demand(fresh: Source, tmp_path: Path) -> None:
-    folder = write_package([fresh], folder=tmp_path / "pkg")
-    assert write_package([fresh], folder=folder) == folder
-    other = Source(variant=variant(replace(TINY, neck_width=20)))
-    with pytest.raises(ExportError, match=r"best-1\.5G\.yaml exists and holds something else"):
-        write_package([other], folder=folder)
-    write_package([other], folder=folder, force=True)
-    assert cmt_search.load(folder / "pkg" / "best-1.5G.yaml") == other.variant.arch
-
-
-def test_a_package_needs_a_name_for_its_module(fresh: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"'1st' .*letter"):
-        write_package([fresh], folder=tmp_path / "1st")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("class", r"'class' .*class_cmt"),
-        ("json", r"'json' .*json_cmt"),
-        ("torch", r"'torch' is an installed package"),
-        (
-            "scikit-learn",
-            r"'scikit_learn' is an installed package",
-        ),
-    ],
-)
-def test_a_package_that_python_could_not_import_is_refused(
-    name: str, message: str, fresh: Source, tmp_path: Path
-) -> None:
-    with pytest.raises(ExportError, match=message):
-        write_package([fresh], folder=tmp_path / name)
-    assert not (tmp_path / name).exists()
-
-
-def test_a_package_that_was_installed_may_be_written_again(
-    fresh: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_package([fresh], folder=tmp_path / "ours")
-    monkeypatch.syspath_prepend(str(tmp_path / "ours"))  # as if installed
-    assert write_package([fresh], folder=tmp_path / "ours") == tmp_path / "ours"
-    monkeypatch.syspath_prepend(str(tmp_path))  # the folder itself stands where Python looks
-    assert write_package([fresh], folder=tmp_path / "ours") == tmp_path / "ours"
