@@ -29,7 +29,8 @@ class CurvesData:
     """What the learning curves show, by growing budget and length."""
 
     groups: tuple[CurveGroup, ...]
-    trainings: int  # in all; of many, `groups` holds some
+    trainings: int  # with a curve; of many, `groups` holds some
+    points: int = 0  # trainings of one epoch, which have no curve
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,9 +56,10 @@ class CurvesData:
 def curves_data(analysis: Analysis, *, most: int = MOST) -> CurvesData:
     """Compute the learning curves; a training that answered two trials appears once.
 
-    Of more than `most` some are left out of every group, evenly from the worst to the best.
+    Trainings of one epoch have none. Of more than `most` some are left out of every group, evenly
+    from the worst to the best.
     """
-    seen = set()
+    seen, points = set(), 0
     lines: dict[tuple[float | None, int], list[_Line]] = {}
     for record in analysis.records:
         for rung_record in record.rungs:
@@ -67,6 +69,9 @@ def curves_data(analysis: Analysis, *, most: int = MOST) -> CurvesData:
                 if training in seen or not measurement.curve:
                     continue
                 seen.add(training)
+                if len(measurement.curve) == 1:
+                    points += 1
+                    continue
                 epochs = tuple(point.epoch for point in measurement.curve)
                 top1 = tuple(point.top1 for point in measurement.curve)
                 label = f"{record.name} (trial {record.number}, seed {measurement.seed})"
@@ -81,6 +86,7 @@ def curves_data(analysis: Analysis, *, most: int = MOST) -> CurvesData:
             for key, trainings in ordered
         ),
         trainings=count,
+        points=points,
     )
 
 
@@ -100,8 +106,7 @@ def draw_curves(data: CurvesData) -> go.Figure:
             mode="lines+markers",
             name=f"{name} ({len(group.labels)})",
             line={"color": colour, "width": 1.3},
-            # A training of one epoch is a point without a line: make it visible.
-            marker={"color": colour, "size": 4 if max(map(len, group.epochs)) > 1 else 10},
+            marker={"color": colour, "size": 4},
             opacity=0.65,
             hovertemplate="%{text}<br>epoch %{x}: %{y:.2f}%<extra></extra>",
         )
@@ -133,6 +138,8 @@ def _group(budget: float | None, length: int, trainings: list[_Line]) -> CurveGr
 def _title(data: CurvesData) -> str:
     finals = data.finals
     if not finals:
+        if data.points:
+            return "No learning curves: every training has one epoch"
         return "Nothing is trained yet"
     budgets = [group.budget for group in data.groups]
     if len(finals) > 1 and None not in budgets and len(set(budgets)) == len(budgets):

@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 class ProgressData:
     """What was reached after how many trials, and after how many device-hours."""
 
-    volume: pd.DataFrame  # trials, hours, value
+    volume: pd.DataFrame  # trials, hours, value: the normalised hypervolume, 0..1
     best: dict[str, pd.DataFrame]  # by budget, or "all": trials, hours, value (0..1)
     hours: float  # of training in all
 
@@ -82,7 +82,7 @@ def draw_progress(data: ProgressData) -> go.Figure:
             name="hypervolume",
             showlegend=column == 1,
             legendgroup="hypervolume",
-            hovertemplate="%{y:.4~g}<extra>hypervolume</extra>",
+            hovertemplate="%{y:.3f}<extra>hypervolume</extra>",
         )
         for (name, rows), colour in zip(data.best.items(), colours, strict=True):
             label = "best so far" if name == "all" else f"best at {name}"
@@ -100,7 +100,7 @@ def draw_progress(data: ProgressData) -> go.Figure:
             )
     figure.update_xaxes(title="trials", row=2, col=1)
     figure.update_xaxes(title="device-hours of training", row=2, col=2)
-    figure.update_yaxes(title="hypervolume", row=1, col=1)
+    figure.update_yaxes(title="normalised hypervolume", row=1, col=1)
     figure.update_yaxes(title="best top-1 so far (%)", row=2, col=1)
     styled(
         figure,
@@ -153,7 +153,7 @@ def draw_failures(counts: Mapping[str, int]) -> go.Figure:
 
 
 def _volumes(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
-    """Of the networks known after some of the trials, evenly spaced."""
+    """Compute the normalised hypervolume after some of the trials, evenly spaced."""
     names = list(analysis.front.metrics)
     known = table.dropna(subset=names)
     maximise = [MAXIMISED[name] for name in names]
@@ -170,7 +170,7 @@ def _volumes(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
         front = front[moocore.is_nondominated(front, maximise=maximise)]
         done = until
         volume = moocore.hypervolume(front, ref=list(analysis.front.reference), maximise=maximise)
-        rows.append((int(step), hours[until - 1], float(volume)))
+        rows.append((int(step), hours[until - 1], analysis.front.normalize(float(volume))))
     return pd.DataFrame(rows, columns=["trials", "hours", "value"])
 
 
@@ -180,7 +180,7 @@ def _progress_title(data: ProgressData) -> str:
     final = float(data.volume["value"].iloc[-1])
     near = data.volume[data.volume["value"] >= 0.99 * final].iloc[0]
     of = counted(int(data.volume["trials"].iloc[-1]), "trial")
-    return f"99% of today's hypervolume was there after {int(near['trials'])} of {of}"
+    return f"99% of the current hypervolume was reached after {int(near['trials'])} of {of}"
 
 
 def _short(reason: str, *, place: int) -> str:

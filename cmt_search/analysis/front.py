@@ -1,5 +1,6 @@
-"""Which networks nothing else beats, and how much they cover."""
+"""Pareto front of a study, and its hypervolume."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,17 @@ class Front:
     metrics: tuple[str, ...]
     reference: tuple[float, ...]  # of the hypervolume, one per metric
     hypervolume: float  # in the product of the metrics' units
+
+    @property
+    def normalized_hypervolume(self) -> float:
+        """Hypervolume as a part of the box, 0..1; ideal is an accuracy of 1, and 0 of a cost."""
+        return self.normalize(self.hypervolume)
+
+    def normalize(self, volume: float) -> float:
+        """Divide a hypervolume by that of the box from the reference to the ideal point."""
+        pairs = zip(self.metrics, self.reference, strict=True)
+        box = math.prod(abs(float(MAXIMISED[name]) - value) for name, value in pairs)
+        return volume / box if box else 0.0
 
     @property
     def members(self) -> pd.DataFrame:

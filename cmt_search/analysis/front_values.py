@@ -121,7 +121,7 @@ def _volume(front: Front) -> str:
         METRICS[name].text(value)
         for name, value in zip(front.metrics, front.reference, strict=True)
     )
-    return f"hypervolume {front.hypervolume:.4g} (reference point: {reference})"
+    return f"normalised hypervolume {front.normalized_hypervolume:.3f} (reference: {reference})"
 
 
 def _noise(analysis: Analysis) -> dict[str, float]:

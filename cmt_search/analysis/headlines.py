@@ -7,6 +7,9 @@ from cmt_search.analysis.wording import counted, duration, headline
 
 def study_headline(analysis: Analysis) -> str:
     """Summarise the conclusion of a study in a sentence."""
+    chance = analysis.chance
+    if chance is not None and chance.is_near:
+        return chance.headline
     if analysis.verdict is not None:
         return headline(analysis.verdict)
     if analysis.paper is None:

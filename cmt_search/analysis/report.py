@@ -52,7 +52,9 @@ def figures(analysis: Analysis, *, parameters: Sequence[Parameter] = ()) -> dict
     drawn["front"] = draw_front(front_data(analysis))
     if analysis.rules:
         drawn["rules"] = draw_rules(rules_data(analysis))
-    drawn["curves"] = draw_curves(curves_data(analysis))
+    curves = curves_data(analysis)
+    if curves.groups:
+        drawn["curves"] = draw_curves(curves)
     parallel = parallel_data(analysis)
     if len(parallel.table) > 1:
         drawn["parallel"] = draw_parallel(parallel)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cmt_search.analysis.chance import ChanceComparison, compare_with_chance
 from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.law_values import StudyLaws, plain
@@ -52,6 +53,11 @@ class Analysis:
     rules: tuple[RuleComparison, ...]
     no_verdict: str  # why there is no verdict; empty when there is one
     laws: StudyLaws | None = None  # None: not asked for, or no rule search
+
+    @property
+    def chance(self) -> ChanceComparison | None:
+        """The best network against guessing; None before one is trained in full."""
+        return compare_with_chance(self.records, networks=self.front.networks)
 
 
 def analyse(
@@ -144,12 +150,14 @@ def summary(analysis: Analysis) -> dict[str, Any]:
         "trials": state_counts(analysis),
         "networks": len(front.networks),
         "noise": asdict(analysis.noise) if analysis.noise else None,
+        "chance": _chance(analysis.chance),
         "front": [
             {str(name): _plain(value) for name, value in row.items()}
             for row in front.members[columns].to_dict("records")
         ],
         "hypervolume": {
             "value": front.hypervolume,
+            "normalized": front.normalized_hypervolume,
             "metrics": list(front.metrics),
             "reference": list(front.reference),
         },
@@ -179,6 +187,10 @@ def state_counts(analysis: Analysis) -> dict[str, int]:
         for record in analysis.records
     ]
     return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def _chance(chance: ChanceComparison | None) -> dict[str, Any] | None:
+    return {**asdict(chance), "is_near": chance.is_near} if chance else None
 
 
 def _verdict(verdict: RuleVerdict) -> dict[str, Any]:

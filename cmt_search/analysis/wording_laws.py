@@ -12,7 +12,14 @@ from cmt_search.analysis.wording import macs_text, p_value_text, points, sentenc
 from cmt_search.analysis.wording_curves import curves_text
 from cmt_search.arch import Arch
 from cmt_search.scaling.shares import DIMENSIONS
-from cmt_search.stats import Estimate, PowerLaws, RuleEstimate
+from cmt_search.stats import (
+    ALPHA,
+    SMALLEST_EFFECT,
+    Estimate,
+    GradientTest,
+    PowerLaws,
+    RuleEstimate,
+)
 
 
 def laws_text(laws: StudyLaws) -> tuple[str, ...]:
@@ -63,13 +70,23 @@ def _base(base: BaseLaw | FitFailure) -> tuple[str, ...]:
         f"{name} {points(value / scale, sign=True)} ({_interval(low / scale, high / scale)})"
         for name, value, low, high in rows
     )
-    conclusion = "the base is unbalanced" if test.unbalanced else "not shown to be unbalanced"
     text = (
-        "Gradient at the base: first-order gains per unit of ln MACs, in points less the mean of "
-        f"the three, with 95% intervals: {gains}. Test of equal gains: "
-        f"{p_value_text(test.p_value)}; {conclusion}."
+        "Gradient at the base: first-order gains per unit of ln MACs, in percentage points less "
+        f"the mean of the three, with simultaneous {1 - ALPHA:.0%} intervals: {gains}. Test of "
+        f"equal gains at the {ALPHA:.0%} level: {p_value_text(test.p_value)}; {_balance(test)}."
     )
     return (text, *(_proposal(base.proposal) if base.proposal else ()))
+
+
+def _balance(test: GradientTest) -> str:
+    if test.unbalanced:
+        return "the base is unbalanced"
+    if test.p_value < ALPHA:
+        return (
+            "the gains differ, but by no more than the smallest effect of interest "
+            f"({points(SMALLEST_EFFECT)} pp), so the base counts as balanced"
+        )
+    return "the base is not shown to be unbalanced"
 
 
 def _proposal(proposal: ProposedBase) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def report(
 
     --png and --svg need the extra `images` and a Chrome or Chromium.
     """
-    from cmt_search.analysis import explanation, headline, law_sentences, summary
+    from cmt_search.analysis import explanation, law_sentences, study_headline, summary
     from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.study import load_study
 
@@ -53,10 +53,8 @@ def report(
         ),
         title="Pareto front",
     )
-    if analysis.verdict is None:
-        say(analysis.no_verdict)
-    else:
-        say(headline(analysis.verdict))
+    say(study_headline(analysis))
+    if analysis.verdict is not None:
         for sentence in explanation(analysis.verdict):
             say(f"  {sentence}")
     for sentence in law_sentences(analysis):

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cmt_search.stats.equivalence import ALPHA, SMALLEST_EFFECT
-from cmt_search.stats.noise import Estimate, Floats, Triple, p_value_of_zero, to_triple
+from cmt_search.stats.noise import (
+    Estimate,
+    Floats,
+    Triple,
+    p_value_of_zero,
+    simultaneous_interval,
+    to_triple,
+)
 
 # Columns span the directions of equal MACs: depth against width, both against resolution.
 PLANE: Floats = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]]) / np.sqrt([2.0, 6.0])
@@ -20,7 +27,7 @@ _CONCAVE = 0.95  # part of the draws that must be concave for a second-order cor
 class GradientTest:
     """First-order gains less their mean, in top1 at `log_macs_ratio`, and a test of equality."""
 
-    gains: Estimate
+    gains: Estimate  # simultaneous intervals of level 1 - ALPHA: they agree with the test
     p_value: float  # of equal gains
     unbalanced: bool  # p_value < ALPHA, and the gains differ by more than the smallest effect
     log_macs_ratio: float = 1.0  # ln(MACs / base MACs)
@@ -31,8 +38,9 @@ class GradientTest:
         relative = first - first.mean(axis=1, keepdims=True)
         p_value = p_value_of_zero(relative[:, :2])  # the third is minus their sum
         gains = relative.mean(axis=0)
+        low, high = simultaneous_interval(relative, level=1 - ALPHA, rank=2)
         return cls(
-            gains=Estimate.from_draws(gains, relative),
+            gains=Estimate.from_arrays(gains, low=low, high=high),
             p_value=p_value,
             unbalanced=bool(p_value < ALPHA and np.ptp(gains) > SMALLEST_EFFECT),
             log_macs_ratio=log_macs_ratio,

@@ -20,7 +20,7 @@ PRIOR_REPEATS = 4.0  # a prior factor of about 1.4 in SD between budgets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Values of depth, width and resolution with 95% intervals."""
+    """Values of depth, width and resolution with intervals, of 95% unless stated otherwise."""
 
     values: Triple
     low: Triple
@@ -60,9 +60,29 @@ def p_value_of_zero(draws: Floats) -> float:
     Shape: draws (S, p).
     """
     centre = draws.mean(axis=0)
-    inverse = np.linalg.pinv(np.cov(draws.T), hermitian=True)
-    distance = np.einsum("si,ij,sj->s", draws - centre, inverse, draws - centre)
+    inverse, distance = _mahalanobis(draws)
     return float(np.mean(distance >= centre @ inverse @ centre))
+
+
+def simultaneous_interval(draws: Floats, *, level: float, rank: int) -> tuple[Floats, Floats]:
+    """Return intervals that exclude zero only where `p_value_of_zero` is below 1 - level.
+
+    They cover every linear combination of the first `rank` columns jointly (Scheffe), so also the
+    other columns where those are linear combinations of the first.
+
+    Shape: draws (S, p) to two of (p,).
+    """
+    _, distance = _mahalanobis(draws[:, :rank])
+    centre = draws.mean(axis=0)
+    half_width = np.sqrt(np.quantile(distance, level)) * draws.std(axis=0, ddof=1)
+    return centre - half_width, centre + half_width
+
+
+def _mahalanobis(draws: Floats) -> tuple[Floats, Floats]:
+    """Return the inverse covariance, and the squared distance of each draw from the mean."""
+    centred = draws - draws.mean(axis=0)
+    inverse: Floats = np.linalg.pinv(np.cov(draws.T), hermitian=True)
+    return inverse, np.einsum("si,ij,sj->s", centred, inverse, centred)
 
 
 def to_triple(values: Floats) -> Triple:

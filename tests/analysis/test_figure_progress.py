@@ -21,7 +21,7 @@ def test_the_progress_ends_at_the_hypervolume_of_the_front() -> None:
     data = progress_data(study)
     assert data.volume["trials"].tolist() == [1, 2, 3]
     assert data.volume["value"].is_monotonic_increasing
-    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.hypervolume)
+    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.normalized_hypervolume)
     assert data.best["all"]["value"].tolist() == pytest.approx([0.5, 0.5, 0.6])
     assert data.volume["hours"].iloc[-1] == pytest.approx(9 / 3600)  # three seconds each
 
@@ -30,9 +30,9 @@ def test_of_many_trials_the_last_point_is_still_the_fronts() -> None:
     study = analyse(free_study(900))
     data = progress_data(study)
     assert 100 < len(data.volume) <= 250
-    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.hypervolume)
+    assert data.volume["value"].iloc[-1] == pytest.approx(study.front.normalized_hypervolume)
     title = draw_progress(data).layout.title.text
-    assert title.startswith("99% of today's hypervolume was there after ")
+    assert title.startswith("99% of the current hypervolume was reached after ")
 
 
 def test_failures_are_counted_by_reason_whatever_the_numbers_in_it() -> None:

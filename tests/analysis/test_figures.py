@@ -124,7 +124,7 @@ def test_every_figure_has_a_title_and_units_on_its_axes(analysis: Analysis) -> N
 def test_an_empty_study_draws_what_says_so() -> None:
     drawn = figures(analyse([]))
     assert drawn["front"].layout.title.text == "No network is measured at full fidelity yet"
-    assert drawn["curves"].layout.title.text == "Nothing is trained yet"
+    assert draw_curves(curves_data(analyse([]))).layout.title.text == "Nothing is trained yet"
 
 
 def test_of_many_curves_some_are_drawn_from_the_worst_to_the_best() -> None:

@@ -21,6 +21,7 @@ def test_the_hypervolume_is_the_area_between_front_and_reference() -> None:
     frame = trials_frame([trial(0, 100, 0.5), trial(1, 200, 0.7), trial(2, 150, 0.4)])
     front = pareto_front(frame, reference=(300, 0.1))
     assert front.hypervolume == pytest.approx((300 - 100) * 0.4 + (300 - 200) * 0.2)
+    assert front.normalized_hypervolume == pytest.approx(front.hypervolume / (300 * 0.9))
 
 
 def test_the_default_reference_is_a_tenth_beyond_the_largest_cost_at_no_accuracy() -> None:

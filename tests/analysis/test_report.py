@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
-from cmt_search.analysis import analyse, figures, headline, render_report, write_report
+from cmt_search.analysis import analyse, curves_data, figures, headline, render_report, write_report
 from cmt_search.space import Parameter
 from tests.analysis.studies import (
     BASE_MACS,
@@ -96,6 +96,13 @@ def test_a_search_without_rules_leads_with_its_front() -> None:
     ]
     html = render_report(analyse(trials), title="Pareto")
     assert "<strong>The front rises from 50.0% at 100 MACs to 70.0% at 10 kMACs.</strong>" in html
+
+
+def test_trainings_of_one_epoch_have_no_learning_curves() -> None:
+    short = [record(i, (rung(number=i), [measurement(0.5, epochs=1)])) for i in range(3)]
+    assert "curves" not in figures(analyse(short))
+    data = curves_data(analyse([*short, record(3, (rung(number=3), [measurement(0.5)]))]))
+    assert (data.trainings, data.points) == (1, 3)
 
 
 def test_an_empty_study_has_a_report() -> None:

@@ -111,6 +111,17 @@ def test_intervals_of_gains_cover_them_about_as_often_as_they_say(studies: int) 
     assert 0.9 <= covered / (3 * studies) <= 1
 
 
+def test_an_interval_of_gains_excludes_zero_only_where_the_test_rejects_equal_gains() -> None:
+    rng, excluded = np.random.default_rng(0), 0
+    for _ in range(300):
+        draws = rng.normal(0.002 * rng.normal(size=3), 0.001, size=(400, 3))
+        found = GradientTest.from_draws(draws)
+        if max(found.gains.low) > 0 or min(found.gains.high) < 0:
+            assert found.p_value < 0.01
+            excluded += 1
+    assert 50 < excluded < 290
+
+
 def test_gains_of_no_consequence_are_no_imbalance() -> None:
     draws = np.random.default_rng(0).normal([0, 0.0009, 0], 1e-5, size=(500, 3))
     assert GradientTest.from_draws(draws).p_value < 0.01
