@@ -81,7 +81,7 @@ def simultaneous_interval(draws: Floats, *, level: float, rank: int) -> tuple[Fl
 def _mahalanobis(draws: Floats) -> tuple[Floats, Floats]:
     """Return the inverse covariance, and the squared distance of each draw from the mean."""
     centred = draws - draws.mean(axis=0)
-    inverse: Floats = np.linalg.pinv(np.cov(draws.T), hermitian=True)
+    inverse: Floats = np.linalg.pinv(np.cov(draws.T), hermitian=True).astype(np.float64)
     return inverse, np.einsum("si,ij,sj->s", centred, inverse, centred)
 
 
