@@ -93,12 +93,16 @@ def unwrap(checkpoint: object, *, use_ema: bool, where: str) -> dict[str, Tensor
     """
     ema = ("state_dict_ema", "model_ema") if use_ema else ()
     names = (*ema, "state_dict", "model")
+    seen: set[int] = set()  # ids: a mapping may contain itself
+    while isinstance(checkpoint, Mapping) and id(checkpoint) not in seen:
+        seen.add(id(checkpoint))
+        wrapped = (n for n in names if isinstance(checkpoint.get(n), Mapping) and checkpoint[n])
+        if (name := next(wrapped, None)) is not None:
+            checkpoint, where = checkpoint[name], f"{where}[{name!r}]"
     content = type(checkpoint).__name__
     if isinstance(checkpoint, Mapping):
-        for name in names:
-            if isinstance(checkpoint.get(name), Mapping) and checkpoint[name]:
-                return unwrap(checkpoint[name], use_ema=use_ema, where=f"{where}[{name!r}]")
-        if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
+        items = checkpoint.items()
+        if items and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in items):
             # Twice, since older timm removes nested prefixes in one order only.
             return dict(clean_state_dict(clean_state_dict(checkpoint)))
         content = join_keys([str(key) for key in checkpoint]) or "nothing"

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -35,6 +36,7 @@ _MAX_PIXELS = 2**26  # of one image: 200 MB as RGB
 _ERRORS = (  # of Pillow, torchvision and timm where an image is damaged
     *(OSError, RuntimeError, SyntaxError, TypeError, ValueError),
     Image.DecompressionBombError,
+    tarfile.TarError,
 )
 
 

@@ -1,6 +1,7 @@
 """Read image data sets from disk."""
 
 import gzip
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module, resources
@@ -25,6 +26,10 @@ _TORCHVISION = {  # classes, and the files that they read
     "cifar10": (CIFAR10, "cifar-10-batches-py/data_batch_1 to 5 and test_batch"),
 }
 _FOLDERS = ("", "torch/folder", "torch/image_folder")  # of timm
+_TIMM_ERRORS = (  # of `create_dataset`
+    *(AssertionError, ImportError, KeyError, OSError, RuntimeError, ValueError),
+    tarfile.TarError,
+)
 _ARRAYS = ("tfds/", "wds/")  # of timm: readers that need a mode to make images
 _LAYOUT = "lay the images out as {root}/train/CLASS/IMAGE and {root}/validation/CLASS/IMAGE"
 _COMPARED_IMAGES = 256  # to detect that two splits are the same
@@ -147,7 +152,7 @@ def _open_timm(spec: DatasetSpec, *, split: str) -> Any:
     mode = {} if name.startswith(_ARRAYS) else {"input_img_mode": None}
     try:
         source = create_dataset(name, root=spec.root, split=split, download=False, **mode)
-    except (ImportError, RuntimeError, AssertionError, OSError, ValueError, KeyError) as error:
+    except _TIMM_ERRORS as error:
         raise DataError(
             f"proxy.dataset: timm cannot open {spec.name}, split {split!r}, in root="
             f"{spec.root!r} ({str(error) or type(error).__name__}); {_timm_remedy(spec, split)}"
@@ -164,6 +169,8 @@ def _open_timm(spec: DatasetSpec, *, split: str) -> Any:
 
 def _timm_remedy(spec: DatasetSpec, split: str) -> str:
     name = spec.of_timm or ""
+    if name.lower() in _FOLDERS and Path(spec.root or "").is_file():
+        return "it is no whole tar file; fetch it again, or give a folder"
     if name.lower() in _FOLDERS:
         return _LAYOUT.format(root=spec.root)
     call = f"D({name!r}, root={spec.root!r}, split={split!r}"

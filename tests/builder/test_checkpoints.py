@@ -87,6 +87,15 @@ def test_a_wrapper_around_something_else_is_named() -> None:
         load_checkpoint(made(), {"model": {"bits": 8, "size": 1}})
 
 
+def test_a_wrapper_around_itself_and_keys_that_are_no_names_are_refused() -> None:
+    wrapper: dict[str, Any] = {}
+    wrapper["model"] = {"state_dict": wrapper}
+    with pytest.raises(ArchError, match=r"no state dict found, .* \(content: model\)"):
+        load_checkpoint(made(), wrapper)
+    with pytest.raises(ArchError, match=r"no state dict found, .* \(content: 1\)"):
+        load_checkpoint(made(), {1: torch.zeros(2)})
+
+
 @pytest.mark.parametrize("classes", [7, 1000])
 def test_a_head_of_other_classes_is_left_as_it_was_and_named(classes: int) -> None:
     source, model = made(), made(replace(PICO, num_classes=classes), seed=4)

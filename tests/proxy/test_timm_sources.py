@@ -210,6 +210,18 @@ def test_an_image_without_a_class_is_refused(
         _load(tmp_path, name="timm:wds/some")
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_tar_file_that_is_cut_short_is_named(tmp_path: Path, kept: float) -> None:
+    _write(tmp_path / "data", parts={"train": 5})
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(tmp_path / "data" / "train", arcname=".")
+    content = path.read_bytes()
+    path.write_bytes(content[: round(kept * len(content)) + 1])
+    with pytest.raises(DataError, match=r"timm cannot open timm:, .*images\.tar.*; it is no whole"):
+        _load(path, val_split=None)
+
+
 def test_an_image_of_a_tar_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "data", parts={"train": 5})
     (tmp_path / "data" / "train" / "dog" / "02.png").write_bytes(b"no image")
