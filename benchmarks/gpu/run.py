@@ -22,7 +22,7 @@ from typing import Any
 from plan import HERE, PLAN, ROOT, Results, Step, describe_machine, missing_modules
 
 QUICK_MINUTES = 3.0  # time limit of a step in quick mode
-LAST_LINES = 12  # of a failed step's output that are kept
+LAST_LINES = 12  # of the output of a step that failed or ran out of time, that are kept
 LEAST_SECONDS = 20.0  # a step is not started with less
 
 
@@ -96,7 +96,7 @@ def run_step(
             end_group(process)
     lines = log.read_text(errors="replace").strip().splitlines()
     log.unlink()
-    output_end = "\n".join(lines[-LAST_LINES:]) if state == "failed" else ""
+    output_end = "" if state == "done" else "\n".join(lines[-LAST_LINES:])
     return {"state": state, "seconds": round(time.monotonic() - began, 1), "output": output_end}
 
 
