@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle, subgrid_mask
-from cmt_search.analysis.wording import points
 from cmt_search.errors import AnalysisError
+from cmt_search.format import points
 from cmt_search.scaling.shares import DIMENSIONS
 
 _STEPS = 10  # along a side, for rules that are solved one by one

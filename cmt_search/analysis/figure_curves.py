@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import GREEN, ordered_colours, styled, without_empty_axes
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import counted, macs_text, percent
+from cmt_search.format import counted, macs_text, percent
 
 MOST = 400  # lines, of which more cannot be told apart
 _Line = tuple[tuple[int, ...], tuple[float, ...], str]  # epochs, top1, label

@@ -27,7 +27,7 @@ from cmt_search.analysis.front_overlays import (
 from cmt_search.analysis.front_pen import CATEGORIES, OVERLAYS, FrontLook, Pen
 from cmt_search.analysis.front_values import FrontData, cost_shown, front_data
 from cmt_search.analysis.metrics import METRICS, shown
-from cmt_search.analysis.wording import percent, points
+from cmt_search.format import percent, points
 
 __all__ = [
     "CATEGORIES",

@@ -9,8 +9,8 @@ from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.trials_table import build_trials_table
-from cmt_search.analysis.wording import percent
 from cmt_search.errors import AnalysisError
+from cmt_search.format import percent
 from cmt_search.search.importance import EVALUATORS, Evaluator, importances
 from cmt_search.space import Parameter
 

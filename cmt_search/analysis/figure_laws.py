@@ -11,7 +11,7 @@ from cmt_search.analysis.law_rows import family_rows
 from cmt_search.analysis.law_values import FamilyPoint, FitFailure
 from cmt_search.analysis.scaling_laws import BEYOND, points_of
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import macs_text
+from cmt_search.format import macs_text
 from cmt_search.stats import Prediction
 
 _STEPS = 40  # along a curve

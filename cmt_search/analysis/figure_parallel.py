@@ -13,7 +13,7 @@ from cmt_search.analysis.figure_style import log_ticks, short_macs, styled, with
 from cmt_search.analysis.metrics import METRICS, known_metrics
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.trials_table import SHARES, build_trials_table
-from cmt_search.analysis.wording import counted
+from cmt_search.format import counted
 
 Interval = tuple[float, float]
 Ranges = Mapping[str, Sequence[Interval]]  # allowed intervals by axis, as the axis shows them

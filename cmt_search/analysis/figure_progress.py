@@ -21,7 +21,7 @@ from cmt_search.analysis.figure_style import (
 )
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import counted, duration, macs_text
+from cmt_search.format import counted, duration, macs_text
 
 _STEPS = 250  # points of the hypervolume's curve at most
 _REASONS = 12  # bars at most

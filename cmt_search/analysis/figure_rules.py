@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from cmt_search.analysis.figure_style import BLACK, ordered_colours, styled
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import RuleComparison
-from cmt_search.analysis.wording import macs_text, points
+from cmt_search.format import macs_text, points
 from cmt_search.stats import SMALLEST_EFFECT
 
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import BLUE, GREY, ORANGE, SKY, VERMILLION, styled
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import counted
+from cmt_search.format import counted
 
 _STATE_COLOURS = {
     "complete": BLUE,

@@ -13,8 +13,8 @@ from cmt_search.analysis.figure_style import BLACK, FONT, VERMILLION, styled
 from cmt_search.analysis.frame import REALISED
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.verdict import GRID, RuleVerdict, Triangle
-from cmt_search.analysis.wording import macs_text, points
 from cmt_search.errors import AnalysisError
+from cmt_search.format import macs_text, points
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.stats import SMALLEST_EFFECT, equivalence_set
 

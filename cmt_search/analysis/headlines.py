@@ -2,7 +2,8 @@
 
 from cmt_search.analysis.figure_front import cost_shown, front_finding
 from cmt_search.analysis.study import Analysis, state_counts
-from cmt_search.analysis.wording import counted, duration, headline
+from cmt_search.analysis.wording import headline
+from cmt_search.format import counted, duration
 
 
 def study_headline(analysis: Analysis) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import macs_text, percent
+from cmt_search.format import macs_text, percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,14 +29,9 @@ from cmt_search.analysis.page import QUIET, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import (
-    MISSING,
-    explanation,
-    macs_text,
-    percent,
-    points,
-)
+from cmt_search.analysis.wording import explanation
 from cmt_search.errors import AnalysisError
+from cmt_search.format import MISSING, macs_text, percent, points
 from cmt_search.search.types import TrialRecord
 from cmt_search.space import Parameter
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from cmt_search.analysis.law_values import FamilyLaw, FitFailure
-from cmt_search.analysis.wording import macs_text, percent, sentence
+from cmt_search.format import macs_text, percent, sentence
 from cmt_search.stats import AccuracyLaw
 
 _AT_END = 0.05  # of the resamples; more than that is worth a warning

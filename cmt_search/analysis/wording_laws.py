@@ -8,9 +8,10 @@ from cmt_search.analysis.law_values import (
     ProposedBase,
     StudyLaws,
 )
-from cmt_search.analysis.wording import macs_text, p_value_text, points, sentence
+from cmt_search.analysis.wording import p_value_text
 from cmt_search.analysis.wording_curves import curves_text
 from cmt_search.arch import Arch
+from cmt_search.format import macs_text, points, sentence
 from cmt_search.scaling.shares import DIMENSIONS
 from cmt_search.stats import (
     ALPHA,

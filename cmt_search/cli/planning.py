@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cmt_search.analysis.wording import duration
 from cmt_search.cli.console import sizes_text
 from cmt_search.cli.overview import most_trials
 from cmt_search.errors import BudgetError
-from cmt_search.format import format_quantity
+from cmt_search.format import duration, format_quantity
 from cmt_search.search import design_points, initial_points
 from cmt_search.stats import (
     DETECTABLE_STANDARD_ERRORS,

@@ -193,7 +193,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    from cmt_search.analysis.wording import duration
+    from cmt_search.format import duration
 
     for name, reason in plan["infeasible"].items():
         yield f"left out: {name}: {reason}"

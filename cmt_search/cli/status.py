@@ -82,7 +82,7 @@ def runs(
 
 def lines(found: "Overview") -> Iterator[str]:
     """An overview for people."""
-    from cmt_search.analysis.wording import duration
+    from cmt_search.format import duration
 
     counts = ", ".join(f"{count} {name}" for name, count in found.trials.items()) or "none yet"
     of = "" if found.planned is None else f" of {found.planned}"

@@ -8,7 +8,6 @@ from dash.exceptions import PreventUpdate
 
 from cmt_search.analysis import Analysis, selection_csv
 from cmt_search.analysis.figure_parallel import brushed, draw_parallel, inside, parallel_data
-from cmt_search.analysis.wording import counted
 from cmt_search.explorer.front_view import (
     CONTROLS,
     NOTHING_SELECTED,
@@ -34,6 +33,7 @@ from cmt_search.explorer.table_view import (
     table_rows,
     trial_row,
 )
+from cmt_search.format import counted
 
 
 def connect(app: Dash, room: Room) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 
 from cmt_search.analysis.verdict import RuleVerdict
-from cmt_search.analysis.wording import macs_text
 from cmt_search.explorer.figures import (
     blank_figure,
     curves_figure,
@@ -25,6 +24,7 @@ from cmt_search.explorer.triangle_view import (
     clicked_shares,
     solved_panel,
 )
+from cmt_search.format import macs_text
 from cmt_search.scaling import Shares
 
 _NO_TRIANGLE = "This study has no map of the triangle: {}"

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import MISSING, counted, macs_text, percent
 from cmt_search.explorer.trial_view import asked_shares
+from cmt_search.format import MISSING, counted, macs_text, percent
 from cmt_search.search import TrialRecord
 
 Row = Mapping[str, Any]  # a value per column; None: not known

@@ -6,9 +6,10 @@ from typing import Any
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import MISSING, duration, macs_text, percent, shares_text
+from cmt_search.analysis.wording import shares_text
 from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.explorer.drawing import network_drawing, stage_rows
+from cmt_search.format import MISSING, duration, macs_text, percent
 from cmt_search.scaling import Shares
 from cmt_search.search import RungRecord, TrialRecord
 from cmt_search.space import Rung

@@ -6,10 +6,11 @@ from typing import Any
 
 from dash import html
 
-from cmt_search.analysis.wording import macs_text, shares_text
+from cmt_search.analysis.wording import shares_text
 from cmt_search.errors import CmtSearchError
 from cmt_search.explorer.drawing import network_drawing
 from cmt_search.explorer.study import Study
+from cmt_search.format import macs_text
 from cmt_search.scaling import Member, Shares
 
 

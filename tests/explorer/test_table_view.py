@@ -1,7 +1,6 @@
 import pytest
 
 from cmt_search.analysis import Analysis
-from cmt_search.analysis.wording import MISSING
 from cmt_search.explorer.table_view import (
     FIRST_SORT,
     Sort,
@@ -15,6 +14,7 @@ from cmt_search.explorer.table_view import (
     table_rows,
     trial_row,
 )
+from cmt_search.format import MISSING
 from tests.analysis.studies import measurement, record, rung
 
 

@@ -5,7 +5,6 @@ import pytest
 from plotly.utils import PlotlyJSONEncoder
 
 from cmt_search.analysis import Analysis
-from cmt_search.analysis.wording import MISSING
 from cmt_search.cost import cost
 from cmt_search.explorer.comparison_view import comparison, comparison_rows
 from cmt_search.explorer.drawing import network_drawing, stage_rows
@@ -16,6 +15,7 @@ from cmt_search.explorer.trial_view import (
     measurement_rows,
     trial_panel,
 )
+from cmt_search.format import MISSING
 from cmt_search.presets import PRESETS
 from tests.analysis.studies import measurement, record, rung
 

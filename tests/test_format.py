@@ -1,6 +1,6 @@
 import pytest
 
-from cmt_search.analysis.wording import counted, duration, macs_text, points
+from cmt_search.format import counted, duration, macs_text, points
 
 
 @pytest.mark.parametrize(
