@@ -9,12 +9,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 if TYPE_CHECKING:
     from cmt_search.arch import Arch
 
+INTERRUPTED = 130  # exit code
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -36,6 +34,8 @@ def is_quiet() -> bool:
 def say(text: str = "", *, result: bool = False) -> None:
     """One line for people, unwrapped, so that paths can be copied; a `result` with --quiet, too."""
     if result or not is_quiet():
+        from rich.console import Console
+
         Console(soft_wrap=True, highlight=False, markup=False).print(text)
 
 
@@ -58,6 +58,9 @@ def show_table(rows: Iterable[Mapping[str, object]], *, title: str, result: bool
         for row in rows if result else ():
             sys.stdout.write("\t".join(str(cell) for cell in row.values()) + "\n")
         return
+    from rich.console import Console
+    from rich.table import Table
+
     # A pipe has no width of its own: wide enough that nothing is cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     table = Table(title=title, title_justify="left", title_style="bold")

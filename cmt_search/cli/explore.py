@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmt_search.cli.options import Json, RunArgument
+from cmt_search.cli.options import Json, RunArgument, RunsArgument
 
 if TYPE_CHECKING:
     from cmt_search.study import Study
@@ -73,9 +73,7 @@ def _images(study: "Study", *, png: Path | None, svg: Path | None) -> list[Path]
 
 
 def inspect(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folder of a run; more are laid over it.")
-    ],
+    runs: RunsArgument,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8050,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cmt_search.cli.console import INTERRUPTED
 from cmt_search.cli.driving import as_json, as_lines, drive, opened
 from cmt_search.cli.options import (
     Device,
@@ -39,19 +40,16 @@ def run(
         typer.Option("--dry-run", help="Show what would be trained and how long; make nothing."),
     ] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Search: launch the run, or go on with it where it stands."""
-    from cmt_search.cli.rehearsal import rehearse, show_rehearsal
-    from cmt_search.cli.wiring import check_trainable
-    from cmt_search.space import load_space
-
-    wanted, path = load_space(space), runs / (name or space.stem)
-    check_trainable(wanted, file=space)
+    wanted, path = _trainable_space(space), runs / (name or space.stem)
     if dry_run:
+        from cmt_search.cli.rehearsal import rehearse, show_rehearsal
+
         show_rehearsal(rehearse(wanted, path=path, launch=launch, trials=trials), json=json)
-        return
+        return 0
     found = opened(path, wanted, command=sys.argv[1:], storage=launch.storage)
-    _search(found, wanted, json=json, launch=launch, trials=trials)
+    return _search(found, wanted, json=json, launch=launch, trials=trials)
 
 
 @launches
@@ -63,14 +61,14 @@ def resume(
         bool, typer.Option("--retry-failed", help="Try trials again that failed before.")
     ] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Continue a run that was interrupted or killed, or extend it with --trials."""
     from cmt_search.search import RunDir
     from cmt_search.space import load_space
 
     found = RunDir.open(run)
     space = load_space(found.space)
-    _search(found, space, json=json, launch=launch, trials=trials, retry_failed=retry_failed)
+    return _search(found, space, json=json, launch=launch, trials=trials, retry_failed=retry_failed)
 
 
 def validate(
@@ -88,6 +86,8 @@ def validate(
     json: Json = False,
 ) -> None:
     """Check a space file, and show what a search of it would train and could find out."""
+    wanted = _trainable_space(space)
+
     from cmt_search.cli.console import print_json, say, show_table
     from cmt_search.cli.cost_measurement import measurement_text, with_cost_measurement
     from cmt_search.cli.planning import (
@@ -100,11 +100,8 @@ def validate(
         seconds_of_design,
         solved,
     )
-    from cmt_search.cli.wiring import check_trainable
-    from cmt_search.space import load_space
 
-    wanted = with_cost_measurement(load_space(space))
-    check_trainable(wanted, file=space)
+    wanted = with_cost_measurement(wanted)
     wanted.check_smallest()
     members = solved(wanted)
     planned = plan(wanted, of=members)
@@ -143,7 +140,8 @@ def _search(
     launch: Launch,
     trials: int | None,
     retry_failed: bool = False,
-) -> None:
+) -> int:
+    """Search, print how it ended, and return the exit code."""
     from cmt_search.cli.console import print_json, say, say_paths
 
     outcome = drive(
@@ -151,7 +149,22 @@ def _search(
     )
     if json:
         print_json(as_json(outcome, folder=folder))
-        return
-    say_paths([folder.path])
-    for line in as_lines(outcome, folder=folder):
-        say(line)
+    else:
+        say_paths([folder.path])
+        for line in as_lines(outcome, folder=folder):
+            say(line)
+    return INTERRUPTED if outcome.stopped == "interrupted" else 0
+
+
+def _trainable_space(file: Path) -> "SearchSpace":
+    """Load a space file and check that its networks can be trained, before heavy imports.
+
+    Raises:
+        SpaceError: the file is wrong.
+    """
+    from cmt_search.cli.wiring import check_trainable
+    from cmt_search.space import load_space
+
+    space = load_space(file)
+    check_trainable(space, file=file)
+    return space

@@ -13,7 +13,6 @@ import typer
 
 from cmt_search.cli.completing import EXECUTORS, executors, runs_beside
 from cmt_search.errors import BudgetError, CmtSearchError, DataError, RunError, suggestion
-from cmt_search.search.driver import RETRIES
 
 if TYPE_CHECKING:
     from cmt_search.search.tracking import Target
@@ -57,8 +56,49 @@ def folder_for(option: str) -> Callable[[str], Path]:
     return read
 
 
+def find_run(path: Path) -> Path:
+    """Return the folder of a run; the name of a run in ./runs is enough.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    for folder in (path, Path("runs") / path):
+        if (folder / "run.json").exists():
+            return folder
+    from cmt_search.search.run_dir import RunDir
+
+    return RunDir.open(path).path
+
+
+def find_runs(paths: list[Path]) -> list[Path]:
+    """Return the folders of runs; a folder that holds runs stands for all of them.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    folders: list[Path] = []
+    for path in paths:
+        within = [] if (path / "run.json").exists() else sorted(path.glob("*/run.json"))
+        folders += [file.parent for file in within] or [find_run(path)]
+    return folders
+
+
 RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a run.", autocompletion=runs_beside)
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a run, or the name of a run in ./runs.",
+        autocompletion=runs_beside,
+        callback=find_run,
+    ),
+]
+RunsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...",
+        help="Folders of runs, overlaid for comparison; a folder that holds runs opens all.",
+        callback=find_runs,
+    ),
 ]
 SpaceArgument = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="Space file.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all; default: the space's.")]
@@ -93,7 +133,10 @@ TrialTimeLimit = Annotated[
         "call that never comes back to Python is not ended."
     ),
 ]
-Retries = Annotated[int, typer.Option(min=0, help="Times that a failing training is tried again.")]
+Retries = Annotated[
+    int | None,
+    typer.Option(min=0, help="Times that a failing training is tried again; default: 1."),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; default: a GPU if there is one.", callback=device_name),
@@ -171,7 +214,7 @@ class Launch:
     storage: Storage = None
     time_limit: TimeLimit = None
     trial_time_limit: TrialTimeLimit = None
-    retries: Retries = RETRIES
+    retries: Retries = None
     log: Log = None
     device: Device = None
 
@@ -206,20 +249,19 @@ class Launch:
             "gpus_per_trial": self.gpus,
             "time_limit": seconds(self.time_limit),
             "trial_time_limit": seconds(self.trial_time_limit, option="--trial-time-limit"),
-            "retries": self.retries,
             "storage": self.storage,
-        }
+        } | ({} if self.retries is None else {"retries": self.retries})
 
 
-def launches(command: Callable[..., None]) -> Callable[..., None]:
+def launches(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """The command with the options of `Launch` in the place of its parameter `launch`."""
     shared = inspect.signature(Launch).parameters
     own = inspect.signature(command)
 
     @wraps(command)
-    def with_options(**given: Any) -> None:
+    def with_options(**given: Any) -> int | None:
         launch = Launch(**{name: given.pop(name) for name in shared})
-        command(launch=launch, **given)
+        return command(launch=launch, **given)
 
     parameters = [
         one.replace(kind=inspect.Parameter.KEYWORD_ONLY)

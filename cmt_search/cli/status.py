@@ -158,12 +158,12 @@ def _runs(folder: Path) -> "Iterator[tuple[Path, Overview | str]]":
     Raises:
         RunError: there is no such folder, or it is a run itself.
     """
-    from cmt_search.cli.overview import overview
-
     if (folder / "run.json").exists():
         raise RunError(f"{folder} is a run; show it with `{command('status', folder)}`")
     if not folder.is_dir():
         raise RunError(f"{folder} is no folder; name the one that holds the runs")
+    from cmt_search.cli.overview import overview
+
     for path in sorted(one for one in folder.iterdir() if (one / "run.json").exists()):
         try:
             yield path, overview(path)
