@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from cmt_search.analysis import Analysis, BaseContext, RuleVerdict
+    from cmt_search.analysis import Analysis, BaseContext, NextStep, RuleVerdict
     from cmt_search.arch import Arch
 
 N_SIMULATIONS = 200  # per truth, where a verdict is published
@@ -144,10 +144,22 @@ class Study:
 
         return figures(self.analysis, parameters=self.space.parameters())
 
-    def report(self, path: Path | str | None = None) -> Path:
+    def next_step(self, *, price: float | None = None) -> "NextStep":
+        """Recommend what to do next; `price` is that of a device-hour."""
+        from cmt_search.analysis import recommend_next_step
+
+        return recommend_next_step(
+            self.analysis,
+            run=str(self.path),
+            space=self.space.model_dump(mode="json"),
+            price=price,
+        )
+
+    def report(self, path: Path | str | None = None, *, price: float | None = None) -> Path:
         """Write a self-contained HTML report; by default report.html in the run.
 
-        A family that cannot be read is left out, with a warning.
+        A family that cannot be read is left out, with a warning. With the `price` of a device-hour
+        the next step has its cost.
 
         Raises:
             RunError: the file cannot be written.
@@ -165,7 +177,9 @@ class Study:
             self.run.report if path is None else Path(path),
             title=self.name,
             family_table=family,
-            provenance={**asdict(self.run.info()), "space": self.space.model_dump(mode="json")},
+            next_step=self.next_step(price=price),
+            settings=self.space.model_dump(mode="json", exclude_defaults=True),
+            provenance=asdict(self.run.info()),
             parameters=self.space.parameters(),
         )
 

@@ -25,6 +25,7 @@ from cmt_search.analysis.figure_timeline import TimelineData, draw_timeline, tim
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.front_table import front_rows
 from cmt_search.analysis.headlines import study_headline, study_progress
 from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
@@ -34,6 +35,7 @@ from cmt_search.analysis.law_values import (
     ProposedBase,
     StudyLaws,
 )
+from cmt_search.analysis.next_step import NextStep, recommend_next_step, target_rows
 from cmt_search.analysis.page import write_figures
 from cmt_search.analysis.report import figures, render_report, write_report
 from cmt_search.analysis.scaling_laws import BaseContext, study_laws
@@ -64,6 +66,7 @@ __all__ = [
     "Front",
     "FrontData",
     "FrontLook",
+    "NextStep",
     "ParallelData",
     "ProgressData",
     "ProposedBase",
@@ -98,6 +101,7 @@ __all__ = [
     "family_data",
     "figures",
     "front_data",
+    "front_rows",
     "headline",
     "importances_data",
     "law_sentences",
@@ -106,6 +110,7 @@ __all__ = [
     "parallel_data",
     "pareto_front",
     "progress_data",
+    "recommend_next_step",
     "render_report",
     "rules_data",
     "selection_csv",
@@ -114,6 +119,7 @@ __all__ = [
     "study_laws",
     "study_progress",
     "summary",
+    "target_rows",
     "tied_rules",
     "timeline_data",
     "trainings",

@@ -19,6 +19,7 @@ from cmt_search.analysis.figure_style import (
     styled,
     without_empty_axes,
 )
+from cmt_search.analysis.frame import trial_state
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.study import Analysis
 from cmt_search.format import counted, duration, macs_text
@@ -112,11 +113,14 @@ def draw_progress(data: ProgressData) -> go.Figure:
 
 
 def failures_data(analysis: Analysis) -> Counter[str]:
-    """How many trials failed for which reason; numbers in it are read as the same."""
+    """Count failed trials by reason, without those that were infeasible.
+
+    Reasons that differ only in numbers are one.
+    """
     kinds: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for record in analysis.records:
-        if record.state == "failed":
+        if trial_state(record) == "failed":
             reason = (record.reason or "unknown").splitlines()[0]
             counts[kinds.setdefault(_NUMBER.sub("#", reason), reason)] += 1
     return counts

@@ -99,6 +99,11 @@ def networks(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, means, count], axis=1).reset_index()
 
 
+def trial_state(record: TrialRecord) -> str:
+    """The state of a trial; "infeasible" if no network met the limits, so none was trained."""
+    return "infeasible" if record.state == "failed" and not record.rungs else record.state
+
+
 def _trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
     shares = record.shares or (None, None, None)
     trial = {

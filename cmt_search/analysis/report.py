@@ -24,16 +24,31 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_timeline import draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
+from cmt_search.analysis.frame import trial_state
+from cmt_search.analysis.front_table import front_rows
 from cmt_search.analysis.headlines import study_headline, study_progress
+from cmt_search.analysis.next_step import NextStep, target_rows
 from cmt_search.analysis.page import QUIET, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import explanation
+from cmt_search.analysis.wording import explanation, thresholds_text
 from cmt_search.errors import AnalysisError
 from cmt_search.format import MISSING, macs_text, percent, points
 from cmt_search.search.types import TrialRecord
 from cmt_search.space import Parameter
+
+HEADINGS = {
+    "triangle": "Triangle of rules",
+    "front": "Pareto front",
+    "rules": "Comparison of rules",
+    "curves": "Learning curves",
+    "parallel": "Parallel coordinates",
+    "progress": "Progress",
+    "importances": "Importances",
+    "timeline": "Timeline",
+    "failures": "Failures",
+}
 
 
 def figures(analysis: Analysis, *, parameters: Sequence[Parameter] = ()) -> dict[str, go.Figure]:
@@ -66,63 +81,98 @@ def figures(analysis: Analysis, *, parameters: Sequence[Parameter] = ()) -> dict
     return drawn
 
 
-def write_report(
-    analysis: Analysis,
-    path: Path,
-    *,
-    title: str,
-    provenance: Mapping[str, object] | None = None,
-    family_table: Sequence[Mapping[str, object]] = (),
-    parameters: Sequence[Parameter] = (),
-) -> Path:
-    """Write a self-contained report; every row of `family_table` has the same keys.
+def write_report(analysis: Analysis, path: Path, *, title: str, **options: Any) -> Path:
+    """Write a self-contained report; `options` as for `render_report`.
 
     The file appears whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
     """
-    text = render_report(
-        analysis,
-        title=title,
-        provenance=provenance,
-        family_table=family_table,
-        parameters=parameters,
-    )
-    return write_page(path, text)
+    return write_page(path, render_report(analysis, title=title, **options))
 
 
 def render_report(
     analysis: Analysis,
     *,
     title: str,
+    next_step: NextStep | None = None,
+    settings: Mapping[str, object] | None = None,
     provenance: Mapping[str, object] | None = None,
     family_table: Sequence[Mapping[str, object]] = (),
     parameters: Sequence[Parameter] = (),
 ) -> str:
-    """The report as HTML."""
+    """Render the report as HTML.
+
+    `settings` are the space's keys that differ from the defaults; values of None are left out.
+    Every row of `family_table` has the same keys.
+    """
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True).from_string(source)
     verdict, laws = analysis.verdict, laws_section(analysis)
     drawn = figures(analysis, parameters=parameters)
-    tables = (
-        Table(title="Family", rows=tuple(family_table)),
-        Table(title="Named rules at the largest budget", rows=tuple(_rule_rows(analysis))),
-        Table(
-            title="Trials",
-            rows=tuple(_trial_row(record) for record in analysis.records),
-            note="Accuracy is the mean over seeds on the last rung that was measured.",
-        ),
-    )
+    tables = [table for table in _tables(analysis) if table.rows]
+    settings_rows, run_rows = list(_flat(settings or {})), list(_flat(provenance or {}))
+    contents = [
+        ("conclusion", "Conclusion"),
+        *([("next-step", "Next step")] if next_step else []),
+        *([("family", "Family")] if family_table else []),
+        *((f"figure-{name}", HEADINGS[name]) for name in drawn),
+        *([("laws", "Scaling laws")] if laws else []),
+        *((table.key, table.title) for table in tables),
+        *([("settings", "Settings")] if settings_rows or run_rows else []),
+    ]
     return template.render(
         title=title,
         lead=study_progress(analysis),
+        contents=contents,
         headline=study_headline(analysis),
         explanation=explanation(verdict) if verdict else (),
+        thresholds=thresholds_text(verdict) if verdict else "",
+        next_step=next_step,
+        targets=_targets_table(next_step),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own script
-        figures=[_embedded(figure) for figure in drawn.values()],
+        figures=[(name, HEADINGS[name], _embedded(figure)) for name, figure in drawn.items()],
         laws=laws,
         law_figures=[_embedded(figure) for figure in laws.figures] if laws else (),
-        tables=[table for table in tables if table.rows],
-        provenance=list(_flat(provenance or {})),
+        family=Table(title="Family", rows=tuple(family_table)),
+        tables=tables,
+        settings_rows=settings_rows,
+        provenance=run_rows,
     )
+
+
+def _tables(analysis: Analysis) -> tuple[Table, ...]:
+    return (
+        Table(
+            title="Front",
+            key="front-table",
+            rows=tuple(front_rows(analysis)),
+            note="Means over seeds. The first trial that trained the network in full is named.",
+        ),
+        Table(
+            title="Named rules at the largest budget",
+            key="rules",
+            rows=tuple(_rule_rows(analysis)),
+        ),
+        Table(
+            title="Trials",
+            key="trials",
+            rows=tuple(_trial_row(record) for record in analysis.records),
+            note="Accuracy is the mean over seeds at the last fidelity that was measured.",
+        ),
+    )
+
+
+def _targets_table(step: NextStep | None) -> Table:
+    if step is None:
+        return Table(title="", rows=())
+    source = "measured" if step.measured else "estimated, not measured by repeats"
+    note = (
+        f"Power 80%, two-sided 5%; standard deviation between seeds {points(step.seed_sd)} pp "
+        f"({source}); time from this study's trainings."
+    )
+    return Table(title="", rows=tuple(target_rows(step)), note=note)
 
 
 def _embedded(figure: go.Figure) -> Markup:
@@ -143,11 +193,11 @@ def _rule_rows(analysis: Analysis) -> Iterator[dict[str, object]]:
             "depth": f"{d:.2f}",
             "width": f"{w:.2f}",
             "resolution": f"{r:.2f}",
-            "predicted, points": points(rule.predicted.mean, sign=True),
+            "predicted, pp": points(rule.predicted.mean, sign=True),
             "95% interval": f"{low} to {high}",
             "measured top-1": percent(rule.top1) if rule.top1 is not None else MISSING,
             "seeds": str(rule.measurements),
-            "measured, points": points(rule.measured, sign=True)
+            "measured, pp": points(rule.measured, sign=True)
             if rule.measured is not None
             else MISSING,
         }
@@ -160,7 +210,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
     return {
         "trial": str(record.number),
         "name": record.name,
-        "state": record.state,
+        "state": trial_state(record),
         "shares": " / ".join(f"{share:.2f}" for share in record.shares)
         if record.shares
         else MISSING,
@@ -177,5 +227,7 @@ def _flat(values: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, prefix=f"{prefix}{key}.")
-        else:
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", " ".join(map(str, value))
+        elif value is not None:
             yield f"{prefix}{key}", str(value)

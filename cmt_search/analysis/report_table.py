@@ -11,6 +11,7 @@ class Table:
     title: str
     rows: tuple[Mapping[str, object], ...]  # the first row's keys are the columns
     note: str = ""
+    key: str = ""  # of its section's address
 
     @property
     def columns(self) -> tuple[str, ...]:

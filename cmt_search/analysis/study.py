@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmt_search.analysis.chance import ChanceComparison, compare_with_chance
-from cmt_search.analysis.frame import trials_frame
-from cmt_search.analysis.front import Front, pareto_front
+from cmt_search.analysis.frame import trial_state, trials_frame
+from cmt_search.analysis.front import MAXIMISED, Front, pareto_front
 from cmt_search.analysis.law_values import StudyLaws, plain
 from cmt_search.analysis.scaling_laws import BaseContext, shape_laws, study_laws
 from cmt_search.analysis.verdict import (
@@ -145,7 +145,8 @@ def _laws(
 def summary(analysis: Analysis) -> dict[str, Any]:
     """The analysis as plain values for JSON; top1 and differences of it are in 0..1."""
     front, verdict = analysis.front, analysis.verdict
-    columns = ["name", "key", "macs", "params", "top1", "loss", "measurements"]
+    measured = [name for name in MAXIMISED if front.members[name].notna().any()]
+    columns = ["trial", "name", "key", *measured, "measurements"]
     return {
         "trials": state_counts(analysis),
         "networks": len(front.networks),
@@ -181,11 +182,8 @@ def law_sentences(analysis: Analysis) -> tuple[str, ...]:
 
 
 def state_counts(analysis: Analysis) -> dict[str, int]:
-    """Trials by state; "infeasible" are those for which no network met the limits."""
-    states = [
-        "infeasible" if not record.rungs and record.state == "failed" else record.state
-        for record in analysis.records
-    ]
+    """Count trials by state, see `trial_state`."""
+    states = [trial_state(record) for record in analysis.records]
     return {state: states.count(state) for state in dict.fromkeys(states)}
 
 

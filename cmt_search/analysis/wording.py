@@ -130,6 +130,18 @@ def _gradient(verdict: RuleVerdict) -> str:
     )
 
 
+def thresholds_text(verdict: RuleVerdict) -> str:
+    """The thresholds behind the conclusion."""
+    return (
+        f"Thresholds: smallest effect of interest {points(SMALLEST_EFFECT)} pp; equivalence margin "
+        f"{points(verdict.margin)} pp; intervals of differences 95%, simultaneous over all rules, "
+        f"so they hold for a selected one; balance of the base tested at the {ALPHA:.0%} level. "
+        "Differences are predicted by a response surface fitted to every network of the study, on "
+        "its validation images and training length. The winner's own measurement is optimistically "
+        "biased and is not its score."
+    )
+
+
 def p_value_text(p_value: float) -> str:
     """A p-value with the threshold of the tests."""
     value = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

@@ -23,42 +23,51 @@ def report(
     svg: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write every figure as SVG there too.")
     ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Price of a device-hour; adds the cost.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write a self-contained report.html, and say what the study says.
+    """Write a self-contained report.html, and print the conclusion and the next step.
 
     --png and --svg need the extra `images` and a Chrome or Chromium.
     """
-    from cmt_search.analysis import explanation, law_sentences, study_headline, summary
+    from cmt_search.analysis import (
+        explanation,
+        front_rows,
+        law_sentences,
+        study_headline,
+        summary,
+        target_rows,
+    )
     from cmt_search.cli.console import print_json, say, say_paths, show_table
     from cmt_search.study import load_study
 
     study = load_study(run)
     analysis = study.analysis
     with warnings.catch_warnings(record=True) as caught:
-        path = study.report(to)
+        path = study.report(to, price=price)
+    step = study.next_step(price=price)
     sys.stderr.writelines(f"{warning.message}\n" for warning in caught)
     images = _images(study, png=png, svg=svg)
     if json:
         written = {"images": [str(image) for image in images]} if images else {}
-        print_json({"report": str(path), **written, **summary(analysis)})
+        found = {**summary(analysis), "next_step": step.summary}
+        print_json({"report": str(path), **written, **found})
         return
     say_paths([path, *images])
-    members = analysis.front.members
-    columns = zip(members["name"], members["macs"], members["params"], members["top1"], strict=True)
-    show_table(
-        (
-            {"on the front": name, "MACs": f"{m:,.0f}", "params": f"{p:,.0f}", "top1": f"{t:.1%}"}
-            for name, m, p, t in columns
-        ),
-        title="Pareto front",
-    )
+    show_table(front_rows(analysis), title="Pareto front")
     say(study_headline(analysis))
     if analysis.verdict is not None:
         for sentence in explanation(analysis.verdict):
             say(f"  {sentence}")
     for sentence in law_sentences(analysis):
         say(f"  {sentence}")
+    say(f"Next step: {step.text}")
+    for command in step.commands:
+        if "\n" not in command:
+            say(f"  {command}")
+    show_table(target_rows(step), title="Seeds and device-hours")
     for image in images:
         say(f"image: {image}")
     say(f"report: {path}")

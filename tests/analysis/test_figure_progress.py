@@ -37,7 +37,11 @@ def test_of_many_trials_the_last_point_is_still_the_fronts() -> None:
 
 def test_failures_are_counted_by_reason_whatever_the_numbers_in_it() -> None:
     reasons = ["loss is NaN in epoch 2", "loss is NaN in epoch 11", "out of memory", None]
-    trials = [record(i, state="failed", reason=reason) for i, reason in enumerate(reasons)]
+    trials = [
+        record(i, (rung(number=i), []), state="failed", reason=reason)
+        for i, reason in enumerate(reasons)
+    ]
+    trials.append(record(9, state="failed", reason="infeasible: no network"))  # has not failed
     counts = failures_data(analyse(trials))
     assert counts == {"loss is NaN in epoch 2": 2, "out of memory": 1, "unknown": 1}
 

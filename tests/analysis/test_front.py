@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from cmt_search.analysis import pareto_front, trials_frame
+from cmt_search.analysis import analyse, front_rows, pareto_front, summary, trials_frame
 from cmt_search.analysis.figure_front import front_finding
 from cmt_search.errors import AnalysisError
 from tests.analysis.studies import measurement, record, rung
@@ -76,3 +78,24 @@ def test_the_finding_does_not_call_rounding_of_one_budget_a_rise() -> None:
         trials_frame([trial(0, 1000, 0.5), trial(1, 1010, 0.6), trial(2, 3000, 0.4)])
     )
     assert front_finding(front.networks) == "The front ends with 60.0% at 1.01 kMACs"
+
+
+def test_the_table_and_the_json_of_a_front_have_trials_and_every_objective() -> None:
+    trials = [
+        record(
+            10 + i,
+            (
+                replace(rung(number=i, macs=100 * 10**i), latency_ms=2.0 + i),
+                [measurement(0.5 + i / 9)],
+            ),
+        )
+        for i in range(3)
+    ]
+    study = analyse(trials, metrics=("latency_ms", "top1"))
+    rows = list(front_rows(study))
+    assert [row["trial"] for row in rows] == ["10", "11", "12"]
+    assert [row["latency"] for row in rows] == ["2 ms", "3 ms", "4 ms"]
+    front = summary(study)["front"]
+    assert [row["trial"] for row in front] == [10, 11, 12]
+    assert [row["latency_ms"] for row in front] == [2.0, 3.0, 4.0]
+    assert {"macs", "params", "top1", "loss"} <= set(front[0])
