@@ -59,8 +59,7 @@ def calibrate(
     from cmt_search.cli.calibration_output import show, to_dict, write_choice
     from cmt_search.cli.calibration_run import CalibrationRun
     from cmt_search.cli.console import print_json, say, say_paths
-    from cmt_search.cli.wiring import check_trainable
-    from cmt_search.space import load_space
+    from cmt_search.space import check_trainable, load_space
 
     wanted = load_space(space)
     check_trainable(wanted, file=space)

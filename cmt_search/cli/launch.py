@@ -162,8 +162,7 @@ def _trainable_space(file: Path) -> "SearchSpace":
     Raises:
         SpaceError: the file is wrong.
     """
-    from cmt_search.cli.wiring import check_trainable
-    from cmt_search.space import load_space
+    from cmt_search.space import check_trainable, load_space
 
     space = load_space(file)
     check_trainable(space, file=file)
