@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from cmt_search.cli.completing import beginning
-from cmt_search.cli.new_text import KINDS, space_text
-from cmt_search.cli.options import Json
+from cmt_search.cli.new_text import KINDS, Answers, space_text
+from cmt_search.cli.options import Json, macs_of
 from cmt_search.errors import CmtSearchError, SpaceError, suggestion
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ def new(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="fashion-mnist-10k, fashion-mnist, cifar10 or folder.",
+            help="fashion-mnist-10k, fashion-mnist, cifar10, or folder; default with --root: "
+            "folder.",
             autocompletion=beginning(lambda: _SOURCES),
         ),
     ] = None,
@@ -42,20 +44,32 @@ def new(
         int | None, typer.Option(min=2, help="Classes of a folder; default: those found in it.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of a training.")] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(help="MACs, as 4M,8M; default: multiples of the base's. Not for pareto."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in all; default: 100, 64, or the design's.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each network.")] = None,
+    data_fraction: Annotated[
+        float | None, typer.Option(min=0.0001, max=1, help="Part of the training images to use.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     json: Json = False,
 ) -> None:
     """Write a commented space file from a few questions, or from the options that answer them.
 
-    --json prints file, kind, dataset, root, side, classes and epochs.
+    --json prints file, kind, dataset, root, side, classes, epochs, and what else was given.
     """
     from cmt_search.cli.console import command, print_json, say, say_paths
     from cmt_search.space import parse_space
 
     _check_free(file, force=force)
     kind = _choice(kind, "What to search", known=KINDS, option="--kind")
+    dataset, root = _source(dataset, root=root)
     dataset = _choice(dataset, "Which images", known=_SOURCES, option="--dataset")
-    place = _place(dataset, root=root, size=size, classes=classes)
+    root, side, classes = _place(dataset, root=root, size=size, classes=classes)
     epochs = _answer(
         epochs,
         "Epochs of a training?",
@@ -63,25 +77,49 @@ def new(
         option="--epochs",
         read=lambda text: _whole(text, least=1, option="--epochs"),
     )
-    root, side, classes = place
-    answers = {"kind": kind, "dataset": dataset, "root": root, "side": side}
-    answers |= {"classes": classes, "epochs": epochs}
-    text = space_text(
-        Path(file.name),
+    answers = Answers(
         kind=kind,
         dataset=dataset,
         root=root,
         side=side,
         classes=classes,
         epochs=epochs,
+        budgets=_budgets(budgets, kind=kind),
+        trials=trials,
+        seeds=seeds,
+        data_fraction=data_fraction,
     )
+    text = space_text(Path(file.name), answers)
     parse_space(text, source=str(file))  # whatever was answered, what is written is valid
     _write(file, text)
     if json:
-        print_json({"file": str(file), **answers})
+        given = {name: value for name, value in asdict(answers).items() if value is not None}
+        print_json({"file": str(file), "root": root, **given})
         return
     say_paths([file])
     say(f"{file}: written; look at it, then: {command('validate', file)}")
+
+
+def _source(dataset: str | None, *, root: str | None) -> tuple[str | None, str | None]:
+    """Return the name of the data set and its root; a folder given as either is an image folder."""
+    if dataset is None and root is not None:
+        return "folder", root
+    if dataset is not None and dataset not in _SOURCES and root is None and Path(dataset).is_dir():
+        return "folder", dataset
+    return dataset, root
+
+
+def _budgets(text: str | None, *, kind: str) -> tuple[float, ...] | None:
+    """Return the budgets in MACs, increasing.
+
+    Raises:
+        SpaceError: the kind of search has none.
+    """
+    if text is None:
+        return None
+    if kind == "pareto":
+        raise SpaceError("--budgets: a pareto search has none; remove it, or use --kind rule")
+    return tuple(sorted(macs_of(text)))
 
 
 def _check_free(file: Path, *, force: bool) -> None:

@@ -170,18 +170,26 @@ def seconds(text: str | None, *, option: str = "--time-limit") -> float | None:
     return float(match[1]) * _UNITS[match[2]]
 
 
+_FEWEST_MACS = 10_000  # of any network; fewer are millions without their unit
+
+
 def macs_of(text: str) -> list[float]:
     """MACs in a list such as 0.64G,1.5G, in their order.
 
     Raises:
-        BudgetError: one is no quantity.
+        BudgetError: one is not a quantity, or has lost its unit.
     """
     from cmt_search.format import parse_quantity
 
     try:
-        return list(dict.fromkeys(parse_quantity(part) for part in text.split(",")))
+        macs = {part.strip(): parse_quantity(part) for part in text.split(",")}
     except ValueError as error:
         raise BudgetError(f"--budgets: {error}") from None
+    for part, value in macs.items():
+        if value < _FEWEST_MACS:
+            unit = f"{value:g}M" if value >= 1 else f"{value:g}G"
+            raise BudgetError(f"--budgets: {part} is less than any network; did you mean {unit}?")
+    return list(dict.fromkeys(macs.values()))
 
 
 def gpus(asked: float | None, *, device: str | None) -> float:

@@ -1,7 +1,9 @@
 """A run that was stopped or killed: how it is shown, and how it goes on."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,32 @@ def test_it_goes_on_and_is_complete(
     assert invoke(["status", str(killed), "--json"]) == 0
     state = json.loads(capsys.readouterr().out)
     assert (state["trials"], state["left"], state["resume"]) == ({"complete": 6}, 0, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_exits_with_130_and_says_how_to_resume(
+    number: int, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arch: Arch, **known: Any) -> Measurement:
+        os.kill(os.getpid(), number)
+        return grows(arch, **known)
+
+    assert start(interrupt) == 130
+    text = capsys.readouterr()
+    assert mentions(text.err, "interrupted ... Ctrl-C again")
+    assert "1 trials complete" in text.out
+    assert mentions(text.out, f"5 trials ... cmt-search resume {tmp_path / 'tiny'}")
+
+
+def test_a_command_that_is_interrupted_says_so_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cmt_search.space.load_space", interrupt)
+    assert invoke(["validate", "space.yaml"]) == 130
+    assert mentions(capsys.readouterr().err, "interrupted ... cmt-search resume RUN")
 
 
 def test_a_time_limit_says_how_to_go_on(

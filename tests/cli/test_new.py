@@ -133,3 +133,32 @@ def test_the_next_command_can_be_pasted(
     assert "#             cmt-search run 'my space.yaml'\n" in Path("my space.yaml").read_text()
     assert invoke(["new", "--", "-x.yaml"]) == 0
     assert "then: cmt-search validate ./-x.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--root", "--dataset"])
+def test_a_folder_of_images_needs_no_further_word(option: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / "train" / name).mkdir(parents=True)
+    file = tmp_path / "mine.yaml"
+    assert invoke(["new", str(file), option, str(tmp_path / "pets")]) == 0
+    dataset = load_space(file).proxy.dataset
+    assert (dataset.name, dataset.root) == ("folder", str(tmp_path / "pets"))
+
+
+@pytest.mark.parametrize("kind", ["rule", "shape", "pareto"])
+def test_options_set_the_size_of_the_search(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    given = ["--trials", "7", "--seeds", "3", "--data-fraction", "0.25", "--epochs", "2"]
+    given += ["--budgets", "2M,1M"] * (kind != "pareto")
+    assert invoke(["new", str(file), "--kind", kind, *given]) == 0
+    space = load_space(file)
+    assert (space.trials, space.seeds, space.proxy.epochs) == (7, 3, 2)
+    assert space.proxy.data_fraction == 0.25
+    assert space.budget_macs == (() if kind == "pareto" else (1e6, 2e6))
+
+
+def test_a_pareto_search_has_no_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    assert invoke(["new", str(file), "--kind", "pareto", "--budgets", "2M"]) == 2
+    assert mentions(capsys.readouterr().err, "--budgets ... pareto ... --kind rule")
+    assert not file.exists()
