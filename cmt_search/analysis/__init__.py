@@ -2,7 +2,11 @@
 
 from cmt_search.analysis.calibration import Calibration, FidelityRow, ScoreRow, analyse_calibration
 from cmt_search.analysis.confirmation import ConfirmedRule, compare_confirmed
-from cmt_search.analysis.equals import equivalence_set_summary, equivalence_set_text, tied_rules
+from cmt_search.analysis.equivalence import (
+    equivalence_set_summary,
+    equivalence_set_text,
+    tied_rules,
+)
 from cmt_search.analysis.figure_curves import CurvesData, curves_data, draw_curves
 from cmt_search.analysis.figure_family import (
     FamilyData,
@@ -10,7 +14,7 @@ from cmt_search.analysis.figure_family import (
     draw_rules_map,
     family_data,
 )
-from cmt_search.analysis.figure_front import FrontData, FrontLook, draw_front, front_data
+from cmt_search.analysis.figure_front import FrontData, FrontStyle, draw_front, front_data
 from cmt_search.analysis.figure_importances import draw_importances, importances_data
 from cmt_search.analysis.figure_parallel import ParallelData, draw_parallel, parallel_data
 from cmt_search.analysis.figure_progress import (
@@ -26,7 +30,7 @@ from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, tri
 from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.front_table import front_rows
-from cmt_search.analysis.headlines import study_headline, study_progress
+from cmt_search.analysis.headline import study_headline, study_progress
 from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
     BaseLaw,
@@ -47,9 +51,9 @@ from cmt_search.analysis.study import (
     state_counts,
     summary,
 )
+from cmt_search.analysis.text import explanation, headline
 from cmt_search.analysis.trials_table import build_trials_table, selection_csv
 from cmt_search.analysis.verdict import RuleComparison, RuleVerdict, Triangle
-from cmt_search.analysis.wording import explanation, headline
 
 __all__ = [
     "COLUMNS",
@@ -65,7 +69,7 @@ __all__ = [
     "FitFailure",
     "Front",
     "FrontData",
-    "FrontLook",
+    "FrontStyle",
     "NextStep",
     "ParallelData",
     "ProgressData",

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from cmt_search.analysis.figure_style import BLACK, BLUE, VERMILLION, styled
 from cmt_search.analysis.law_values import FitFailure
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording_laws import estimates
+from cmt_search.analysis.text_laws import estimates
 from cmt_search.scaling.shares import DIMENSIONS, Shares
 from cmt_search.stats import Estimate
 

@@ -24,65 +24,67 @@ from cmt_search.analysis.front_overlays import (
     add_rules,
     not_drawn,
 )
-from cmt_search.analysis.front_pen import CATEGORIES, OVERLAYS, FrontLook, Pen
+from cmt_search.analysis.front_traces import CATEGORIES, OVERLAYS, FrontStyle, FrontTraces
 from cmt_search.analysis.front_values import FrontData, cost_shown, front_data
-from cmt_search.analysis.metrics import METRICS, shown
+from cmt_search.analysis.metrics import METRICS, display_values
 from cmt_search.format import percent, points
 
 __all__ = [
     "CATEGORIES",
     "OVERLAYS",
     "FrontData",
-    "FrontLook",
+    "FrontStyle",
     "cost_shown",
     "draw_front",
     "front_data",
-    "front_finding",
+    "front_headline",
 ]
 
 
-def draw_front(data: FrontData, look: FrontLook | None = None) -> go.Figure:
+def draw_front(data: FrontData, style: FrontStyle | None = None) -> go.Figure:
     """Draw the front figure."""
-    look = look or FrontLook()
-    pen = Pen(figure=go.Figure(), data=data, look=look)
+    style = style or FrontStyle()
+    traces = FrontTraces(figure=go.Figure(), data=data, style=style)
     order = data.metrics[0]
     on_front = data.networks[data.networks["on_front"]].sort_values(order)
     dominated = data.networks[~data.networks["on_front"]]
-    _add_noise_band(pen, on_front)
+    _add_noise_band(traces, on_front)
     for kind, label, colour, symbol in (
         ("running", "in training", SKY, "circle-open"),
         ("interrupted", "interrupted", SKY, "square-open"),
         ("pruned", "stopped early", ORANGE, "triangle-down"),
     ):
         rows = data.unfinished[data.unfinished["state"] == kind]
-        if "stopped" not in look.hide and len(rows):
-            pen.networks(rows, name=f"{label} ({len(rows)})", colour=colour, size=7, symbol=symbol)
-    if "dominated" not in look.hide:
-        pen.networks(dominated, name=f"dominated ({len(dominated)})", colour=GREY, size=7)
-    if pen.flat:
-        _add_staircase(pen, on_front)
-    pen.networks(on_front, name=f"on the front ({len(on_front)})", colour=BLUE, size=10)
-    if "rules" not in look.hide:
-        add_rules(pen)
-    if "discovered" not in look.hide:
-        add_discovered(pen)
-    if "failed" not in look.hide:
-        _add_failed(pen)
-    if "infeasible" not in look.hide:
-        _add_infeasible(pen)
-    add_others(pen)
+        if "stopped" not in style.hide and len(rows):
+            traces.networks(
+                rows, name=f"{label} ({len(rows)})", colour=colour, size=7, symbol=symbol
+            )
+    if "dominated" not in style.hide:
+        traces.networks(dominated, name=f"dominated ({len(dominated)})", colour=GREY, size=7)
+    if traces.flat:
+        _add_staircase(traces, on_front)
+    traces.networks(on_front, name=f"on the front ({len(on_front)})", colour=BLUE, size=10)
+    if "rules" not in style.hide:
+        add_rules(traces)
+    if "discovered" not in style.hide:
+        add_discovered(traces)
+    if "failed" not in style.hide:
+        _add_failed(traces)
+    if "infeasible" not in style.hide:
+        _add_infeasible(traces)
+    add_others(traces)
     for overlay in OVERLAYS:
-        if overlay in look.overlays:
-            add_published(pen, overlay)
-    _style_axes(pen)
-    lines = [line for line in (data.hypervolume, not_drawn(pen)) if line]
-    styled(pen.figure, title=_title(data), subtitle="<br>".join(lines))
-    if not pen.flat:
-        pen.figure.update_layout(height=680, margin={"l": 10, "r": 10, "b": 10})
-    return without_empty_axes(pen.figure)
+        if overlay in style.overlays:
+            add_published(traces, overlay)
+    _style_axes(traces)
+    lines = [line for line in (data.hypervolume, not_drawn(traces)) if line]
+    styled(traces.figure, title=_title(data), subtitle="<br>".join(lines))
+    if not traces.flat:
+        traces.figure.update_layout(height=680, margin={"l": 10, "r": 10, "b": 10})
+    return without_empty_axes(traces.figure)
 
 
-def front_finding(networks: pd.DataFrame, *, cost: str = "macs") -> str:
+def front_headline(networks: pd.DataFrame, *, cost: str = "macs") -> str:
     """What the front of accuracy against a cost says, in a sentence."""
     front, text = networks[networks["on_front"]].sort_values(cost), METRICS[cost].text
     if front.empty:
@@ -98,11 +100,11 @@ def front_finding(networks: pd.DataFrame, *, cost: str = "macs") -> str:
     )
 
 
-def _add_staircase(pen: Pen, on_front: pd.DataFrame) -> None:
-    x, y = pen.data.metrics
-    pen.figure.add_scatter(
-        x=shown(on_front, x),
-        y=shown(on_front, y),
+def _add_staircase(traces: FrontTraces, on_front: pd.DataFrame) -> None:
+    x, y = traces.data.metrics
+    traces.figure.add_scatter(
+        x=display_values(on_front, x),
+        y=display_values(on_front, y),
         mode="lines",
         # What stays reachable between two networks of the front is the better-known one.
         line={"color": BLUE, "width": 2, "shape": "vh" if MAXIMISED[x] else "hv"},
@@ -111,16 +113,16 @@ def _add_staircase(pen: Pen, on_front: pd.DataFrame) -> None:
     )
 
 
-def _add_noise_band(pen: Pen, on_front: pd.DataFrame) -> None:
-    data, sd = pen.data, pen.data.noise_sd
-    if sd is None or len(on_front) < 2 or not pen.flat or "band" in pen.look.hide:
+def _add_noise_band(traces: FrontTraces, on_front: pd.DataFrame) -> None:
+    data, sd = traces.data, traces.data.noise_sd
+    if sd is None or len(on_front) < 2 or not traces.flat or "band" in traces.style.hide:
         return
     x, y = data.metrics
-    spread = f"{points(sd)} points" if y == "top1" else f"{sd:.2g} nats"
+    spread = f"{points(sd)} pp" if y == "top1" else f"{sd:.2g} nats"
     for sign in (1, -1):
-        pen.figure.add_scatter(
-            x=shown(on_front, x),
-            y=shown(on_front, y) + METRICS[y].scale * sign * sd,
+        traces.figure.add_scatter(
+            x=display_values(on_front, x),
+            y=display_values(on_front, y) + METRICS[y].scale * sign * sd,
             mode="lines",
             line={"width": 0, "shape": "vh" if MAXIMISED[x] else "hv"},
             fill=None if sign > 0 else "tonexty",
@@ -131,37 +133,37 @@ def _add_noise_band(pen: Pen, on_front: pd.DataFrame) -> None:
         )
 
 
-def _add_failed(pen: Pen) -> None:
-    data, failed = pen.data, pen.data.failed
+def _add_failed(traces: FrontTraces) -> None:
+    data, failed = traces.data, traces.data.failed
     if failed.empty:
         return
     places = {name: failed[name].astype(float).fillna(_edge(data, name)) for name in data.metrics}
-    pen.points(
+    traces.points(
         failed.assign(**places),
-        told=("name", "reason"),
+        hover_columns=("name", "reason"),
         name=f"failed ({len(failed)}), no accuracy",
-        marker=_cross(pen, flat="x-thin", deep="x"),
+        marker=_cross(traces, flat="x-thin", deep="x"),
         hovertemplate="%{customdata[2]} %{customdata[0]}: %{customdata[1]}<extra></extra>",
     )
 
 
-def _add_infeasible(pen: Pen) -> None:
+def _add_infeasible(traces: FrontTraces) -> None:
     """A word in the legend: there is no network that could have a place."""
-    if not pen.data.infeasible:
+    if not traces.data.infeasible:
         return
     trace = {
-        **{axis: [None] for axis in ("xy" if pen.flat else "xyz")},
-        "type": "scatter" if pen.flat else "scatter3d",
+        **{axis: [None] for axis in ("xy" if traces.flat else "xyz")},
+        "type": "scatter" if traces.flat else "scatter3d",
         "mode": "markers",
-        "name": f"infeasible ({pen.data.infeasible}), no network",
-        "marker": _cross(pen, flat="asterisk", deep="cross"),
+        "name": f"infeasible ({traces.data.infeasible}), no network",
+        "marker": _cross(traces, flat="asterisk", deep="cross"),
     }
-    pen.figure.add_trace(trace)
+    traces.figure.add_trace(trace)
 
 
-def _cross(pen: Pen, *, flat: str, deep: str) -> dict[str, Any]:
+def _cross(traces: FrontTraces, *, flat: str, deep: str) -> dict[str, Any]:
     """A mark for what was not measured; in space plotly has only filled ones."""
-    if pen.flat:
+    if traces.flat:
         return {"color": BLACK, "symbol": flat, "size": 9, "line": {"width": 2, "color": BLACK}}
     return {"color": BLACK, "symbol": deep, "size": 3}
 
@@ -175,24 +177,25 @@ def _edge(data: FrontData, metric: str) -> float:
     return float(values.min() - step if MAXIMISED[metric] else values.max() + step)
 
 
-def _style_axes(pen: Pen) -> None:
+def _style_axes(traces: FrontTraces) -> None:
     axes = {
-        axis: _axis(pen, axis, name) for axis, name in zip("xyz", pen.data.metrics, strict=False)
+        axis: _axis(traces, axis, name)
+        for axis, name in zip("xyz", traces.data.metrics, strict=False)
     }
     if len(axes) == 3:
         for axis in axes.values():
             axis["title"]["font"] = {"size": 12}
         scene = {f"{axis}axis": style for axis, style in axes.items()}
         camera = {"eye": {"x": 1.7, "y": 1.7, "z": 0.8}, "center": {"z": -0.15}}
-        pen.figure.update_layout(scene={**scene, "camera": camera})
+        traces.figure.update_layout(scene={**scene, "camera": camera})
         return
-    pen.figure.update_xaxes(**axes["x"])
-    pen.figure.update_yaxes(**axes["y"])
+    traces.figure.update_xaxes(**axes["x"])
+    traces.figure.update_yaxes(**axes["y"])
 
 
-def _axis(pen: Pen, axis: str, name: str) -> dict[str, Any]:
-    metric, look = METRICS[name], pen.look
-    log, flip = axis in look.log, axis in look.flip
+def _axis(traces: FrontTraces, axis: str, name: str) -> dict[str, Any]:
+    metric, options = METRICS[name], traces.style
+    log, flip = axis in options.log, axis in options.flip
     style: dict[str, Any] = {
         "type": "log" if log else "linear",
         "title": {"text": metric.label + (" (log scale)" if log else "")},
@@ -200,7 +203,7 @@ def _axis(pen: Pen, axis: str, name: str) -> dict[str, Any]:
     }
     values = [
         float(value)
-        for trace in pen.figure.data
+        for trace in traces.figure.data
         for value in (trace[axis] if trace[axis] is not None else ())
         if value is not None and value > 0
     ]
@@ -216,7 +219,7 @@ def _title(data: FrontData) -> str:
         names = " or ".join(METRICS[name].short for name in data.unmeasured)
         return f"No network has a measured {names} yet"
     if rest == ["top1"] and not MAXIMISED[x]:
-        return front_finding(data.networks, cost=x)
+        return front_headline(data.networks, cost=x)
     if data.networks.empty:
         return "No network is measured at full fidelity yet"
     count = int(data.networks["on_front"].sum())

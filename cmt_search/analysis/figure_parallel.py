@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import log_ticks, short_macs, styled, without_empty_axes
-from cmt_search.analysis.metrics import METRICS, known_metrics
+from cmt_search.analysis.metrics import METRICS, available_metrics
 from cmt_search.analysis.study import Analysis
 from cmt_search.analysis.trials_table import SHARES, build_trials_table
 from cmt_search.format import counted
@@ -45,7 +45,7 @@ def parallel_data(
     measured = table[table["top1"].notna()]
     asked = [str(name) for name in table if str(name).endswith(" (asked)")]
     asked = [name for name in SHARES if name in table] or asked
-    metrics = [name for name in known_metrics(measured) if name not in _LEFT_OUT]
+    metrics = [name for name in available_metrics(measured) if name not in _LEFT_OUT]
     axes = [*asked, *metrics]
     kept = measured.dropna(subset=axes)
     values = pd.DataFrame({"trial": kept["trial"].astype(int)})

@@ -57,14 +57,14 @@ def draw_rules(data: RulesData) -> go.Figure:
     figure.update_yaxes(
         tickvals=list(place.values()), ticktext=list(place), zeroline=False, showgrid=False
     )
-    figure.update_xaxes(title="points of top-1 against the paper's rule at the same MACs")
+    figure.update_xaxes(title="top-1 against the paper's rule at the same MACs (pp)")
     figure.update_layout(margin_l=130)
     styled(
         figure,
         title=_title(data),
         subtitle=(
             "Filled: predicted, with an interval that holds for all rules at once (95%). "
-            f"Open: measured. Grey: ±{points(SMALLEST_EFFECT)} points"
+            f"Open: measured. Grey: ±{points(SMALLEST_EFFECT)} pp"
         ),
         height=180 + 34 * max(len(data.names), 3) * max(len(data.budgets), 2) // 2,
     )
@@ -94,7 +94,7 @@ def _add_budget(
         name=f"{name}, predicted",
         marker={"color": colour, "size": 9},
         text=[rule.name for rule in rows],
-        hovertemplate="%{text}: %{x:+.2f} points predicted<extra></extra>",
+        hovertemplate="%{text}: %{x:+.2f} pp predicted<extra></extra>",
     )
     seen = [(rule, y) for rule, y in zip(rows, heights, strict=True) if rule.measured is not None]
     figure.add_scatter(
@@ -104,7 +104,7 @@ def _add_budget(
         name=f"{name}, measured",
         marker={"color": colour, "size": 9, "symbol": "diamond-open", "line": {"width": 1.5}},
         text=[f"{rule.name} ({rule.measurements} seeds)" for rule, _ in seen],
-        hovertemplate="%{text}: %{x:+.2f} points measured<extra></extra>",
+        hovertemplate="%{text}: %{x:+.2f} pp measured<extra></extra>",
     )
 
 

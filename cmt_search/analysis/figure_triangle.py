@@ -102,7 +102,7 @@ def draw_triangle(data: TriangleData, *, chosen: Shares | None = None) -> go.Fig
     figure = go.Figure()
     triangle, verdict = data.triangle, data.verdict
     _add_surface(figure, triangle)
-    equal = f"within {points(verdict.margin)} points of the best<br>(statistically tied)"
+    equal = f"within {points(verdict.margin)} pp of the best<br>(statistically tied)"
     _add_marks(figure, triangle.shares[triangle.equivalent], name=equal, marker=_DOT)
     if not triangle.feasible.all():
         beyond = "beyond native resolution<br>(interpolated, excluded)"
@@ -193,7 +193,7 @@ def _add_surface(figure: go.Figure, triangle: Triangle) -> None:
                 "cmax": reach,
                 "showscale": opacity == 1.0,
                 "colorbar": {
-                    "title": {"text": "points of top-1<br>against the<br>paper's rule"},
+                    "title": {"text": "top-1 against<br>the paper's<br>rule (pp)"},
                     "len": 0.5,
                     "y": 0.3,
                     "x": 0.94,
@@ -203,7 +203,7 @@ def _add_surface(figure: go.Figure, triangle: Triangle) -> None:
             customdata=100 * triangle.se[mask],
             hovertemplate=(
                 "depth %{b:.2f}, width %{c:.2f}, resolution %{a:.2f}<br>"
-                "%{marker.color:+.2f} points, SE %{customdata:.2f}<extra></extra>"
+                "%{marker.color:+.2f} pp, SE %{customdata:.2f}<extra></extra>"
             ),
         )
 

@@ -10,7 +10,7 @@ from cmt_search.analysis.figure_style import (
     VERMILLION,
     rule_looks,
 )
-from cmt_search.analysis.front_pen import OVERLAYS, Pen
+from cmt_search.analysis.front_traces import OVERLAYS, FrontTraces
 from cmt_search.analysis.front_values import published
 from cmt_search.analysis.metrics import METRICS
 
@@ -19,13 +19,13 @@ _PUBLISHED = {"macs", "params", "top1"}  # metrics of the published backbones
 _PLACE = "%{y:.4~g} at %{x:.4~s}<extra></extra>"
 
 
-def add_rules(pen: Pen) -> None:
+def add_rules(traces: FrontTraces) -> None:
     """The named rules, a line each from budget to budget."""
-    rules, flat = pen.data.rules, pen.flat
+    rules, flat = traces.data.rules, traces.flat
     looks = rule_looks(list(dict.fromkeys(rules["name"])))
     for name, (colour, symbol) in looks.items():
         rule = rules[rules["name"] == name]
-        pen.points(
+        traces.points(
             rule,
             mode="lines+markers" if flat else "markers",
             name=name,
@@ -37,13 +37,13 @@ def add_rules(pen: Pen) -> None:
         )
 
 
-def add_discovered(pen: Pen) -> None:
+def add_discovered(traces: FrontTraces) -> None:
     """What the surface predicts for the best rule, with its interval."""
-    best = pen.data.best
-    if best.empty or pen.data.metrics != _PREDICTED:
+    best = traces.data.best
+    if best.empty or traces.data.metrics != _PREDICTED:
         return
     values = 100 * best
-    pen.figure.add_scatter(
+    traces.figure.add_scatter(
         x=best["macs"],
         y=values["top1"],
         error_y={
@@ -59,21 +59,21 @@ def add_discovered(pen: Pen) -> None:
     )
 
 
-def add_others(pen: Pen) -> None:
+def add_others(traces: FrontTraces) -> None:
     """The fronts of other runs, each in a colour and with a symbol of its own."""
     symbols = ("square", "diamond", "cross", "pentagon", "hexagram")
-    for i, (name, front) in enumerate(pen.look.others.items()):
+    for i, (name, front) in enumerate(traces.style.others.items()):
         colour = (VERMILLION, PURPLE, *RULE_COLOURS)[i % 9]
-        table = front.members.sort_values(pen.data.metrics[0])
-        flat = pen.flat
+        table = front.members.sort_values(traces.data.metrics[0])
+        flat = traces.flat
         for part, size, label in (
             (front.networks[~front.networks["on_front"]], 5, f"{name}: dominated"),
             (table, 10, f"{name}: front"),
         ):
             faint = part is not table
-            if faint and "dominated" in pen.look.hide:
+            if faint and "dominated" in traces.style.hide:
                 continue
-            pen.points(
+            traces.points(
                 part,
                 text="name",
                 mode="markers" if faint or not flat else "lines+markers",
@@ -91,16 +91,16 @@ def add_others(pen: Pen) -> None:
             )
 
 
-def add_published(pen: Pen, overlay: str) -> None:
+def add_published(traces: FrontTraces, overlay: str) -> None:
     """Published backbones; hollow, because nothing of them was measured here."""
-    if not set(pen.data.metrics) <= _PUBLISHED:
+    if not set(traces.data.metrics) <= _PUBLISHED:
         return
     table = published(own=overlay == "published")
-    table = table[table[list(pen.data.metrics)].notna().all(axis=1)].sort_values(
-        ["family", pen.data.metrics[0]]
+    table = table[table[list(traces.data.metrics)].notna().all(axis=1)].sort_values(
+        ["family", traces.data.metrics[0]]
     )
-    own, flat = overlay == "published", pen.flat
-    pen.points(
+    own, flat = overlay == "published", traces.flat
+    traces.points(
         table,
         mode="lines+markers+text" if own and flat else "markers",
         name=f"{OVERLAYS[overlay]} ({len(table)}, ImageNet-1k)",
@@ -112,7 +112,7 @@ def add_published(pen: Pen, overlay: str) -> None:
         },
         text="variant" if own else None,
         textposition="top left" if own else None,
-        told=("family", "variant", "resolution", "note", "source"),
+        hover_columns=("family", "variant", "resolution", "note", "source"),
         hovertemplate=(
             "%{customdata[0]} %{customdata[1]}, %{customdata[2]:.0f} px<br>"
             "%{y:.4~g} at %{x:.4~s}<br>%{customdata[3]}<br><i>%{customdata[4]}</i><extra></extra>"
@@ -120,23 +120,23 @@ def add_published(pen: Pen, overlay: str) -> None:
     )
 
 
-def not_drawn(pen: Pen) -> str:
+def not_drawn(traces: FrontTraces) -> str:
     """What was asked for and has no place on these axes, in words; empty: all is there."""
-    reasons = "; ".join(_absent(pen))
+    reasons = "; ".join(_absent(traces))
     return f"Not drawn: {reasons}" if reasons else ""
 
 
-def _absent(pen: Pen) -> Iterator[str]:
-    data, look = pen.data, pen.look
-    if not pen.flat and data.noise_sd is not None and "band" not in look.hide:
+def _absent(traces: FrontTraces) -> Iterator[str]:
+    data, style = traces.data, traces.style
+    if not traces.flat and data.noise_sd is not None and "band" not in style.hide:
         yield "noise band (only in 2-D)"
-    if not pen.flat and data.noise and look.bars:
+    if not traces.flat and data.noise and style.bars:
         yield "error bars (only in 2-D)"
-    if len(data.best) and data.metrics != _PREDICTED and "discovered" not in look.hide:
+    if len(data.best) and data.metrics != _PREDICTED and "discovered" not in style.hide:
         yield "discovered rule (only as top-1 against MACs)"
     unknown = [METRICS[name].short for name in data.metrics if name not in _PUBLISHED]
     for overlay in OVERLAYS:
-        if overlay in look.overlays and unknown:
+        if overlay in style.overlays and unknown:
             yield f"{OVERLAYS[overlay]} (no {' or '.join(unknown)} known)"
-    for name in look.missing:
+    for name in style.missing:
         yield f"run {escape(name)} (it cannot be read)"

@@ -68,18 +68,18 @@ class StudyLaws:
     families: tuple[FamilyLaw, ...]  # the paper's rule, and the named one nearest to the best
 
 
-def plain(value: object) -> Any:
+def to_jsonable(value: object) -> Any:
     """Convert to JSON values; non-finite numbers become None, and draws are omitted."""
     if isinstance(value, Arch):
         return value.to_dict()
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in fields(value) if f.repr}
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_jsonable(value.tolist())
     if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
+        return [to_jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -62,11 +62,11 @@ METRICS = {
 }
 
 
-def shown(table: pd.DataFrame, metric: str) -> "pd.Series[float]":
+def display_values(table: pd.DataFrame, metric: str) -> "pd.Series[float]":
     """A column as an axis shows it."""
     return METRICS[metric].scale * table[metric].astype(float)
 
 
-def known_metrics(table: pd.DataFrame) -> tuple[str, ...]:
+def available_metrics(table: pd.DataFrame) -> tuple[str, ...]:
     """The metrics that any network of a table has: latency is not always measured."""
     return tuple(name for name in METRICS if name in table and table[name].notna().any())

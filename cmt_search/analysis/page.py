@@ -9,7 +9,7 @@ from cmt_search.errors import RunError
 from cmt_search.io import atomic_write
 
 # For every figure: no button that offers to send it to plotly's cloud, and no advertisement.
-QUIET = {"displaylogo": False, "showSendToCloud": False}
+PLOTLY_CONFIG = {"displaylogo": False, "showSendToCloud": False}
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -31,7 +31,7 @@ def write_figures(path: Path, figures: Sequence[go.Figure], *, title: str) -> Pa
         RunError: the file cannot be written.
     """
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs=i == 0, config=QUIET)
+        figure.to_html(full_html=False, include_plotlyjs=i == 0, config=PLOTLY_CONFIG)
         for i, figure in enumerate(figures)
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

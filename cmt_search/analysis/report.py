@@ -26,13 +26,13 @@ from cmt_search.analysis.figure_timeline import draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
 from cmt_search.analysis.frame import trial_state
 from cmt_search.analysis.front_table import front_rows
-from cmt_search.analysis.headlines import study_headline, study_progress
+from cmt_search.analysis.headline import study_headline, study_progress
 from cmt_search.analysis.next_step import NextStep, target_rows
-from cmt_search.analysis.page import QUIET, write_page
+from cmt_search.analysis.page import PLOTLY_CONFIG, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.wording import explanation, thresholds_text
+from cmt_search.analysis.text import explanation, thresholds_text
 from cmt_search.errors import AnalysisError
 from cmt_search.format import MISSING, macs_text, percent, points
 from cmt_search.search.types import TrialRecord
@@ -176,7 +176,7 @@ def _targets_table(step: NextStep | None) -> Table:
 
 
 def _embedded(figure: go.Figure) -> Markup:
-    config = {**QUIET, "displayModeBar": "hover", "responsive": True}
+    config = {**PLOTLY_CONFIG, "displayModeBar": "hover", "responsive": True}
     html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
     return Markup(html)  # noqa: S704 - plotly escapes the figure's texts
 

@@ -12,7 +12,7 @@ from cmt_search.analysis.frame import networks
 from cmt_search.analysis.law_values import FitFailure, StudyLaws
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis, law_sentences
-from cmt_search.analysis.wording_laws import estimates
+from cmt_search.analysis.text_laws import estimates
 from cmt_search.format import macs_text, percent
 from cmt_search.scaling.shares import DIMENSIONS
 from cmt_search.stats import Estimate

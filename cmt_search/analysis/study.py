@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from cmt_search.analysis.chance import ChanceComparison, compare_with_chance
 from cmt_search.analysis.frame import trial_state, trials_frame
 from cmt_search.analysis.front import MAXIMISED, Front, pareto_front
-from cmt_search.analysis.law_values import StudyLaws, plain
+from cmt_search.analysis.law_values import StudyLaws, to_jsonable
 from cmt_search.analysis.scaling_laws import BaseContext, shape_laws, study_laws
+from cmt_search.analysis.text import explanation, headline
+from cmt_search.analysis.text_laws import laws_text
 from cmt_search.analysis.verdict import (
     RuleComparison,
     RuleVerdict,
@@ -23,8 +25,6 @@ from cmt_search.analysis.verdict import (
     rule_surface,
     seed_noise,
 )
-from cmt_search.analysis.wording import explanation, headline
-from cmt_search.analysis.wording_laws import laws_text
 from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.scaling.shares import Shares
 from cmt_search.search.types import TrialRecord
@@ -173,7 +173,7 @@ def laws_of(analysis: Analysis) -> dict[str, Any]:
     """The laws as plain values for JSON and YAML, with their sentences; empty without laws."""
     if analysis.laws is None:
         return {}
-    return {**plain(analysis.laws), "says": list(law_sentences(analysis))}
+    return {**to_jsonable(analysis.laws), "says": list(law_sentences(analysis))}
 
 
 def law_sentences(analysis: Analysis) -> tuple[str, ...]:

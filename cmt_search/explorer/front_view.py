@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cmt_search.analysis import Analysis, FrontLook, draw_front, front_data
+from cmt_search.analysis import Analysis, FrontStyle, draw_front, front_data
 from cmt_search.analysis.figure_front import CATEGORIES
 from cmt_search.analysis.figure_style import VERMILLION
 from cmt_search.analysis.frame import REALISED
 from cmt_search.analysis.front_values import front_on
-from cmt_search.analysis.metrics import shown
+from cmt_search.analysis.metrics import display_values
 from cmt_search.explorer.room import Room
 from cmt_search.explorer.view import NO_METRIC
 
@@ -39,7 +39,7 @@ def _drawn_front(room: Room, view: Mapping[str, Any], *, selection: Selection) -
     run, z = view["run"], view["z-metric"]
     x, y = view["x-metric"] or room.known(run).front.metrics[0], view["y-metric"]
     over = {name: seen.analysis for name, seen in room.laid_over(run, view["overlays"]).items()}
-    look = FrontLook(
+    look = FrontStyle(
         log=view["logs"],
         flip=view["flips"],
         hide=[name for name in CATEGORIES if name not in view["shown"]],
@@ -64,12 +64,12 @@ def front_figure(
     analysis: Analysis,
     *,
     metrics: Collection[str] = (),
-    look: FrontLook | None = None,
+    look: FrontStyle | None = None,
     trials: Collection[int] = (),
     others: Mapping[str, Analysis] | None = None,
 ) -> go.Figure:
     """The report's front, on any metrics; the networks of `trials` are ringed."""
-    look = look or FrontLook()
+    look = look or FrontStyle()
     data = front_data(analysis, metrics=tuple(metrics))
     fronts = {name: front_on(other, metrics=data.metrics) for name, other in (others or {}).items()}
     figure = draw_front(data, replace(look, others=fronts))
@@ -137,7 +137,9 @@ def _nearest_trial(analysis: Analysis, *, shares: tuple[float, float, float]) ->
 def _ring(
     figure: go.Figure, rows: pd.DataFrame, metrics: tuple[str, ...], *, name: str, dash: int
 ) -> None:
-    places = {axis: shown(rows, metric) for axis, metric in zip("xyz", metrics, strict=False)}
+    places = {
+        axis: display_values(rows, metric) for axis, metric in zip("xyz", metrics, strict=False)
+    }
     flat = len(metrics) == 2
     figure.add_trace(
         (go.Scatter if flat else go.Scatter3d)(

@@ -5,7 +5,7 @@ from typing import Any
 from dash import dcc, html
 
 from cmt_search.analysis.figure_front import CATEGORIES, OVERLAYS
-from cmt_search.analysis.page import QUIET
+from cmt_search.analysis.page import PLOTLY_CONFIG
 from cmt_search.explorer.figures import blank_figure
 from cmt_search.explorer.study import Studies
 from cmt_search.explorer.table_view import trials_table
@@ -23,7 +23,7 @@ GRAPHS = (
     *("front", "parallel", "triangle", "curves", "trial-curves"),
     *("progress", "importances", "timeline", "failures"),
 )
-_CONFIG: dict[str, Any] = {**QUIET, "displayModeBar": "hover"}
+_CONFIG: dict[str, Any] = {**PLOTLY_CONFIG, "displayModeBar": "hover"}
 _CONFIGS = {"front": {**_CONFIG, "modeBarButtonsToAdd": ["select2d", "lasso2d"]}}
 
 

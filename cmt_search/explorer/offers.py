@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cmt_search.analysis import Analysis
-from cmt_search.analysis.metrics import METRICS, known_metrics
+from cmt_search.analysis.metrics import METRICS, available_metrics
 from cmt_search.explorer.view import NO_METRIC
 
 METRIC_CONTROLS = ("x-metric", "y-metric", "z-metric", "importance-metric")  # ids
@@ -14,7 +14,7 @@ def metric_options(
     analysis: Analysis | None, *, chosen: Mapping[str, str | None]
 ) -> dict[str, Options]:
     """The options of each control by id; what is chosen in it stays, all where nothing is known."""
-    known = METRICS if analysis is None else known_metrics(analysis.frame)
+    known = METRICS if analysis is None else available_metrics(analysis.frame)
     return {control: _options(control, {*known, chosen[control]}) for control in METRIC_CONTROLS}
 
 

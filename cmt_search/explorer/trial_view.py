@@ -6,7 +6,7 @@ from typing import Any
 from dash import html
 
 from cmt_search.analysis.figure_style import short_macs
-from cmt_search.analysis.wording import shares_text
+from cmt_search.analysis.text import shares_text
 from cmt_search.evaluation import Fidelity, Measurement
 from cmt_search.explorer.drawing import network_drawing, stage_rows
 from cmt_search.format import MISSING, duration, macs_text, percent

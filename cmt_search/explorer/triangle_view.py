@@ -6,7 +6,7 @@ from typing import Any
 
 from dash import html
 
-from cmt_search.analysis.wording import shares_text
+from cmt_search.analysis.text import shares_text
 from cmt_search.errors import CmtSearchError
 from cmt_search.explorer.drawing import network_drawing
 from cmt_search.explorer.study import Study

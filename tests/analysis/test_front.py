@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cmt_search.analysis import analyse, front_rows, pareto_front, summary, trials_frame
-from cmt_search.analysis.figure_front import front_finding
+from cmt_search.analysis.figure_front import front_headline
 from cmt_search.errors import AnalysisError
 from tests.analysis.studies import measurement, record, rung
 
@@ -77,7 +77,7 @@ def test_the_finding_does_not_call_rounding_of_one_budget_a_rise() -> None:
     front = pareto_front(
         trials_frame([trial(0, 1000, 0.5), trial(1, 1010, 0.6), trial(2, 3000, 0.4)])
     )
-    assert front_finding(front.networks) == "The front ends with 60.0% at 1.01 kMACs"
+    assert front_headline(front.networks) == "The front ends with 60.0% at 1.01 kMACs"
 
 
 def test_the_table_and_the_json_of_a_front_have_trials_and_every_objective() -> None:

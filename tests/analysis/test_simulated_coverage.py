@@ -58,9 +58,9 @@ def test_a_widened_set_is_the_larger_one_on_the_map_and_in_the_sentence(
     assert (wide.triangle.equivalent >= narrow.triangle.equivalent).all()
     assert wide.triangle.equivalent.sum() > narrow.triangle.equivalent.sum()
     assert wide.verdict.tied_fraction == pytest.approx(wide.triangle.equivalent.mean())
-    assert "margin 0.3 points" in equivalence_set_text(narrow)
-    assert "margin 1.2 points" in equivalence_set_text(wide)
-    assert "worse by more than 1.2 points" in headline(wide.verdict)
+    assert "margin 0.3 pp" in equivalence_set_text(narrow)
+    assert "margin 1.2 pp" in equivalence_set_text(wide)
+    assert "worse by more than 1.2 pp" in headline(wide.verdict)
 
 
 def test_without_simulations_the_text_says_where_they_are(plain: Analysis) -> None:
@@ -74,7 +74,7 @@ def test_the_report_says_how_often_the_set_held_the_best(simulated: Analysis) ->
     assert simulated.verdict is not None
     given = replace(coverage_of(simulated), fit=0.93, null=0.9, margin=0.0052, n_simulations=200)
     text = " ".join(explanation(replace(simulated.verdict, simulated=given)))
-    for figure in ("93% of 200 studies", "90% of as many", "from 0.30 to 0.52 points"):
+    for figure in ("93% of 200 studies", "90% of as many", "from 0.30 to 0.52 pp"):
         assert figure in text
     wide_enough = replace(given, margin=SMALLEST_EFFECT)
     text = " ".join(explanation(replace(simulated.verdict, simulated=wide_enough)))

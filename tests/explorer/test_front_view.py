@@ -6,7 +6,7 @@ import pytest
 
 from cmt_search.analysis import (
     Analysis,
-    FrontLook,
+    FrontStyle,
     analyse,
     curves_data,
     draw_curves,
@@ -52,7 +52,7 @@ def test_any_two_metrics_show_the_front_that_analysis_computes(
     analysis: Analysis, x: str, y: str
 ) -> None:
     front = pareto_front(analysis.frame, metrics=(x, y))
-    figure = front_figure(analysis, metrics=(x, y), look=FrontLook(log=()))
+    figure = front_figure(analysis, metrics=(x, y), look=FrontStyle(log=()))
     drawn = trace(figure, "on the front")
     assert list(drawn.x) == pytest.approx(sorted(METRICS[x].scale * front.members[x]))
     assert len(trace(figure, "dominated").x) == len(front.networks) - len(front.members)
@@ -61,7 +61,7 @@ def test_any_two_metrics_show_the_front_that_analysis_computes(
 
 
 def test_the_log_toggle_changes_one_axis_and_says_so(analysis: Analysis) -> None:
-    figure = front_figure(analysis, look=FrontLook(log=("y",)))
+    figure = front_figure(analysis, look=FrontStyle(log=("y",)))
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("linear", "log")
     assert figure.layout.xaxis.title.text == "MACs per image"
     assert figure.layout.yaxis.title.text == "top-1 accuracy (%) (log scale)"
@@ -75,7 +75,7 @@ def test_new_data_keep_the_view_and_other_axes_reset_it(analysis: Analysis) -> N
     assert front_figure(fewer).layout.uirevision == revision
     assert front_figure(analysis, trials=[3]).layout.uirevision == revision
     assert front_figure(analysis, metrics=("params", "top1")).layout.uirevision != revision
-    assert front_figure(analysis, look=FrontLook(log=())).layout.uirevision != revision
+    assert front_figure(analysis, look=FrontStyle(log=())).layout.uirevision != revision
 
 
 def test_hidden_traces_are_known_again_by_identifiers_that_plotly_can_select(
@@ -175,7 +175,7 @@ def test_a_click_far_from_every_network_means_none(analysis: Analysis) -> None:
 
 def test_categories_can_be_switched_off(analysis: Analysis) -> None:
     hide = tuple(CATEGORIES)
-    figure = front_figure(analysis, look=FrontLook(hide=hide))
+    figure = front_figure(analysis, look=FrontStyle(hide=hide))
     assert [t.name for t in figure.data if t.name] == ["on the front (3)"]
 
 
@@ -189,20 +189,20 @@ def test_a_stopped_trial_is_told_from_the_networks_that_were_trained_in_full() -
     assert list(trace(figure, "stopped early (1)").y) == [90.0]
     assert trace(figure, "infeasible (1), no network").x == (None,)
     for category, start in (("stopped", "stopped early"), ("infeasible", "infeasible")):
-        hidden = front_figure(study, look=FrontLook(hide=(category,)))
+        hidden = front_figure(study, look=FrontStyle(hide=(category,)))
         gone = {t.name for t in figure.data} - {t.name for t in hidden.data}
         assert [name.split(" (")[0] for name in gone] == [start]
 
 
 def test_error_bars_are_standard_errors_by_the_pooled_noise(analysis: Analysis) -> None:
-    figure = front_figure(analysis, look=FrontLook(bars=True))
+    figure = front_figure(analysis, look=FrontStyle(bars=True))
     assert analysis.noise is not None
     expected = 100 * analysis.noise.sd / 2**0.5  # two seeds each
     assert list(trace(figure, "on the front").error_y.array) == pytest.approx([expected] * 3)
 
 
 def test_an_axis_can_be_flipped_and_a_third_one_added(analysis: Analysis) -> None:
-    flipped = front_figure(analysis, look=FrontLook(flip=("x",)))
+    flipped = front_figure(analysis, look=FrontStyle(flip=("x",)))
     assert flipped.layout.xaxis.autorange == "reversed"
     deep = front_figure(analysis, metrics=("macs", "top1", "params"))
     front = pareto_front(analysis.frame, metrics=("macs", "top1", "params"))
@@ -212,7 +212,7 @@ def test_an_axis_can_be_flipped_and_a_third_one_added(analysis: Analysis) -> Non
 
 
 def test_published_numbers_are_marked_as_published(analysis: Analysis) -> None:
-    figure = front_figure(analysis, look=FrontLook(overlays=("published", "baselines")))
+    figure = front_figure(analysis, look=FrontStyle(overlays=("published", "baselines")))
     own = trace(figure, "CMT, published (4, ImageNet-1k)")
     assert list(own.y) == pytest.approx([79.2, 81.8, 83.5, 84.5])
     others = trace(figure, "other backbones, published")
@@ -223,7 +223,7 @@ def test_published_numbers_are_marked_as_published(analysis: Analysis) -> None:
         "top-1 published (ImageNet-1k), MACs published",
     }
     assert all(row[4] for row in others.customdata)  # a source each
-    costly = FrontLook(overlays=("published",))
+    costly = FrontStyle(overlays=("published",))
     unknown = front_figure(analysis, metrics=("seconds", "top1"), look=costly)
     assert not [t for t in unknown.data if str(t.name).startswith("CMT, published")]
     assert "CMT, published (no training time known)" in subtitle(unknown)
@@ -248,7 +248,7 @@ def test_a_box_means_the_trials_of_its_points_and_drawing_anew_means_nothing() -
 
 
 def test_trials_that_are_not_selected_fade(analysis: Analysis) -> None:
-    figure = front_figure(analysis, look=FrontLook(selected=[4]))
+    figure = front_figure(analysis, look=FrontStyle(selected=[4]))
     dominated, front = trace(figure, "dominated"), trace(figure, "on the front")
     shown = len(dominated.selectedpoints) + len(front.selectedpoints)
     assert shown == len(analysis.records[4].rungs)
@@ -309,7 +309,7 @@ def test_a_point_names_all_its_trials_and_a_click_shows_the_first_or_a_selected_
     twins: Analysis,
 ) -> None:
     def shown(**look) -> tuple[str, int | None]:
-        point = as_sent(trace(front_figure(twins, look=FrontLook(**look)), "on the front"))[0]
+        point = as_sent(trace(front_figure(twins, look=FrontStyle(**look)), "on the front"))[0]
         return point[4], clicked_trial(twins, {"points": [{"customdata": point}]})
 
     assert shown() == ("trials 0, 2, 3", 0)
@@ -328,7 +328,7 @@ def test_of_many_trials_of_a_point_the_first_are_named() -> None:
 def test_a_selected_trial_keeps_the_point_bright_that_it_shares(
     twins: Analysis, trial: int
 ) -> None:
-    figure = front_figure(twins, look=FrontLook(selected=[trial]))
+    figure = front_figure(twins, look=FrontStyle(selected=[trial]))
     assert trace(figure, "on the front").selectedpoints == (0,)
 
 
@@ -336,12 +336,12 @@ def test_in_space_those_that_are_not_selected_fade_and_the_legend_names_each_kin
     twins: Analysis,
 ) -> None:
     space = ("macs", "top1", "params")
-    figure = front_figure(twins, metrics=space, look=FrontLook(selected=[2]))
+    figure = front_figure(twins, metrics=space, look=FrontStyle(selected=[2]))
     front = [t for t in figure.data if t.name == "on the front (2)"]
     assert [(list(t.x), t.opacity) for t in front] == [([1000], None), ([2000], 0.12)]
     assert [t.showlegend for t in front] == [None, False]
     assert len({t.legendgroup for t in front}) == 1
-    nothing = front_figure(twins, metrics=space, look=FrontLook(selected=[]))
+    nothing = front_figure(twins, metrics=space, look=FrontStyle(selected=[]))
     [faded] = [t for t in nothing.data if t.name == "on the front (2)"]
     assert (faded.opacity, faded.showlegend) == (0.12, True)
 
@@ -356,12 +356,12 @@ def test_space_shows_failures_and_says_what_it_cannot_show(
     assert crosses.y[0] < 50.0
     assert trace(figure, "infeasible (1)").x == (None,)
     assert "Not drawn" not in subtitle(figure)  # no seed noise is known
-    noisy = front_figure(analysis, metrics=space, look=FrontLook(bars=True))
+    noisy = front_figure(analysis, metrics=space, look=FrontStyle(bars=True))
     assert subtitle(noisy).endswith(
         "<br>Not drawn: noise band (only in 2-D); error bars (only in 2-D); "
         "discovered rule (only as top-1 against MACs)"
     )
-    hidden = front_figure(analysis, metrics=space, look=FrontLook(hide=("band", "discovered")))
+    hidden = front_figure(analysis, metrics=space, look=FrontStyle(hide=("band", "discovered")))
     assert "Not drawn" not in subtitle(hidden)
 
 
@@ -394,5 +394,5 @@ def test_the_title_says_which_metric_was_never_measured(
 
 
 def test_a_run_that_cannot_be_laid_over_is_named(twins: Analysis) -> None:
-    figure = front_figure(twins, look=FrontLook(missing=["<other>"]))
+    figure = front_figure(twins, look=FrontStyle(missing=["<other>"]))
     assert subtitle(figure).endswith("<br>Not drawn: run &lt;other&gt; (it cannot be read)")

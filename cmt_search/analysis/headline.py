@@ -1,8 +1,8 @@
 """One-line conclusion and progress of a study, for report and explorer."""
 
-from cmt_search.analysis.figure_front import cost_shown, front_finding
+from cmt_search.analysis.figure_front import cost_shown, front_headline
 from cmt_search.analysis.study import Analysis, state_counts
-from cmt_search.analysis.wording import headline
+from cmt_search.analysis.text import headline
 from cmt_search.format import counted, duration
 
 
@@ -14,7 +14,7 @@ def study_headline(analysis: Analysis) -> str:
     if analysis.verdict is not None:
         return headline(analysis.verdict)
     if analysis.paper is None:
-        return front_finding(analysis.front.networks, cost=cost_shown(analysis.front)) + "."
+        return front_headline(analysis.front.networks, cost=cost_shown(analysis.front)) + "."
     return analysis.no_verdict
 
 

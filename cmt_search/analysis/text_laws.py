@@ -4,23 +4,28 @@ from collections.abc import Iterator, Sequence
 
 from cmt_search.analysis.law_values import (
     BaseLaw,
+    FamilyLaw,
     FitFailure,
     ProposedBase,
     StudyLaws,
 )
-from cmt_search.analysis.wording import p_value_text
-from cmt_search.analysis.wording_curves import curves_text
+from cmt_search.analysis.text import p_value_text
 from cmt_search.arch import Arch
-from cmt_search.format import macs_text, points, sentence
+from cmt_search.format import macs_text, percent, points, sentence
 from cmt_search.scaling.shares import DIMENSIONS
 from cmt_search.stats import (
     ALPHA,
     SMALLEST_EFFECT,
+    AccuracyLaw,
     Estimate,
     GradientTest,
     PowerLaws,
     RuleEstimate,
 )
+
+_AT_END = 0.05  # of the resamples; more than that is worth a warning
+# Of a curve. Fewer know their own noise so badly that intervals are several times as wide.
+_ENOUGH_TRAININGS = 8
 
 
 def laws_text(laws: StudyLaws) -> tuple[str, ...]:
@@ -28,7 +33,7 @@ def laws_text(laws: StudyLaws) -> tuple[str, ...]:
     return (
         *(_base(laws.base) if laws.base else ()),
         _power(laws.power, shapes=laws.base is None),
-        *curves_text(laws.families),
+        *_curves(laws.families),
         _bootstrap(laws),
     )
 
@@ -102,7 +107,7 @@ def _proposal(proposal: ProposedBase) -> tuple[str, str]:
         why = "towards equal gains, limited to the measured distance"
     move = (
         f"Base correction: at the base's own MACs, multiply {factors} ({why}); expected gain "
-        f"{points(correction.gain, sign=True)} points."
+        f"{points(correction.gain, sign=True)} pp."
     )
     if proposal.arch is None:
         return move, (
@@ -163,3 +168,50 @@ def _failures(laws: StudyLaws) -> int:
 
 def _interval(low: float, high: float) -> str:
     return f"{points(low, sign=True)} to {points(high, sign=True)}"
+
+
+def _curves(families: Sequence[FamilyLaw]) -> Iterator[str]:
+    """Describe the curves, then the rules without one, grouped by reason."""
+    refused: dict[str, list[str]] = {}
+    for family in families:
+        if isinstance(family.law, FitFailure):
+            refused.setdefault(family.law.reason, []).append(family.rule)
+        else:
+            yield _family(family, law=family.law)
+    for reason, rules in refused.items():
+        yield f"Accuracy against MACs of {' and '.join(rules)}: no curve. {sentence(reason)}"
+
+
+def _family(family: FamilyLaw, *, law: AccuracyLaw) -> str:
+    inside, beyond = family.predictions[-2:]
+    return (
+        f"Accuracy against MACs of {family.rule}: error = {_formula(law)}. At "
+        f"{macs_text(inside.macs)}, top-1 {percent(inside.value)} ({percent(inside.low)} to "
+        f"{percent(inside.high)}), one further training {percent(inside.next_low)} to "
+        f"{percent(inside.next_high)}; at {macs_text(beyond.macs)}, beyond what was measured, "
+        f"{percent(beyond.value)} ({percent(beyond.low)} to {percent(beyond.high)})."
+        f"{_few(family)}{_ends(law)}"
+    )
+
+
+def _few(family: FamilyLaw) -> str:
+    count = len(family.points)
+    if count >= _ENOUGH_TRAININGS:
+        return ""
+    return (
+        f" It has {count} trainings, too few to estimate their noise well, so its intervals are "
+        "widened; train more seeds."
+    )
+
+
+def _formula(law: AccuracyLaw) -> str:
+    return f"{law.floor:.3f} + {law.scale:.3f} (MACs / {macs_text(law.unit)})^-{law.power:.2f}"
+
+
+def _ends(law: AccuracyLaw) -> str:
+    if law.at_edge <= _AT_END:
+        return ""
+    return (
+        f" In {law.at_edge:.0%} of resamples the power is at a limit of its range, so use the "
+        "curve, not its constants."
+    )

@@ -42,7 +42,7 @@ def test_the_set_is_described_as_the_triangle_draws_it(resolved: Analysis) -> No
 def test_the_sentence_states_those_numbers(resolved: Analysis) -> None:
     equals = equivalence_set_summary(resolved)
     text = equivalence_set_text(resolved)
-    assert text.startswith("Statistically tied with the best (margin 0.3 points): ")
+    assert text.startswith("Statistically tied with the best (margin 0.3 pp): ")
     low, high = equals["shares"]["width"]
     assert f"width {low:.2f} to {high:.2f}" in text
     assert f"{equals['tied_fraction']:.0%} of the triangle (depth " in text

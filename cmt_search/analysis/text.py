@@ -23,22 +23,22 @@ def headline(verdict: RuleVerdict) -> str:
     if verdict.status == "tie":
         return (
             f"Tie: {verdict.tied_fraction:.0%} of the rules are statistically tied with the best "
-            f"(margin {points(verdict.margin)} points)."
+            f"(margin {points(verdict.margin)} pp)."
         )
     if verdict.status == "resolved":
         return (
             f"Resolved: the best rules lie around {shares_text(verdict.best)}; "
             f"{1 - verdict.tied_fraction:.0%} of the triangle is worse by more than "
-            f"{points(verdict.margin)} points."
+            f"{points(verdict.margin)} pp."
         )
     if verdict.error > SMALLEST_EFFECT:
         return (
             "Unresolved: the study is too noisy to say which rule is best. Standard error of rule "
-            f"differences: {points(verdict.error)} points; {smallest} or less is required."
+            f"differences: {points(verdict.error)} pp; {smallest} or less is required."
         )
     return (
         "Unresolved: the rules are neither shown to be equal nor shown to differ "
-        f"by more than {smallest} points."
+        f"by more than {smallest} pp."
     )
 
 
@@ -49,7 +49,7 @@ def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
         for text in (
             _difference(verdict),
             _paper(verdict),
-            f"Minimum detectable difference: {points(verdict.detectable)} points (two-sided 5%, "
+            f"Minimum detectable difference: {points(verdict.detectable)} pp (two-sided 5%, "
             "power 80%).",
             _coverage(verdict),
             _noise(verdict),
@@ -65,7 +65,7 @@ def _difference(verdict: RuleVerdict) -> str:
     lead = "The best rule" if verdict.status == "resolved" else "The best guess"
     return (
         f"{lead} ({shares_text(verdict.best)}; nearest named rule: {verdict.nearest}) is "
-        f"predicted {points(d.mean, sign=True)} points against the paper's rule at "
+        f"predicted {points(d.mean, sign=True)} pp against the paper's rule at "
         f"{macs_text(verdict.budget)}, 95% interval {interval}."
     )
 
@@ -101,7 +101,7 @@ def _coverage(verdict: RuleVerdict) -> str:
     if simulated.widened:
         text += (
             f", with its margin calibrated from {100 * SMALLEST_EFFECT:.2f} to "
-            f"{100 * simulated.margin:.2f} points"
+            f"{100 * simulated.margin:.2f} pp"
         )
     return text + "."
 
@@ -113,7 +113,7 @@ def _noise(verdict: RuleVerdict) -> str:
             f"Evidence: {size}; no training was repeated, so seed noise is inferred from the fit."
         )
     return (
-        f"Evidence: {size}; standard deviation between seeds {points(verdict.noise.sd)} points "
+        f"Evidence: {size}; standard deviation between seeds {points(verdict.noise.sd)} pp "
         f"({verdict.noise.dof} degrees of freedom)."
     )
 

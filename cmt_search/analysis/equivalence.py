@@ -39,7 +39,7 @@ def equivalence_set_text(analysis: Analysis) -> str:
     tied = equivalence_set_summary(analysis)
     spans = ", ".join(f"{n} {low:.2f} to {high:.2f}" for n, (low, high) in tied["shares"].items())
     return (
-        f"Statistically tied with the best (margin {points(tied['margin'])} points): "
+        f"Statistically tied with the best (margin {points(tied['margin'])} pp): "
         f"{tied['tied_fraction']:.0%} of the triangle ({spans})."
     )
 

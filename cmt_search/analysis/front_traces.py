@@ -1,4 +1,4 @@
-"""What draws the points of a front, and how it is asked to look."""
+"""Traces of a front, and the options of its style."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmt_search.analysis.front import Front
 from cmt_search.analysis.front_values import FrontData, standard_error, with_trials
-from cmt_search.analysis.metrics import METRICS, shown
+from cmt_search.analysis.metrics import METRICS, display_values
 
 CATEGORIES = {  # what may be switched off, and its name on the switch
     "dominated": "dominated",
@@ -23,15 +23,17 @@ CATEGORIES = {  # what may be switched off, and its name on the switch
     "band": "noise band",
 }
 OVERLAYS = {"published": "CMT, published", "baselines": "other backbones, published"}
-CROWD = 1_000  # points from which on they have no rims, which cost a browser as much again
-MANY = 10_000  # points from which on a browser draws on its graphics card
+MARKER_OUTLINE_LIMIT = (
+    1_000  # points from which on they have no rims, which cost a browser as much again
+)
+WEBGL_THRESHOLD = 10_000  # points from which on a browser draws on its graphics card
 _NAMED = 6  # trials of one point whose numbers its hover text holds
 _FADED = 0.12  # opacity
 _SIZES = ("resolution", "depths", "widths")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontLook:
+class FrontStyle:
     """How the front is drawn."""
 
     log: Collection[str] = ("x",)  # of x, y, z
@@ -45,12 +47,12 @@ class FrontLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pen:
+class FrontTraces:
     """Adds points to a figure, flat or in space."""
 
     figure: go.Figure
     data: FrontData
-    look: FrontLook
+    style: FrontStyle
 
     @property
     def flat(self) -> bool:
@@ -62,40 +64,42 @@ class Pen:
         table: pd.DataFrame,
         *,
         name: str,
-        told: Sequence[str] = (),
+        hover_columns: Sequence[str] = (),
         text: str | None = None,
         **style: Any,
     ) -> None:
         """Points of a table that has the metrics, where it has all of them.
 
-        `told` are the columns that hover texts use. A point with `trials` carries them behind those
-        as words and as numbers; it fades where others were selected.
+        `hover_columns` are those that hover texts use. A point with `trials` carries these behind
+        them, as text and as numbers; it fades where others were selected.
         """
         # `first` of a group may leave object columns, which hold None rather than NaN.
         table = table[table[list(self.data.metrics)].notna().all(axis=1)]
-        columns = list(told)
+        columns = list(hover_columns)
         if "trials" in table:
-            chosen = frozenset(self.look.selected or ())
+            chosen = frozenset(self.style.selected or ())
             trials = [_in_order(trials, chosen=chosen) for trials in table["trials"]]
-            table = with_trials(table, trials).assign(said=[_said(one) for one in trials])
-            columns += ["said", "trials"]
-        for part, look in self._parts(table, name=name):
+            table = with_trials(table, trials).assign(
+                trials_label=[_trials_label(one) for one in trials]
+            )
+            columns += ["trials_label", "trials"]
+        for part, layer in self._parts(table, name=name):
             if columns:
-                look["customdata"] = _cells(part[columns])
+                layer["customdata"] = _cells(part[columns])
             if text:
-                look["text"] = part[text]
-            self._add(part, {**style, **look})
+                layer["text"] = part[text]
+            self._add(part, {**style, **layer})
 
     def networks(
         self, table: pd.DataFrame, *, name: str, colour: str, size: int, symbol: str = "circle"
     ) -> None:
         """Measured networks, each with its trials."""
         table = table[table[list(self.data.metrics)].notna().all(axis=1)]
-        many = len(table) > MANY
+        many = len(table) > WEBGL_THRESHOLD
         marker: dict[str, Any] = {
             "color": colour,
             "size": (size if self.flat else size / 2) - (2 if many else 0),
-            "line": {"color": "white", "width": 0 if len(table) > CROWD else 1},
+            "line": {"color": "white", "width": 0 if len(table) > MARKER_OUTLINE_LIMIT else 1},
             "opacity": 0.6 if many else 1.0,
             "symbol": symbol if self.flat or symbol != "triangle-down" else "diamond",
         }
@@ -103,7 +107,7 @@ class Pen:
             marker["line"] = {"color": colour, "width": 1.5}
         self.points(
             table,
-            told=("name", *_SIZES),
+            hover_columns=("name", *_SIZES),
             name=name,
             marker=marker,
             hovertemplate=_hover(self.data.metrics),
@@ -112,10 +116,10 @@ class Pen:
 
     def _add(self, table: pd.DataFrame, style: Mapping[str, Any]) -> None:
         places = {
-            axis: shown(table, name).to_numpy(dtype=float)
+            axis: display_values(table, name).to_numpy(dtype=float)
             for axis, name in zip("xyz", self.data.metrics, strict=False)
         }
-        kind = "scattergl" if len(table) > MANY else "scatter"
+        kind = "scattergl" if len(table) > WEBGL_THRESHOLD else "scatter"
         kind = kind if self.flat else "scatter3d"
         # Not a trace of plotly's: it would check all points once more when the figure takes it.
         self.figure.add_trace({"type": kind, "mode": "markers", **places, **style})
@@ -124,10 +128,10 @@ class Pen:
         self, table: pd.DataFrame, *, name: str
     ) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
         """The points as one trace or two; in space plotly cannot fade a part of a trace."""
-        if self.look.selected is None or "trials" not in table:
+        if self.style.selected is None or "trials" not in table:
             yield table, {"name": name}
             return
-        chosen = set(self.look.selected)
+        chosen = set(self.style.selected)
         picked = np.array([not chosen.isdisjoint(t) for t in table["trials"]], dtype=bool)
         if self.flat:
             faded = {"selectedpoints": picked.nonzero()[0].tolist()}
@@ -142,7 +146,7 @@ class Pen:
 
     def _bars(self, table: pd.DataFrame) -> dict[str, Any]:
         """Standard errors of the means, where seeds were repeated."""
-        if not self.look.bars or "measurements" not in table or len(self.data.metrics) == 3:
+        if not self.style.bars or "measurements" not in table or len(self.data.metrics) == 3:
             return {}
         bars = {}
         for axis, name in zip("xy", self.data.metrics, strict=False):
@@ -168,7 +172,7 @@ def _cells(table: pd.DataFrame) -> NDArray[np.object_]:
     return cells
 
 
-def _said(trials: Sequence[int]) -> str:
+def _trials_label(trials: Sequence[int]) -> str:
     """Whose point it is, in words."""
     if len(trials) == 1:
         return f"trial {trials[0]}"
