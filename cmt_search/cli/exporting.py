@@ -145,11 +145,13 @@ def _sources(
     quiet: bool,
 ) -> "list[Source]":
     """The variants with their weights, as far as what is wanted holds any."""
+    from cmt_search.cli.console import warnings_as_notes
     from cmt_search.cli.export_choice import variants_of, with_weights
     from cmt_search.cli.export_options import NONE, RETRAIN, check_weights, keeps_weights
 
     check_weights(weights, wanted=wanted)
-    chosen = variants_of(run, name=variant)
+    with warnings_as_notes():
+        chosen = variants_of(run, name=variant)
     if weights not in (None, NONE, RETRAIN) and len(chosen) > 1:
         names = ", ".join(found.name for found in chosen)
         raise ExportError(f"--weights {weights} is one training; name its --variant, of {names}")

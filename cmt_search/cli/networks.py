@@ -26,6 +26,8 @@ def network_of(text: str) -> "Arch":
             f"{text} is neither a preset nor a file; {guess} are {', '.join(PRESETS)}; a file is "
             "what `cmt-search export` wrote"
         )
+    from cmt_search.cli.console import warnings_as_notes
     from cmt_search.export import load_variant
 
-    return load_variant(Path(text)).arch
+    with warnings_as_notes():
+        return load_variant(Path(text)).arch

@@ -1,6 +1,5 @@
 """A variant as ONNX: image size fixed, any batch; its description travels in the metadata."""
 
-import hashlib
 import json
 import logging
 import warnings
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.rebuilding import Rebuilt
 from cmt_search.export.source import Source
 from cmt_search.export.text import parsed_json
@@ -19,12 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPSET = 18
-_OURS = "cmt_search."  # how the names of our metadata begin
 _VARIANT, _ORIGIN, _IMAGES = "cmt_search.variant", "cmt_search.weights", "cmt_search.images"
-_MODEL, _PROPS = (
-    "model_sha256",
-    "metadata",
-)  # checksums in the variant: all but the metadata, and they
 
 
 def files(name: str) -> tuple[str, ...]:
@@ -48,10 +41,8 @@ def write(source: Source, folder: Path) -> None:
     if source.weights is not None:
         images = {"mean": source.weights.mean, "std": source.weights.std}
         metadata[_IMAGES] = json.dumps(images)
-    variant = source.variant.to_dict(
-        **{_MODEL: _sha256(model), _PROPS: compute_checksums(metadata)}
-    )
-    onnx.helper.set_model_props(model, {**metadata, _VARIANT: json.dumps(variant)})
+    metadata[_VARIANT] = json.dumps(source.variant.to_dict())
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
 
@@ -59,7 +50,7 @@ def read(path: Path) -> Variant:
     """The variant in the metadata.
 
     Raises:
-        ExportError: it is none of ours, or was changed; the field is named.
+        ExportError: the file is damaged, or is not from `cmt-search export`.
     """
     onnx = _library("onnx")
     broken = _library("google.protobuf.message").DecodeError
@@ -70,24 +61,13 @@ def read(path: Path) -> Variant:
             f"{path}: cannot be read ({error}); it is cut short or no ONNX file: "
             "export the variant again"
         ) from None
-    props = [(e.key, e.value) for e in model.metadata_props if e.key.startswith(_OURS)]
-    for name in (_VARIANT, _ORIGIN):
-        if [key for key, _ in props].count(name) != 1:
-            raise ExportError(
-                f"{path}: metadata {name} is missing, or comes twice: the file was changed, or is "
-                "not from `cmt-search export`; export the variant again"
-            )
-    metadata = dict(props)
-    where = f"{path}: metadata {_VARIANT}"
-    data = parsed_json(metadata.pop(_VARIANT), where=where)
-    variant = Variant.from_dict(data, where=where)
-    verify_fields(metadata, data.get(_PROPS), where=f"{path}: metadata", key=f"{_VARIANT}.{_PROPS}")
-    if data.get(_MODEL) != _sha256(model):
+    texts = [entry.value for entry in model.metadata_props if entry.key == _VARIANT]
+    if len(texts) != 1:
         raise ExportError(
-            f"{path}: checksum mismatch of the graph or its metadata ({_VARIANT}.{_MODEL}): the "
-            "file was changed; restore it, or export the variant again"
+            f"{path}: metadata {_VARIANT} is missing; give a file of `cmt-search export`"
         )
-    return variant
+    where = f"{path}: metadata {_VARIANT}"
+    return Variant.from_dict(parsed_json(texts[0], where=where), where=where)
 
 
 def rebuild(path: Path, _source: Source) -> Rebuilt:
@@ -134,15 +114,6 @@ def _export(source: Source, path: Path) -> None:
             )
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
-
-
-def _sha256(model: Any) -> str:
-    """Of all but the metadata, which hold it."""
-    rest = type(model)()
-    rest.CopyFrom(model)
-    del rest.metadata_props[:]
-    whole: bytes = rest.SerializeToString(deterministic=True)
-    return hashlib.sha256(whole).hexdigest()
 
 
 def _library(name: str) -> Any:

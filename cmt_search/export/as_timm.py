@@ -1,16 +1,17 @@
 """A folder that `timm.create_model("local-dir:FOLDER")` builds."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cmt_search.export.checksums import compute_checksums
-from cmt_search.export.described import BLOCK, CONFIG_CHECKSUMS, variant_in
+from cmt_search.errors import ExportError
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
 from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
 
+BLOCK = "cmt_search"  # of config.json: the variant without its arch, and the weights
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -29,13 +30,13 @@ def write(source: Source, folder: Path) -> None:
 def write_folder(source: Source, target: Path, *, weights: bool) -> None:
     """Write the config into `target` and, on demand, the weights that the network has."""
     target.mkdir()
-    note = {}
+    config = timm_config(source)
+    config[BLOCK] = source.variant.to_dict()
+    del config[BLOCK]["arch"]  # timm reads it from model_args
     if weights:
         data = source.state_bytes()
         (target / WEIGHTS).write_bytes(data)
-        note = {"weights": source.weights_note(WEIGHTS, data)}
-    config = timm_config(source)
-    config[BLOCK] = source.variant.to_dict(**note, **{CONFIG_CHECKSUMS: compute_checksums(config)})
+        config[BLOCK]["weights"] = source.weights_note(WEIGHTS, data)
     (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -46,7 +47,25 @@ def read(path: Path) -> Variant:
         ExportError: the field is named.
     """
     file = path / CONFIG if path.is_dir() else path
-    return variant_in(read_mapping(file), file=file)
+    return parse_config(read_mapping(file), file=file)
+
+
+def parse_config(config: Mapping[str, Any], *, file: Path) -> Variant:
+    """Read the variant in the values of a config.json.
+
+    Raises:
+        ExportError: a field is missing or impossible; it is named.
+    """
+    block, options = config.get(BLOCK), config.get("model_args")
+    if not isinstance(block, Mapping):
+        raise ExportError(f"{file}: {BLOCK} is missing; give a folder of `cmt-search export`")
+    if not isinstance(options, Mapping) or "arch" not in options:
+        raise ExportError(f"{file}: model_args.arch is missing; export the variant again")
+    values = {name: value for name, value in block.items() if name != "weights"}
+    arch = options["arch"]
+    if isinstance(arch, Mapping) and "num_classes" in config:
+        arch = {**arch, "num_classes": config["num_classes"]}  # as timm builds it
+    return Variant.from_dict({**values, "arch": arch}, where=str(file))
 
 
 def rebuild(path: Path, source: Source) -> Rebuilt:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from cmt_search.export.described import variant_in
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
 from cmt_search.export.text import read_mapping, yaml_text
@@ -22,12 +21,12 @@ def write(source: Source, folder: Path) -> None:
 
 
 def read(path: Path) -> Variant:
-    """The variant in a YAML file, or in one that holds an architecture alone.
+    """The variant in an exported YAML file.
 
     Raises:
         ExportError: the field is named.
     """
-    return variant_in(read_mapping(path), file=path)
+    return Variant.from_dict(read_mapping(path), where=str(path))
 
 
 def rebuild(path: Path, source: Source) -> Rebuilt:

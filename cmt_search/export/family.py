@@ -2,21 +2,52 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
-from cmt_search.arch import Arch
-from cmt_search.errors import CmtSearchError, ExportError
-from cmt_search.export.checksums import verify_checksums, with_checksums
+from pydantic import BaseModel, ConfigDict, Field
+
+from cmt_search.errors import ExportError
 from cmt_search.export.provenance import plain
 from cmt_search.export.text import read_mapping, yaml_text
-from cmt_search.export.variant import Variant, check_version
+from cmt_search.export.variant import SCHEMA_VERSION, NamedNetwork, Variant, validate
 from cmt_search.io import atomic_write
 from cmt_search.scaling import Family
 
-FORMAT = "cmt_search/family"
-VERSION = 2  # 1 had no checksums
-_AGAIN = "write it again with `cmt-search family`"
-_HINT = f"restore the file, or {_AGAIN}"
+FORMAT: Final = "cmt_search/family"
+
+
+class FamilyMember(NamedNetwork):
+    """A member of a family file."""
+
+    budget: int | None = Field(None, ge=1, description="target MACs")
+    realised_shares: list[float] | None = None
+    residual: float | None = None
+    latency_ms: float | None = None
+    notes: list[str] = Field(default_factory=list)
+
+
+class FamilyFile(BaseModel):
+    """The file that `cmt-search family` writes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: Literal["cmt_search/family"] = FORMAT
+    schema_version: Literal[3] = SCHEMA_VERSION
+    evidence: dict[str, Any] = Field(default_factory=dict, description="what the rule rests on")
+    rule: str
+    shares: dict[Literal["depth", "width", "resolution"], float] = Field(
+        description="of the growth in log MACs"
+    )
+    stage_ratio: float | None = None
+    constants: dict[str, Any] = Field(default_factory=dict, description="factors per step of phi")
+    base: dict[str, Any] = Field(
+        default_factory=dict, description="the network that the rule scales"
+    )
+    members: list[FamilyMember]
+    missing: dict[str, str] = Field(default_factory=dict, description="why a budget has no member")
+    beside: list[dict[str, Any]] = Field(
+        default_factory=list, description="families of other rules, for comparison"
+    )
 
 
 def write_family(
@@ -30,7 +61,7 @@ def write_family(
 ) -> Path:
     """Write the members under `names` (by budget in MACs), and why budgets are `missing`.
 
-    Other rules' families are kept `beside` it for comparison; they are not read back.
+    Families of other rules are written `beside` it for comparison; they are not read back.
 
     Raises:
         ExportError: the file cannot be written, or `evidence` is not plain; the field is named.
@@ -40,57 +71,60 @@ def write_family(
         {"name": names[member.budget.macs], **row}
         for member, row in zip(family.members, data["members"], strict=True)
     ]
-    whole = {
+    content = {
         "format": FORMAT,
-        "version": VERSION,
+        "schema_version": SCHEMA_VERSION,
         "evidence": plain(evidence, where="evidence"),
         **data,
         "missing": dict(missing),
         "beside": [other.to_dict() for other in beside],
     }
+    validate(FamilyFile, content, where=str(path))
     try:
-        return atomic_write(path, yaml_text(with_checksums(whole)))
+        return atomic_write(path, yaml_text(content))
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error}); choose another folder") from error
 
 
 def read_family(path: Path | str) -> tuple[Variant, ...]:
-    """The members of a family file as variants.
+    """Read the members of a family file as variants.
 
     Raises:
-        ExportError: there is no such file, or it was changed; the field is named.
+        ExportError: the file is missing, or a field is impossible; it is named.
     """
     file = Path(path)
     if not file.exists():
         raise ExportError(f"{file} does not exist; write it with `cmt-search family`")
-    return variants_in_family(read_mapping(file), file=file)
+    return parse_family(read_mapping(file), file=file)
 
 
-def variants_in_family(data: Mapping[str, Any], *, file: Path) -> tuple[Variant, ...]:
-    """The members in the values of a family file.
+def is_family(data: Mapping[str, Any]) -> bool:
+    """Whether the values of a file are a family's."""
+    return data.get("format") == FORMAT or "members" in data
+
+
+def parse_family(data: Mapping[str, Any], *, file: Path) -> tuple[Variant, ...]:
+    """Read the members in the values of a family file.
 
     Raises:
-        ExportError: it is none, or was changed; the field is named.
+        ExportError: it holds no family, or a field is impossible; it is named.
     """
-    if data.get("format") != FORMAT:
+    if not is_family(data):
         raise ExportError(f"{file}: holds no family; write it with `cmt-search family`")
-    check_version(data.get("version"), wanted=VERSION, where=str(file), hint=_AGAIN)
-    verify_checksums(data, where=str(file), hint=_HINT)
-    try:
-        origin = {key: data[key] for key in ("rule", "shares", "evidence")}
-        rows = [(f"{file}: {row['name']}", row) for row in data["members"]]
-    except (KeyError, TypeError) as error:  # written so by another program
-        raise ExportError(f"{file}: {error} is missing or of another kind; {_HINT}") from error
-    return tuple(_member(row, origin=origin, where=where) for where, row in rows)
+    family = validate(FamilyFile, data, where=str(file))
+    return tuple(_variant(member, family=family, file=file) for member in family.members)
 
 
-def _member(row: Mapping[str, Any], *, origin: Mapping[str, Any], where: str) -> Variant:
-    provenance = {**origin, "budget": row.get("budget"), "realised": row.get("realised_shares")}
+def _variant(member: FamilyMember, *, family: FamilyFile, file: Path) -> Variant:
+    member.warn_of_differences(where=f"{file}: {member.name}")
+    provenance = {
+        "rule": family.rule,
+        "shares": dict(family.shares),
+        "evidence": family.evidence,
+        "budget": member.budget,
+        "realised": member.realised_shares,
+    }
     try:
-        variant = Variant(name=row["name"], arch=Arch.from_dict(row["arch"]), provenance=provenance)
-    except KeyError as error:
-        raise ExportError(f"{where}: {error.args[0]} is missing; {_HINT}") from error
-    except CmtSearchError as error:
-        raise ExportError(f"{where}: {error}; {_HINT}") from error
-    variant.check(row, where=where)
-    return variant
+        return Variant(name=member.name, arch=member.arch, provenance=provenance)
+    except ExportError as error:
+        raise ExportError(f"{file}: {member.name}: {error}") from error

@@ -8,13 +8,12 @@ from typing import Any
 
 from cmt_search.errors import ExportError
 from cmt_search.export import as_timm, torch_export
-from cmt_search.export.noted import sha256_of
 from cmt_search.export.reading import load_variant
 from cmt_search.export.source import FRESH, Source, Weights
 from cmt_search.export.text import read_mapping
 from cmt_search.export.training import kept_weights
 from cmt_search.export.variant import Variant
-from cmt_search.export.weights import load_weights
+from cmt_search.export.weights import load_weights, sha256_of
 
 _TRAINING = "train.json"
 _GRAPHS = (".onnx", torch_export.SUFFIX)  # hold weights that are not read back
@@ -26,7 +25,7 @@ def source_in(path: Path) -> Source:
     """What an exported file or folder holds: the variant, and its trained weights if there are any.
 
     Raises:
-        ExportError: it is no export, or its weights cannot be read back, or were changed.
+        ExportError: it is no export, or its weights cannot be read back or were changed.
     """
     path = _described(path)
     variant, origin = load_variant(path), trained_in(path)

@@ -1,12 +1,13 @@
 """Reading what was exported, whatever the format. Nothing in a file is run."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cmt_search.arch import Arch
-from cmt_search.errors import ExportError
-from cmt_search.export import as_onnx, as_timm, as_yaml, family, torch_export
-from cmt_search.export.described import variant_in
+from cmt_search.errors import ArchError, ExportError
+from cmt_search.export import as_onnx, as_timm, family, torch_export
 from cmt_search.export.study import STUDY_FORMATS, read_study
 from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
@@ -18,6 +19,7 @@ _STUDIES = {Path(how.file).suffix for how in STUDY_FORMATS.values()}
 _WEIGHTS = {
     ".safetensors": "holds weights alone; give its folder, or use cmt_search.load_weights",
 }
+_TRAINING = "cmt_search.training/2"  # format of train.json of `cmt-search train`
 _READERS = {".onnx": as_onnx.read, torch_export.SUFFIX: torch_export.read}
 
 
@@ -30,7 +32,7 @@ def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
     `load_variant`, `read_family` and `read_study` take one kind only. Nothing in a file is run.
 
     Raises:
-        ExportError: it cannot be read, or was changed since it was written; the field is named.
+        ExportError: it cannot be read, or a field is impossible; it is named.
     """
     file = Path(path)
     if file.suffix in _STUDIES:
@@ -38,9 +40,9 @@ def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
     if file.is_dir() or file.suffix in (*_READERS, *_WEIGHTS):
         return load_variant(file).arch
     data = read_mapping(file)
-    if data.get("format") == family.FORMAT:
-        return family.variants_in_family(data, file=file)
-    return variant_in(data, file=file).arch
+    if family.is_family(data):
+        return family.parse_family(data, file=file)
+    return parse_variant(data, file=file).arch
 
 
 def load_variant(path: Path | str) -> Variant:
@@ -56,11 +58,49 @@ def load_variant(path: Path | str) -> Variant:
         raise ExportError(f"{file}: {_WEIGHTS[file.suffix]}")
     if file.suffix in _STUDIES:
         raise ExportError(f"{file}: is a study, not a network; use cmt_search.load")
-    return _READERS.get(file.suffix, as_yaml.read)(file)
+    if file.suffix in _READERS:
+        return _READERS[file.suffix](file)
+    return parse_variant(read_mapping(file), file=file)
 
 
 def _in_folder(folder: Path) -> Variant:
     trained = folder / "train.json"
     if trained.exists() and not (folder / as_timm.CONFIG).exists():
-        return variant_in(read_mapping(trained), file=trained)
+        return parse_variant(read_mapping(trained), file=trained)
     return as_timm.read(folder)
+
+
+def parse_variant(data: Mapping[str, Any], *, file: Path) -> Variant:
+    """Read the variant in the values of a file, or an architecture alone.
+
+    Raises:
+        ExportError: they describe no network; the field is named.
+    """
+    if family.is_family(data):
+        names = ", ".join(member.name for member in family.parse_family(data, file=file))
+        raise ExportError(f"{file}: is a family; export one of its members ({names})")
+    if as_timm.BLOCK in data or "architecture" in data:
+        return as_timm.parse_config(data, file=file)
+    if data.get("format") == _TRAINING:
+        return _of_training(data, file=file)
+    if not data.keys() & {field.name for field in fields(Arch)}:
+        return Variant.from_dict({"name": file.stem, **data}, where=str(file))
+    return Variant(name=file.stem, arch=_arch(data, file=file))
+
+
+def _of_training(data: Mapping[str, Any], *, file: Path) -> Variant:
+    plan = data.get("plan")
+    if not isinstance(plan, Mapping) or "arch" not in plan:
+        raise ExportError(f"{file}: plan.arch is missing; restore the file, or train again")
+    return Variant(
+        name=file.parent.name,
+        arch=_arch(plan["arch"], file=file),
+        provenance={"training": str(file)},
+    )
+
+
+def _arch(data: Any, *, file: Path) -> Arch:
+    try:
+        return Arch.from_dict(data)
+    except ArchError as error:
+        raise ExportError(f"{file}: {error}") from error

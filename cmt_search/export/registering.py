@@ -10,8 +10,7 @@ from typing import Any
 
 from cmt_search.errors import ExportError
 from cmt_search.export import as_timm
-from cmt_search.export.family import FORMAT as FAMILY
-from cmt_search.export.family import read_family
+from cmt_search.export.family import is_family, read_family
 from cmt_search.export.reading import load_variant
 from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
@@ -72,7 +71,7 @@ def timm_name(name: str, *, prefix: str = "") -> str:
 
 def _is_family(path: Path) -> bool:
     with suppress(ExportError):  # whoever reads it next says what is wrong
-        return read_mapping(path).get("format") == FAMILY
+        return is_family(read_mapping(path))
     return False
 
 

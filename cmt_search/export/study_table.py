@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cmt_search.errors import ExportError
-from cmt_search.export.checksums import compute_checksums, verify_fields
 from cmt_search.export.text import parsed_json
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 _SCHEMA = b"cmt_search.study"  # keys of Parquet's metadata
 _VERSION = b"1"
 _CHECKSUMS = b"cmt_search.study_checksums"
-_DESCRIPTION = "description"  # in the notes of a CSV: checksums of the description's other fields
 _ABOUT = "{}-metadata.json"  # the name that CSV on the Web gives it
 _DATATYPES = {"Int64": "integer", "float64": "double", "boolean": "boolean", "string": "string"}
 _AGAIN = "export the study again"
@@ -70,7 +68,7 @@ def write_csv(_run: Path, table: "pd.DataFrame", file: Path) -> None:
         "url": file.name,
         "tableSchema": {"columns": columns},
     }
-    about["notes"] = [{**table_checksums(table), _DESCRIPTION: compute_checksums(about)}]
+    about["notes"] = [table_checksums(table)]
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     file.with_name(_ABOUT.format(file.name)).write_text(text, encoding="utf-8")
 
@@ -115,16 +113,15 @@ def read_csv(file: Path) -> "pd.DataFrame":
 
 
 def _read_notes(file: Path) -> object:
-    """Read the notes in the description of a CSV file, and verify the description.
+    """Read the notes in the description of a CSV file.
 
     Raises:
-        ExportError: it is gone, broken or changed.
+        ExportError: it is gone or broken.
     """
     about = file.with_name(_ABOUT.format(file.name))
     try:
         data = parsed_json(about.read_bytes(), where=str(about))
-        notes = data.pop("notes")[0]
-        described = notes[_DESCRIPTION]
+        return data["notes"][0]
     except (OSError, ExportError, LookupError, TypeError) as error:
         what = " ".join(str(error).split())
         raise ExportError(
@@ -132,8 +129,6 @@ def _read_notes(file: Path) -> object:
             f"{file.name} is whole; put the file that was written with it there, {_AGAIN}, or use "
             "pandas.read_csv, which checks nothing"
         ) from None
-    verify_fields(data, described, where=str(about), key="notes.description", hint=_AGAIN)
-    return notes
 
 
 def write_parquet(_run: Path, table: "pd.DataFrame", file: Path) -> None:

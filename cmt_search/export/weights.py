@@ -1,5 +1,6 @@
 """State dicts out of exported files, checked against the network that they are of."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
 from cmt_search.export import as_timm
 from cmt_search.export.reading import load_variant
+from cmt_search.export.text import read_mapping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +28,36 @@ def load_weights(path: Path | str) -> "dict[str, Tensor]":
             file and the field are named.
     """
     description, weights = _files(Path(path))
-    arch = load_variant(description).arch  # verifies the checksum of the weights
+    arch = load_variant(description).arch
     if not weights.is_file():
         raise ExportError(f"{weights}: does not exist, so {path} holds no weights; {_HINT}")
+    _verify_sha256(weights, description=description)
     return _fitting(_read(weights), arch=arch, file=weights)
+
+
+def sha256_of(path: Path) -> str:
+    """Compute the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify_sha256(weights: Path, *, description: Path) -> None:
+    """Compare the weights with the sha256 in their description, where it has one.
+
+    Raises:
+        ExportError: they differ.
+    """
+    data = read_mapping(description)
+    block = data.get(as_timm.BLOCK) if description.name == as_timm.CONFIG else data
+    note = block.get("weights") if isinstance(block, Mapping) else None
+    if note is None:
+        return
+    expected = note.get("sha256") if isinstance(note, Mapping) else None
+    if expected != sha256_of(weights):
+        raise ExportError(
+            f"{description}: weights.sha256={expected!r:.80} is not the checksum of "
+            f"{weights.name}: the file was changed or cut short; restore it, or export it again"
+        )
 
 
 def _files(path: Path) -> tuple[Path, Path]:

@@ -87,6 +87,23 @@ def test_without_a_run_a_preset_exports_and_a_file_turns_into_other_formats(
     assert cmt_search.load("cmt_pico.pt2") == PRESETS["cmt_pico"]
 
 
+def test_an_edited_file_exports_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--format", "yaml", "--to", str(tmp_path)]
+    assert invoke(["export", "cmt_pico", *words]) == 0
+    file = tmp_path / "cmt_pico.yaml"
+    text = file.read_text()
+    assert text.count("num_classes: 10\n") == 1
+    file.write_text(text.replace("num_classes: 10\n", "num_classes: 100\n"))
+    capsys.readouterr()
+    assert invoke(["export", str(file), *words, "--force"]) == 0
+    assert mentions(capsys.readouterr().err, "note: ... cmt_pico.yaml ... recomputed: key")
+    assert cmt_search.load(file) == replace(PRESETS["cmt_pico"], num_classes=100)
+    assert invoke(["export", str(file), *words]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_study_exports_in_every_format(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,6 @@ import yaml
 from cmt_search.arch import Arch
 from cmt_search.builder import CMT
 from cmt_search.export import Source, Variant, Weights
-from cmt_search.export.checksums import with_checksums
 from tests.builder.registered import trained
 from tests.builder.tiny import TINY
 
@@ -55,10 +54,9 @@ def with_position(position: str, *, num_classes: int = 5) -> Arch:
     return replace(TINY, position=position, num_classes=num_classes)
 
 
-def edited(path: Path, change: EDIT, *, with_new_checksums: bool = False) -> Path:
-    """The YAML or JSON file after a change, with checksums of the changed fields if wanted."""
+def edited(path: Path, change: EDIT) -> Path:
+    """The YAML or JSON file after a change."""
     data = yaml.safe_load(path.read_text())
     change(data)
-    text = with_checksums(data) if with_new_checksums else data
-    path.write_text(json.dumps(text, indent=2))  # which is YAML, too
+    path.write_text(json.dumps(data, indent=2))  # which is YAML, too
     return path

@@ -1,8 +1,8 @@
 """Exported variants: what goes out comes back, and what was changed is noticed."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import yaml
 from torch import nn
 
 import cmt_search
+from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import ExportError
 from cmt_search.export import FORMATS, Source, Variant, export
@@ -94,16 +95,13 @@ def test_weights_of_an_earlier_export_do_not_outlive_it(
         cmt_search.load_weights(path)
 
 
-@pytest.mark.parametrize("kind", CHEAP)
 @pytest.mark.parametrize("part", [0.2, 0.6, 0.97])
-def test_a_truncated_file_is_refused(kind: str, part: float, fresh: Source, tmp_path: Path) -> None:
-    path = export(fresh, format=kind, folder=tmp_path)
-    file = path / "config.json" if path.is_dir() else path
+def test_a_truncated_config_is_refused(part: float, fresh: Source, tmp_path: Path) -> None:
+    path = export(fresh, format="timm", folder=tmp_path)
+    file = path / "config.json"
     text = file.read_text()
     file.write_text(text[: int(part * len(text))])
-    with pytest.raises(
-        ExportError, match=r"is broken|is missing|was changed|mismatch|modified|invalid YAML"
-    ) as caught:
+    with pytest.raises(ExportError, match=r"is broken") as caught:
         cmt_search.load(path)
     assert str(file) in str(caught.value)
 
@@ -123,85 +121,66 @@ def file(text: str, tmp_path: Path) -> Path:
     return path
 
 
-CHANGES: list[tuple[EDIT, str]] = [
-    (lambda d: d.update(name="other"), "mismatch in field 'name'"),
-    (lambda d: d.update(name=3), "mismatch in field 'name'"),
-    (lambda d: d.update(params=1), "mismatch in field 'params'"),
-    (lambda d: d.update(macs=None), "mismatch in field 'macs'"),
-    (lambda d: d.update(activations=[]), "mismatch in field 'activations'"),
-    (lambda d: d.update(key="x"), "mismatch in field 'key'"),
-    (lambda d: d["arch"].update(neck_width=65), "mismatch in field 'arch'"),
-    (lambda d: d["arch"]["stages"][1].update(depth=30), "mismatch in field 'arch'"),
-    (lambda d: d["arch"]["stages"][1].update(mlp_ratio=3), "mismatch in field 'arch'"),
+EDITS: list[tuple[EDIT, str]] = [
+    (
+        lambda d: d["arch"].update(num_classes=100),
+        r"recomputed: key \w+ \(now \w+\), params \d+ \(now",
+    ),
+    (lambda d: d["arch"].update(neck_width=20), r"recomputed: key .*, macs \d+ \(now \d+\)"),
+    (lambda d: d.update(params=1), r"recomputed: params 1 \(now \d+\)"),
+    (lambda d: d.update(key="x"), r"recomputed: key x \(now [0-9a-f]{12}\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), EDITS)
+def test_an_edited_network_loads_with_a_warning(change: EDIT, message: str, file: Path) -> None:
+    path = edited(file, change)
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = load_variant(path)
+    assert str(file) in str(caught[0].message)
+    assert found.arch == Arch.from_dict(yaml.safe_load(path.read_text())["arch"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(name="other"),
+        lambda d: d["provenance"].update(rule="mine"),
+        lambda d: [d.pop(key) for key in list(d) if key not in ("name", "arch")],
+        lambda d: [d.pop(key) for key in list(d) if key != "arch"],
+    ],
+)
+def test_other_edits_load_silently(change: EDIT, file: Path) -> None:
+    path = edited(file, change)
+    with warnings.catch_warnings(action="error"):
+        found = load_variant(path)
+    assert found.arch == TINY
+    assert found.name == yaml.safe_load(path.read_text()).get("name", "best")
+
+
+IMPOSSIBLE: list[tuple[EDIT, str]] = [
+    (lambda d: d.update(name=3), "name=3"),
+    (lambda d: d.update(macs="many"), "macs='many'"),
     (lambda d: d["arch"]["stages"][1].update(depth=0.5), r"stages\[1\]\.depth=0\.5 is not"),
     (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
     (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
     (lambda d: d["arch"].pop("stages"), r"arch\.stages is missing"),
     (lambda d: d.update(arch=None), "arch=None is not a mapping"),
-    (lambda d: d["provenance"].update(rule="best of all"), "mismatch in field 'provenance'"),
-    (lambda d: d.update(provenance=3), "mismatch in field 'provenance'"),
-    (lambda d: d.update(extra=1), "extra has no checksum in checksums"),
-    (lambda d: d.pop("arch"), "arch is missing: the file was modified or truncated"),
-    (lambda d: d.pop("macs"), "macs is missing: the file was modified or truncated"),
-    (lambda d: d.pop("checksums"), "checksums is missing: the file was modified or truncated"),
-    (lambda d: d.pop("version"), "version is missing: the file was modified or truncated"),
-    (lambda d: d.update(checksums=[1]), r"checksums=\[1\] must be a mapping"),
-    (lambda d: d["checksums"].pop("macs"), "macs has no checksum in checksums"),
-    (lambda d: d["checksums"].update(arch="0" * 16), "mismatch in field 'arch'"),
-    (lambda d: d.update(version=3), "version=3 was written by a newer version of cmt_search"),
-    (lambda d: d.update(version=True), "version=True is none"),
-    (lambda d: d.update(format="other"), r"format='other' is not 'cmt_search/variant'"),
-    (lambda d: d.pop("format"), r"version is no field of an arch alone, and without `format: "),
+    (lambda d: d.update(provenance=3), "provenance=3"),
+    (lambda d: d["provenance"].update(budget="lots"), "budget='lots' is no number"),
+    (lambda d: d.update(extra=1), "extra is unknown; use name"),
+    (lambda d: d.update(provenence={}), "provenence is unknown; did you mean provenance"),
+    (lambda d: d.pop("arch"), "arch is missing"),
+    (lambda d: d.update(schema_version=4), "schema_version=4 is not 3"),
+    (lambda d: d.update(format="other"), r"format='other'"),
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), CHANGES)
-def test_a_changed_file_is_refused_by_the_field(change: EDIT, message: str, file: Path) -> None:
+@pytest.mark.parametrize(("change", "message"), IMPOSSIBLE)
+def test_an_impossible_field_is_refused_by_its_key(change: EDIT, message: str, file: Path) -> None:
     with pytest.raises(ExportError, match=message) as caught:
         cmt_search.load(edited(file, change))
     assert str(file) in str(caught.value)
-
-
-def test_whoever_changes_a_network_on_purpose_is_told_how(file: Path) -> None:
-    path = edited(file, lambda d: d["arch"].update(neck_width=20))
-    with pytest.raises(ExportError, match="arch alone"):
-        cmt_search.load(path)
-    alone = yaml.safe_load(path.read_text())["arch"]
-    path.write_text(yaml.safe_dump(alone))
-    assert cmt_search.load(path) == replace(TINY, neck_width=20)
-
-
-def test_a_file_of_an_older_version_says_that_it_is_old(file: Path) -> None:
-    def as_it_was(data: dict[str, Any]) -> None:
-        data.pop("checksums")
-        data["version"] = 1
-
-    path = edited(file, as_it_was)
-    with pytest.raises(ExportError, match="version=1 was written by an older version of cmt_sea"):
-        cmt_search.load(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d.update(params=1), r"params=1, but its arch gives \d+"),
-        (lambda d: d.update(key="x"), r"key='x', but its arch gives '[0-9a-f]{12}'"),
-        (lambda d: d["arch"].update(colour=1), r"arch\.colour is unknown"),
-        (lambda d: d["arch"]["stages"][1].update(width=15), r"stages\[1\]\.width=15 .* use 16"),
-        (lambda d: d.update(name=None), r"name=None is no text"),
-        (lambda d: d.update(provenance=[]), r"provenance=\[\] is no mapping"),
-        (
-            lambda d: d["provenance"].update(budget="lots"),
-            "budget='lots' is no number",
-        ),
-    ],
-)
-def test_what_another_program_wrote_with_checksums_is_checked_as_well(
-    change: EDIT, message: str, file: Path
-) -> None:
-    path = edited(file, change, with_new_checksums=True)
-    with pytest.raises(ExportError, match=message):
-        cmt_search.load(path)
 
 
 def test_comments_order_and_spelling_do_not_matter(text: str, file: Path) -> None:
@@ -225,8 +204,9 @@ def test_comments_order_and_spelling_do_not_matter(text: str, file: Path) -> Non
         ("a.json", "[" * 100_000, "is broken"),
         ("a.yaml", "[" * 600, "line 1.*nested"),
         ("a.json", "[1]", "holds no description of a network, a family or a study"),
-        ("a.yaml", "members: 3\n", "members is no field of an arch alone"),
-        ("a.yaml", "cmt_search:\n", "cmt_search: None is no description of a variant"),
+        ("a.yaml", "members: 3\n", "rule is missing"),
+        ("a.yaml", "depth: 3\n", "depth is unknown; use name"),
+        ("a.yaml", "cmt_search:\n", "cmt_search is missing; give a folder"),
     ],
 )
 def test_what_is_no_description_is_refused(
@@ -239,29 +219,27 @@ def test_what_is_no_description_is_refused(
 
 
 @pytest.mark.parametrize("kind", CHEAP)
-def test_a_damaged_file_is_refused_or_gives_the_same(
-    kind: str, fresh: Source, tmp_path: Path
-) -> None:
+def test_a_damaged_file_is_refused_or_loads(kind: str, fresh: Source, tmp_path: Path) -> None:
     path = export(fresh, format=kind, folder=tmp_path)
     file = path / "config.json" if path.is_dir() else path
-    found = refusals(file, read=lambda: load_variant(path), same=fresh.variant.__eq__)
-    assert found > 60, "most of the damage shows"
+    found = refusals(
+        file, read=lambda: load_variant(path), same=fresh.variant.__eq__, may_differ=True
+    )
+    assert found > 20, "much of the damage shows"
 
 
 @pytest.mark.parametrize("kind", KEEPING)
-def test_damaged_or_missing_weights_are_noticed_by_load(
-    kind: str, learned: Source, tmp_path: Path
-) -> None:
+def test_damaged_or_missing_weights_are_noticed(kind: str, learned: Source, tmp_path: Path) -> None:
     path = export(learned, format=kind, folder=tmp_path)
     (file,) = tmp_path.rglob("*.safetensors")
     whole = file.read_bytes()
     for rest in (b"", whole[:-1], whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]):
         file.write_bytes(rest)
         with pytest.raises(ExportError, match=rf"weights\.sha256=.* checksum of {file.name}"):
-            cmt_search.load(path)
+            cmt_search.load_weights(path)
     file.unlink()
-    with pytest.raises(ExportError, match=rf"{file.name}: cannot be read .* file of its weights"):
-        cmt_search.load(path)
+    with pytest.raises(ExportError, match=rf"{file.name}: does not exist"):
+        cmt_search.load_weights(path)
 
 
 def test_a_network_that_comes_out_different_is_not_kept(

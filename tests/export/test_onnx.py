@@ -14,7 +14,6 @@ from cmt_search.export import Source, export
 from cmt_search.export.reading import load_variant
 from tests.builder.tiny import TINY
 from tests.export.conftest import variant, weights
-from tests.export.damage import refusals
 
 ONE_STAGE = replace(TINY, resolution=12, stages=TINY.stages[:1])
 onnx = pytest.importorskip("onnx")
@@ -49,14 +48,6 @@ def test_the_network_comes_back_from_the_metadata(exported: tuple[Source, Path])
     assert told["cmt_search.images"] == '{"mean": [0.28], "std": [0.35]}'
 
 
-def rename(model: Any) -> None:
-    model.graph.initializer[0].name = "other"
-
-
-def other_opset(model: Any) -> None:
-    model.opset_import[0].version = 17
-
-
 def no_metadata(model: Any) -> None:
     del model.metadata_props[:]
 
@@ -73,17 +64,12 @@ def set_metadata(name: str, old: str, new: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename, r"checksum mismatch of the graph .*\.model_sha256"),
-        (other_opset, r"checksum mismatch of the graph .*\.model_sha256"),
-        (set_metadata("variant", '"stage"', '"none"'), "mismatch in field 'arch'"),
-        (set_metadata("variant", '"demo"', '"other"'), "mismatch in field 'provenance'"),
+        (set_metadata("variant", '"stage"', '"other"'), r"position='other'"),
         (set_metadata("variant", "{", "[" * 100_000), r"cmt_search\.variant: is broken"),
-        (set_metadata("images", "0.28", "0.29"), r"mismatch in field 'cmt_search\.images'"),
-        (set_metadata("weights", "test", "best"), r"mismatch in field 'cmt_search\.weights'"),
         (no_metadata, r"metadata cmt_search\.variant is missing"),
     ],
 )
-def test_a_changed_file_is_refused_by_the_field(
+def test_an_impossible_description_is_refused_by_the_field(
     change: Callable[[Any], None], message: str, exported: tuple[Source, Path], tmp_path: Path
 ) -> None:
     file, model = tmp_path / "x.onnx", onnx.load(exported[1])
@@ -92,13 +78,6 @@ def test_a_changed_file_is_refused_by_the_field(
     with pytest.raises(ExportError, match=message) as caught:
         cmt_search.load(file)
     assert str(file) in str(caught.value)
-
-
-def test_a_damaged_file_is_refused(exported: tuple[Source, Path], tmp_path: Path) -> None:
-    file = tmp_path / "x.onnx"
-    file.write_bytes(exported[1].read_bytes())
-    same = exported[0].variant.__eq__
-    assert refusals(file, read=lambda: load_variant(file), same=same) > 75
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime", "onnxscript"])

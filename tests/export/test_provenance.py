@@ -47,7 +47,7 @@ def test_what_no_file_could_give_back_is_refused_by_the_field(
 
 
 def test_a_name_is_text() -> None:
-    with pytest.raises(ExportError, match="name=3 is no text"):
+    with pytest.raises(ExportError, match="name=3 is not text"):
         Variant(name=3, arch=TINY)  # type: ignore[arg-type]
 
 

@@ -177,8 +177,5 @@ def test_weights_that_differ_from_their_checksum_are_refused(kept: Path, tmp_pat
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    for read in (cmt_search.load, cmt_search.load_weights):
-        with pytest.raises(
-            ExportError, match=r"weights\.sha256=.* is not the checksum of model\.saf"
-        ):
-            read(folder)
+    with pytest.raises(ExportError, match=r"weights\.sha256=.* is not the checksum of model\.saf"):
+        cmt_search.load_weights(folder)
