@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.cli.driving import drive, opened
+from cmt_search.cli.driving import drive, exit_if_interrupted, opened
 from cmt_search.cli.options import Launch
 from cmt_search.errors import RunError
 
@@ -114,6 +114,7 @@ class CalibrationRun:
             quiet=self.quiet,
             searched=listed,
         )
+        exit_if_interrupted(outcome, folder=run)
         if outcome.stopped != "finished":
             raise RunError(
                 f"{folder}: {outcome.stopped} with {outcome.remaining.trials} networks left; part "

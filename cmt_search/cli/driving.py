@@ -1,10 +1,14 @@
 """What run, resume and confirm have in common: a run's folder, and driving it."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from cmt_search.cli.console import INTERRUPTED
 from cmt_search.cli.options import Launch
 from cmt_search.errors import RunError
 
@@ -94,6 +98,20 @@ def drive(
         again = f"another --name, or after removing {folder.path}"
     _check(outcome, folder=folder, again=again)
     return outcome
+
+
+def exit_if_interrupted(outcome: "Outcome", *, folder: "RunDir") -> None:
+    """End the program with 130 where what follows needs all trainings.
+
+    Raises:
+        Exit: the search was interrupted.
+    """
+    if outcome.stopped == "interrupted":
+        left = outcome.remaining.trials
+        sys.stderr.write(
+            f"{folder.path}: interrupted with {left} networks left; repeat the command\n"
+        )
+        raise typer.Exit(INTERRUPTED)
 
 
 def _check(outcome: "Outcome", *, folder: "RunDir", again: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmt_search.cli.driving import drive, opened
+from cmt_search.cli.driving import drive, exit_if_interrupted, opened
 from cmt_search.cli.options import Json, Launch, RunArgument, launches
 from cmt_search.errors import AnalysisError, BudgetError
 from cmt_search.io import atomic_write
@@ -101,5 +101,6 @@ def _retrained(folder: "RunDir", held_out: "SearchSpace", *, launch: Launch, qui
         storage=launch.storage,
         name=f"{folder.info().name}/{place}",
     )
-    drive(confirming, held_out, launch=launch, quiet=quiet)
+    outcome = drive(confirming, held_out, launch=launch, quiet=quiet)
+    exit_if_interrupted(outcome, folder=confirming)
     return confirming.path

@@ -43,8 +43,7 @@ class Progress:
         )
         self._task = self._bar.add_task(title, total=None, state="starting workers")
         self._running: dict[tuple[int, int, int], str] = {}
-        self._done = 0
-        self._best = 0.0
+        self._best: float | None = None  # of one training, in earlier sessions too
         self._said = 0.0
 
     def __enter__(self) -> Self:
@@ -71,16 +70,14 @@ class Progress:
                 self._running[place] = event.name
             else:
                 self._running.pop(place, None)
-                self._done += 1
-                if event.measurement is not None:
-                    self._best = max(self._best, event.measurement.top1)
         if line := _line(event):
             self.say(line)
-        total = self._done + event.remaining.jobs
-        self._bar.update(self._task, completed=self._done, total=total, state=self._state())
+        done, self._best = event.remaining.jobs_done, event.remaining.best_top1
+        total = done + event.remaining.jobs
+        self._bar.update(self._task, completed=done, total=total, state=self._state())
         if not self._console.is_terminal and time.monotonic() - self._said > _LINE_EVERY:
             self._said = time.monotonic()
-            self.say(f"{self._done}/{total} trainings, {self._state()}")
+            self.say(f"{done}/{total} trainings, {self._state()}")
 
     def say(self, line: str, *, loud: bool = False) -> None:
         """A line above the bar; `loud` also where all else is quiet."""
@@ -92,7 +89,7 @@ class Progress:
         self.say(line, loud=True)
 
     def _state(self) -> str:
-        best = f"best top1 {self._best:.1%}" if self._done else "none measured yet"
+        best = "none measured yet" if self._best is None else f"best top1 {self._best:.1%}"
         names = ", ".join(dict.fromkeys(self._running.values()))
         return f"{best}; now {names}" if names else best
 

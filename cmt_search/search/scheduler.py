@@ -64,6 +64,7 @@ class Scheduler:
         self._running: dict[int, RunningTrial] = {}  # by number
         self._running_jobs: dict[MeasurementKey, Job] = {}
         self._measured: dict[MeasurementKey, Measurement] = {}
+        self._best_top1: float | None = None
         self._n_failed: Counter[MeasurementKey] = Counter()  # tries of jobs, in this session
         self._failed_jobs: dict[MeasurementKey, str] = {}  # reasons, in this session
         # By rung, fidelity and budget, within which trials are compared; then by trial number.
@@ -220,7 +221,12 @@ class Scheduler:
         running, n_ahead = self._running.values(), self._n_ahead()
         n_jobs = sum(trial.n_jobs_left for trial in running if trial.reason is None)
         n_jobs += n_ahead * self._n_rungs * self._space.seeds
-        return Remaining(trials=len(running) + n_ahead, jobs=n_jobs)
+        return Remaining(
+            trials=len(running) + n_ahead,
+            jobs=n_jobs,
+            jobs_done=len(self._measured),
+            best_top1=self._best_top1,
+        )
 
     @property
     def n_missing(self) -> int:
@@ -366,6 +372,7 @@ class Scheduler:
     ) -> None:
         trial.measurements[job.rung, job.seed] = measurement
         self._measured.setdefault(job.key, measurement)
+        self._best_top1 = max(measurement.top1, self._best_top1 or 0.0)
         self.n_reused += reused
 
     def _mark_failed(self, trial: RunningTrial, reason: str) -> None:

@@ -85,10 +85,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
-    """Remaining work: upper bounds, since networks coincide and trials are pruned."""
+    """Remaining work, as upper bounds, since networks coincide and trials are pruned; what is done.
+
+    What is done includes earlier calls.
+    """
 
     trials: int  # not finished, suggested or not
     jobs: int  # not measured, including running ones
+    jobs_done: int  # distinct measurements of the study
+    best_top1: float | None  # of one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,18 @@ def test_an_interrupted_run_exits_with_130_and_says_how_to_resume(
     assert mentions(text.out, f"5 trials ... cmt-search resume {tmp_path / 'tiny'}")
 
 
+def test_an_interrupted_calibration_exits_with_130(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arch: Arch, **known: Any) -> Measurement:
+        os.kill(os.getpid(), signal.SIGINT)
+        return grows(arch, **known)
+
+    words = ("calibrate", str(tmp_path / "space.yaml"), "--runs", str(tmp_path))
+    assert start(interrupt, *words) == 130
+    assert mentions(capsys.readouterr().err, "interrupted with ... repeat the command")
+
+
 def test_a_command_that_is_interrupted_says_so_and_exits_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +159,20 @@ def test_a_command_that_is_interrupted_says_so_and_exits_with_130(
     monkeypatch.setattr("cmt_search.space.load_space", interrupt)
     assert invoke(["validate", "space.yaml"]) == 130
     assert mentions(capsys.readouterr().err, "interrupted ... cmt-search resume RUN")
+
+
+def test_the_progress_of_a_resume_counts_what_was_measured_before(
+    killed: Path,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("cmt_search.cli.progress._LINE_EVERY", 0.0)
+    assert start(grows, "resume", str(killed)) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trainings," in line]
+    best = max(t.rungs[-1].measurements[0].top1 for t in read_trials(killed)[:3])
+    assert lines[0].startswith(f"3/6 trainings, best top1 {best:.1%}; now ")
+    assert lines[-1].startswith("6/6 trainings, ")
 
 
 def test_a_time_limit_says_how_to_go_on(
