@@ -30,7 +30,6 @@ from cmt_search.space.candidates import Candidate
 _MAX_WAITING = 32  # trials waiting for another trial's job, before no more are suggested
 _MAX_FAILURES = 5  # trials of a session, before anything is measured and the search aborts
 _DEATH_RETRIES = 2  # at least: a worker often dies by the machine, not by its network
-_FOREIGN = "another program added this trial without a candidate"
 
 
 class Scheduler:
@@ -59,7 +58,7 @@ class Scheduler:
         self._space = space
         self._store = store
         self._listener = on_event
-        self._retries = {"memory": 1, "verdict": 0, "error": retries, "hung": retries}
+        self._retries = {"memory": 1, "invalid": 0, "error": retries, "hung": retries}
         self._retries["died"] = max(retries, _DEATH_RETRIES)
         self._running: dict[int, RunningTrial] = {}  # by number
         self._running_jobs: dict[MeasurementKey, Job] = {}
@@ -110,7 +109,7 @@ class Scheduler:
         self._generator.restore(trials)
         for trial, candidate in trials:
             if candidate is None and not trial.state.is_finished():
-                self._store.set(trial.number, attr.REASON, _FOREIGN)
+                self._store.set(trial.number, attr.REASON, attr.FOREIGN)
                 self._end(trial.number, TrialState.FAIL, values=None)
         for running in self._running.values() if retry_failed else ():
             if running.reason is not None and any(running.missing_jobs()):
@@ -131,7 +130,7 @@ class Scheduler:
         self._n_retry_trials += attr.RETRY_OF in attributes
         if not is_running:
             is_infeasible = attr.INFEASIBLE in attributes
-            self.counts["infeasible" if is_infeasible else attr.state_of(trial.state)] += 1
+            self.counts["infeasible" if is_infeasible else attr.recorded_state(trial)] += 1
         if candidate is None:
             return
         restored = self._start(trial.number, candidate, replicate=attributes.get(attr.REPLICATE, 0))
@@ -169,7 +168,7 @@ class Scheduler:
         """Record the measurement of a job."""
         invalid = invalid_reason(measurement, job=job)
         if invalid is not None:
-            self.fail(job, Failure(reason=invalid, kind="verdict"))
+            self.fail(job, Failure(reason=invalid, kind="invalid"))
             return
         trial = self._take_back(job)
         self._keep(trial, job, measurement=measurement, reused=False)

@@ -19,6 +19,7 @@ RUNGS_PASSED = "rungs_passed"  # rungs after which the trial was promoted
 REASON = "reason"
 INFEASIBLE = "infeasible"  # true if no network meets the limits
 SAMPLER_STATE = "sampler_state"  # what the sampler stores with the trial, as JSON
+FOREIGN = "another program added this trial without a candidate"  # a reason
 RETRY_OF = "retry_of"  # number of the failed trial that this one retries
 TRIALS = "trials"  # of the study: number of trials last requested by --trials
 DESIGN = "design"  # of the study: points that do not depend on results, as JSON
@@ -41,6 +42,12 @@ _STATES: dict[TrialState, State] = {
 def state_of(state: TrialState) -> State:
     """Return the state of a `TrialRecord`."""
     return _STATES[state]
+
+
+def recorded_state(trial: FrozenTrial) -> State:
+    """Return the state of a trial of a study; one that ended without a candidate failed."""
+    is_foreign = trial.state.is_finished() and CANDIDATE not in trial.user_attrs
+    return "failed" if is_foreign else state_of(trial.state)
 
 
 def split_text(key: str, text: str) -> dict[str, str | int]:
@@ -113,7 +120,7 @@ def initial_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def trial_record(trial: FrozenTrial, *, is_driven: bool = True) -> TrialRecord:
     """Convert a trial of a study; `is_driven`: a process is running the search."""
     attributes = trial.user_attrs
-    state = state_of(trial.state)
+    state = recorded_state(trial)
     if state == "running" and not is_driven:
         state = "interrupted"
     candidate = read_candidate(attributes)
@@ -136,7 +143,7 @@ def trial_record(trial: FrozenTrial, *, is_driven: bool = True) -> TrialRecord:
         rungs=tuple(rungs),
         replicate=attributes.get(REPLICATE, 0),
         values=tuple(trial.values) if state == "complete" else (),
-        reason=attributes.get(REASON),
+        reason=attributes.get(REASON, FOREIGN if state == "failed" and not candidate else None),
         retry_of=attributes.get(RETRY_OF),
         seconds=sum(m.spent for m, reused in measurements.values() if not reused),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,

@@ -54,7 +54,7 @@ def read_run(run_dir: Path, *, storage: str | None = None) -> RunRecord:
     """
     run = RunDir.open(run_dir)
     url, info = run.storage_url(storage), run.info()
-    if info.storage is None and not run.study.exists():
+    if info.storage is None and not (run.study.exists() and run.study.stat().st_size):
         raise RunError(
             f"{run_dir} has no study yet; start it with `cmt-search resume {run_dir}`, "
             "or wait until it has begun"

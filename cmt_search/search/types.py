@@ -76,11 +76,11 @@ class Failure:
     """A job without a measurement.
 
     error: an exception. died: the worker process ended. hung: timeout. memory: out of memory.
-    verdict: diverged; deterministic, so not retried.
+    invalid: diverged, or an impossible value; deterministic, so not retried.
     """
 
     reason: str
-    kind: Literal["error", "died", "hung", "memory", "verdict"] = "error"
+    kind: Literal["error", "died", "hung", "memory", "invalid"] = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from optuna.storages import RDBStorage
+from optuna.trial import create_trial
 
 from cmt_search.errors import RunError
 from cmt_search.search import RunDir, read_trials, run_search, serialization
@@ -125,7 +126,9 @@ def test_a_run_without_a_study_says_so_and_makes_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has no study yet; start it with `cmt-search resume"):
         read_trials(run.path)
     assert not run.study.exists()
-    sqlite3.connect(run.study).close()
+    sqlite3.connect(run.study).close()  # an empty file
+    with pytest.raises(RunError, match="has no study yet; start it"):
+        read_trials(run.path)
     RDBStorage(run.storage_url())  # a driver that has not yet made its study
     with pytest.raises(RunError, match=r"there is no study 'r' in .* yet"):
         read_trials(run.path)
@@ -172,6 +175,18 @@ def test_a_trial_of_another_program_ends_the_session_and_a_resume_continues(
     trials = read_trials(run.path)
     assert [trial.number for trial in trials] == list(range(4))
     assert "another program" in str(trials[1].reason)
+
+
+def test_a_trial_that_another_program_completed_counts_as_failed(tmp_path: Path) -> None:
+    run, space = open_run(tmp_path / "r"), FakeSpace(trials=3, epochs=(1,))
+    store = open_store(run)
+    RDBStorage(run.storage_url()).create_new_trial(store.study, create_trial(value=0.9))
+    store.close()
+    (trial,) = read_trials(run.path)
+    assert (trial.state, trial.values) == ("failed", ())
+    assert "another program" in str(trial.reason)
+    outcome = run_search(run, space, LookupFactory(), executor="inline")
+    assert (outcome.stopped, outcome.complete, outcome.failed) == ("finished", 2, 1)
 
 
 def test_a_long_measurement_fits_a_text_column_of_mysql(tmp_path: Path) -> None:

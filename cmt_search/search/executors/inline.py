@@ -140,7 +140,7 @@ def run_job(
     except OutOfMemory as failure:
         return Failure(reason=str(failure), kind="memory")
     except TrainingFailed as failure:
-        return Failure(reason=str(failure), kind="verdict")
+        return Failure(reason=str(failure), kind="invalid")
     except (DataError, SpaceError):
         raise
     except JobTimeout as timeout:
