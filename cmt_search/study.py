@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cmt_search.analysis import Analysis, BaseContext, NextStep, RuleVerdict
     from cmt_search.arch import Arch
+    from cmt_search.export import Variants
 
 N_SIMULATIONS = 200  # per truth, where a verdict is published
 
@@ -182,6 +183,58 @@ class Study:
             provenance=asdict(self.run.info()),
             parameters=self.space.parameters(),
         )
+
+    def front(self, *metrics: str) -> "Variants":
+        """Return the networks that no other one dominates, with trial, metrics and noise.
+
+        `metrics`: two or more; by default the study's own. Networks are those at full fidelity,
+        with means over seeds.
+
+        Raises:
+            AnalysisError: a metric is unknown.
+        """
+        from cmt_search.analysis.front_values import front_on
+        from cmt_search.export import Variants, front_variant
+
+        records = {record.number: record for record in self.records}
+        members = front_on(self.analysis, metrics=metrics or self.analysis.front.metrics).members
+        return Variants(
+            front_variant(
+                records[row["trial"]],
+                {str(name): value for name, value in row.dropna().items()},
+                noise=self.analysis.noise,
+                run=self.name,
+            )
+            for _, row in members.iterrows()
+        )
+
+    def family(
+        self,
+        budgets: Sequence[str | float],
+        *,
+        rule: str = "best",
+        base: "str | Arch | None" = None,
+    ) -> "Variants":
+        """Solve a rule at budgets in MACs, such as "8M"; budgets that it cannot meet are left out.
+
+        `base` is a preset or a network; by default the search's own. The provenance of a member has
+        `extrapolation`: its growth in MACs from the base over the largest one that was measured.
+
+        Raises:
+            AnalysisError: there is no such rule, or no best one yet.
+            BudgetError: a budget is no quantity, or none can be met.
+            SpaceError: the base is unknown.
+        """
+        from cmt_search.family import collect_evidence, label_budgets, solve_family
+
+        solved = solve_family(
+            rule,
+            labels=label_budgets(budgets),
+            base=base,
+            analysis=self.analysis,
+            space=self.space,
+        )
+        return solved.variants(evidence=collect_evidence(self.analysis, run=self.name))
 
     def __repr__(self) -> str:
         states = Counter(record.state for record in self.records)

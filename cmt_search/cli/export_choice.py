@@ -121,7 +121,7 @@ def _named(
 
 def _trial(run: Path, *, number: int) -> "Variant":
     """The network on the last rung of a trial."""
-    from cmt_search.cli.trial_variant import trial_variant
+    from cmt_search.export import trial_variant
     from cmt_search.search import RunDir, read_trials
 
     records = {record.number: record for record in read_trials(run)}

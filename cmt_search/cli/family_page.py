@@ -1,6 +1,5 @@
 """Families beside each other: the rows of a table, and a page of figures."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 _NONE = "-"
 
 
-def slug(rule: str) -> str:
-    """A rule's name as part of a file's: dwr(0.5) is dwr-0.5."""
-    return re.sub(r"[^\w.]+", "-", rule).strip("-")
-
-
 def family_rows(
     families: "Sequence[Family]", *, names: Mapping[float, str], published: bool
 ) -> Iterator[dict[str, str]]:
@@ -27,6 +21,8 @@ def family_rows(
 
     `names` tells what budgets, in MACs, are called.
     """
+    from cmt_search.family import slug
+
     for budget, label in names.items():
         for family in families:
             for member in family.members:

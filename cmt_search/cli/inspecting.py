@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_search.cli.trial_variant import commands, trial_variant
 from cmt_search.errors import ExportError, RunError
 from cmt_search.search import RunDir, TrialRecord
 from cmt_search.space import load_space
@@ -54,6 +53,35 @@ def _study(folder: RunDir, *, name: str) -> "Study":
     )
 
 
+def commands(folder: RunDir, record: TrialRecord) -> tuple[str, ...]:
+    """Commands that export the trial's network and train it as the run did, once per seed."""
+    from cmt_search.analysis.trials_table import last_measured
+    from cmt_search.cli.console import command
+
+    last = last_measured(record)
+    if last is None:
+        return ()
+    file = folder.exports / f"trial-{record.number}.yaml"
+    variant = ("--variant", f"trial-{record.number}", "--format", "yaml")
+    train = ("train", file, "--recipe", folder.space)
+    fidelity = last.rung.fidelity
+    length = ["--epochs", str(fidelity.epochs)]
+    for name in ("steps", "seconds"):
+        if getattr(fidelity, name) is not None:
+            length += [f"--{name}", str(getattr(fidelity, name))]
+    parts = [f"{fidelity.data_fraction:.0%} of the images"] * (fidelity.data_fraction < 1)
+    parts += [f"{fidelity.image_size} px"] * (fidelity.image_size is not None)
+    note = (f"# the trial was trained with {' and '.join(parts)}",) if parts else ()
+    return (
+        command("export", folder.path, *variant),
+        *(
+            command(*train, *length, "--seed", seed)
+            for seed in [m.seed for m in last.measurements] or [0]
+        ),
+        *note,
+    )
+
+
 def _stamp(folder: RunDir) -> tuple[int, ...]:
     """Changes whenever the study does, and when its driver comes or goes."""
     files = (folder.study, folder.study.with_name(folder.study.name + "-wal"))
@@ -71,7 +99,7 @@ def _solver(space: "SearchSpace") -> "Callable[[Shares, float], Member]":
 
 def _export(folder: RunDir, record: TrialRecord) -> Path:
     """The same file as `cmt-search export RUN --variant trial-N --format yaml` writes."""
-    from cmt_search.export import Source, export
+    from cmt_search.export import Source, export, trial_variant
 
     variant = trial_variant(record, run=folder.info().name)
     # A trial that has gone on since replaces its own file, which a page could not be told to do.

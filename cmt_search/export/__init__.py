@@ -9,7 +9,9 @@ from cmt_search.export.schema import SCHEMAS, write_schemas
 from cmt_search.export.source import Source, Weights
 from cmt_search.export.study import STUDY_FORMATS, export_study, read_study
 from cmt_search.export.training import kept_weights, retrain
+from cmt_search.export.trial import front_variant, trial_variant
 from cmt_search.export.variant import Variant
+from cmt_search.export.variants import Variants
 from cmt_search.export.weights import load_weights
 
 __all__ = [
@@ -19,9 +21,11 @@ __all__ = [
     "Format",
     "Source",
     "Variant",
+    "Variants",
     "Weights",
     "export",
     "export_study",
+    "front_variant",
     "kept_weights",
     "load",
     "load_variant",
@@ -33,6 +37,7 @@ __all__ = [
     "source_in",
     "timm_name",
     "trained_in",
+    "trial_variant",
     "variants_in",
     "weights_of",
     "write_family",

@@ -3,7 +3,8 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -11,6 +12,9 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import ArchError, ExportError, brief, suggestion
 from cmt_search.export.provenance import checked
+
+if TYPE_CHECKING:
+    from cmt_search.builder import CMT
 
 FORMAT: Final = "cmt_search/variant"
 SCHEMA_VERSION: Final = 3
@@ -85,6 +89,32 @@ class Variant:
         if not isinstance(self.name, str):
             raise ExportError(f"name={self.name!r:.60} is not text; name the variant")
         object.__setattr__(self, "provenance", checked(self.provenance))
+
+    @property
+    def trial(self) -> int | None:
+        """The number of the trial that measured it, if one did."""
+        return self.provenance.get("trial")
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What the search measured, as means over seeds; empty if it was not trained.
+
+        Units: top1 in 0..1, loss in nats, seconds, milliseconds, MiB.
+        """
+        return MappingProxyType(dict(self.provenance.get("metrics") or {}))
+
+    def build(self, **kwargs: Any) -> "CMT":
+        """Build the network through timm, with fresh weights; arguments are timm's.
+
+        Raises:
+            ArchError: an argument does not fit the network.
+        """
+        import timm
+
+        import cmt_search.builder  # noqa: F401  # registers it
+
+        model: CMT = timm.create_model("cmt", arch=self.arch, **kwargs)
+        return model
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a file; `from_dict` reads it back."""

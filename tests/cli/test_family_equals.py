@@ -56,7 +56,7 @@ def test_the_cheapest_of_the_equals_is_chosen(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     some = tied_rules(analyse_once(load_study(run)))[::6]  # solving all takes seconds
-    monkeypatch.setattr("cmt_search.analysis.tied_rules", lambda analysis: some)
+    monkeypatch.setattr("cmt_search.analysis.rule_choice.tied_rules", lambda analysis: some)
     chosen = family(run, capsys, "--rule", f"least-{criterion}", "--budgets", "3M")
     space = load_space(RunDir.open(run).space)
     costs = {}
@@ -133,7 +133,7 @@ def test_members_may_have_names_and_the_papers_budgets_have_the_papers(
     assert papers == [f"cmt-paper-{name}" for name in ("Ti", "XS", "S", "B")]
     assert invoke(["family", str(run), "--budgets", "2M,4M", "--names", "Ti"]) == 2
     wrong = capsys.readouterr().err.replace("\n", " ")
-    assert mentions(wrong, "--names ... Ti ... --budgets")
+    assert mentions(wrong, "names ... Ti ... budgets")
 
 
 def test_the_figures_show_every_family_and_the_triangle(

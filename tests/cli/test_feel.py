@@ -15,8 +15,8 @@ from cmt_search.cli.app import build_app
 from cmt_search.cli.completing import exportable, formats_or_all, rules_list, runs_beside, variants
 from cmt_search.cli.console import command, is_quiet, quietly
 from cmt_search.cli.earlier import aside
-from cmt_search.cli.family_choice import chosen_rule
 from cmt_search.errors import CmtSearchError, suggestion
+from cmt_search.family import solve_family
 from cmt_search.space import load_space
 from tests.messages import mentions
 
@@ -60,13 +60,15 @@ def test_words_are_near_whatever_their_case() -> None:
             "rule 'cmt-papre' ... did you mean cmt-paper? Known",
         ),
         ("golden", "cmt_s", "rule 'golden' ... use best, least-activations, "),
-        ("dwr", "cmt_piko", "--base 'cmt_piko' ... did you mean cmt_pico? Known are run, "),
+        ("dwr", "cmt_piko", "base 'cmt_piko' ... did you mean cmt_pico? Known are run, "),
     ],
 )
 def test_a_mistyped_rule_or_base_is_recognised(rule: str, base: str, message: str) -> None:
     analysis: Any = SimpleNamespace(verdict=None, named={})
     with pytest.raises(CmtSearchError) as caught:
-        chosen_rule(rule, base=base, analysis=analysis, space=load_space(QUICKSTART))
+        solve_family(
+            rule, labels={1e9: "1G"}, base=base, analysis=analysis, space=load_space(QUICKSTART)
+        )
     assert mentions(str(caught.value), message)
 
 

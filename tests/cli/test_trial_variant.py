@@ -8,9 +8,9 @@ import pytest
 import cmt_search
 from cmt_search import explorer
 from cmt_search.cli import invoke
-from cmt_search.cli.inspecting import studies_of
-from cmt_search.cli.trial_variant import commands, trial_variant
+from cmt_search.cli.inspecting import commands, studies_of
 from cmt_search.errors import ExportError
+from cmt_search.export import trial_variant
 from cmt_search.search import RunDir
 from tests.analysis.studies import measurement, record, rung
 

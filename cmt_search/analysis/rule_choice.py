@@ -1,45 +1,36 @@
-"""Which rule a family follows: the best, a named one, or the cheapest of the best's equals."""
+"""Which rule a family follows: the best, a named one, or the cheapest of the tied ones."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from cmt_search.errors import AnalysisError, BudgetError, SpaceError, suggestion
-from cmt_search.presets import PRESETS
+from cmt_search.analysis.equivalence import tied_rules
+from cmt_search.analysis.study import Analysis
+from cmt_search.arch import Arch
+from cmt_search.errors import AnalysisError, BudgetError, suggestion
+from cmt_search.scaling import CATALOGUE, ScalingRule, Shares, named_rule
 from cmt_search.scaling.shares import DIMENSIONS
+from cmt_search.space import SearchSpace
 
-if TYPE_CHECKING:
-    from cmt_search.analysis import Analysis
-    from cmt_search.arch import Arch
-    from cmt_search.scaling import ScalingRule, Shares
-    from cmt_search.space import SearchSpace
-
-OWN_BASE = "run"
 _CRITERIA = ("activations", "params")  # to choose by among equals
 
 
-def chosen_rule(
-    name: str, *, base: str, analysis: "Analysis", space: "SearchSpace"
-) -> "ScalingRule":
-    """The rule of this name around a preset or, with base `run`, around the search's own.
+def choose_rule(
+    name: str, *, base: Arch | None, analysis: Analysis, space: SearchSpace
+) -> ScalingRule:
+    """Return the rule of this name around `base`; None: around the search's own base.
+
+    "best" is that of the verdict; "least-params" and "least-activations" are the cheapest of the
+    rules that are tied with it.
 
     Raises:
         AnalysisError: there is no such rule, or no best one yet.
-        SpaceError: the base is unknown.
     """
-    from cmt_search.scaling import ScalingRule
-
-    if base != OWN_BASE and base not in PRESETS:
-        raise SpaceError(f"--base {base!r} is unknown; {suggestion(base, (OWN_BASE, *PRESETS))}")
-    network = space.arch if base == OWN_BASE else PRESETS[base]
-    shares = _shares(name, base=network, analysis=analysis, space=space)
-    if base == OWN_BASE:
+    shares = _shares(name, base=base or space.arch, analysis=analysis, space=space)
+    if base is None:
         return space.rule(shares, name=name)
-    return ScalingRule(base=network, shares=shares, name=name)
+    return ScalingRule(base=base, shares=shares, name=name)
 
 
-def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpace") -> "Shares":
-    from cmt_search.scaling import CATALOGUE, named_rule
-
+def _shares(rule: str, *, base: Arch, analysis: Analysis, space: SearchSpace) -> Shares:
     criterion = rule.removeprefix("least-")
     if rule == "best" and analysis.verdict is not None:
         return analysis.verdict.best
@@ -57,11 +48,8 @@ def _shares(rule: str, *, base: "Arch", analysis: "Analysis", space: "SearchSpac
         raise AnalysisError(f"rule {rule!r} is unknown; {suggestion(rule, known)}") from None
 
 
-def _cheapest(analysis: "Analysis", *, criterion: str, space: "SearchSpace") -> "Shares":
+def _cheapest(analysis: Analysis, *, criterion: str, space: SearchSpace) -> Shares:
     """Return the tied rule whose member at the largest budget costs least; the first of equals."""
-    from cmt_search.analysis import tied_rules
-    from cmt_search.scaling import Shares
-
     costs: dict[Shares, float] = {}
     for values in tied_rules(analysis).tolist():
         shares = Shares(**dict(zip(DIMENSIONS, values, strict=True)))
