@@ -1,7 +1,9 @@
 """export: variants, families and studies as files."""
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from json import dumps as quoted  # a word in double quotes, as Python reads it, too
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
 
 # Double quotes within, so that the shell's single ones around it stay readable.
 _BUILD = "import timm, cmt_search.builder; print(timm.create_model({}))"
-# timm's script knows no other packages: this makes our networks known before it starts.
-_STARTER = (
-    'import runpy, sys, cmt_search.builder; runpy.run_path(sys.argv.pop(1), run_name="__main__")'
-)
 
 
 def export(
@@ -43,14 +41,16 @@ def export(
     to: Annotated[
         Path | None,
         typer.Option(
-            parser=folder_for("--to"), metavar="PATH", help="Folder; default: exports/ in the run."
+            parser=folder_for("--to"),
+            metavar="PATH",
+            help="Folder; default: exports/ in the run, or here if RUN is no run.",
         ),
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="Comma-separated: yaml, timm, hf, onnx, pt2, or all. Default: timm,yaml.",
+            help="Comma-separated: yaml, timm, onnx, pt2, or all. Default: timm,yaml.",
             autocompletion=formats_or_all,
         ),
     ] = None,
@@ -71,6 +71,15 @@ def export(
             help="Write the study there, and nothing else: csv, parquet, optuna, or all.",
         ),
     ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="License of the model card, as an identifier of the Hub (mit, apache-2.0). "
+            "Default: none stated.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what differs.")] = False,
     device: Device = None,
     json: Json = False,
@@ -85,23 +94,22 @@ def export(
     from cmt_search.cli.export_options import check_alone, check_not_lost, wanted_formats
 
     if study is not None:
-        of_networks = {"--variant": variant, "--to": to}
+        of_networks = {"--variant": variant, "--to": to, "--license": license_}
         check_alone(of_networks | {"--weights": weights, "--device": device})
         paths = _export_study(run, folder=study, formats=formats, force=force)
         return print_json({"study": paths}) if json else _say_files(paths)
     wanted = wanted_formats(formats)
-    sources = _sources(
-        run,
-        wanted,
-        variant=variant or ALL,
-        weights=weights,
-        device=device,
-        quiet=json or is_quiet(),
-    )
+    quiet = json or is_quiet()
+    sources = [
+        replace(source, license=license_)
+        for source in _sources(
+            run, wanted, variant=variant or ALL, weights=weights, device=device, quiet=quiet
+        )
+    ]
     target = to or _default_folder(run)
     check_not_lost(sources, wanted, folder=target)
     written = {
-        source.variant.name: _written(source, wanted, folder=target, force=force)
+        source.variant.name: _written(source, wanted, folder=target, force=force, quiet=quiet)
         for source in sources
     }
     result: dict[str, Any] = {"exported": written}
@@ -119,7 +127,7 @@ def export(
 
 def train_command(arch: "Arch", *, folder: str) -> str:
     """How timm's train.py, from its repository, trains the network in a timm folder."""
-    words = ["python", "-c", _STARTER, "train.py", "--model", f"local-dir:{folder}"]
+    words = ["python", "-m", "cmt_search.timm", "train.py", "--model", f"local-dir:{folder}"]
     size = [str(arch.in_chans), str(arch.resolution), str(arch.resolution)]
     words += ["--input-size", *size, "--num-classes", str(arch.num_classes)]
     return shlex.join([*words, "--data-dir", "IMAGES"])
@@ -162,19 +170,24 @@ def _sources(
 
 
 def _written(
-    source: "Source", wanted: Sequence[str], *, folder: Path, force: bool
+    source: "Source", wanted: Sequence[str], *, folder: Path, force: bool, quiet: bool
 ) -> dict[str, str]:
+    from cmt_search.export import FORMATS
     from cmt_search.export import export as export_one
 
-    return {
-        name: str(export_one(source, format=name, folder=folder, force=force)) for name in wanted
-    }
+    paths = {}
+    for name in wanted:
+        if FORMATS[name].is_traced and not quiet:
+            sys.stderr.write(f"{source.variant.name}: tracing and checking {name} ...\n")
+        paths[name] = str(export_one(source, format=name, folder=folder, force=force))
+    return paths
 
 
 def _default_folder(run: Path) -> Path:
     from cmt_search.search import RunDir
 
-    return RunDir(run).exports if run.is_dir() else Path("exports")
+    # Never inside an exported folder or that of a training.
+    return RunDir(run).exports if (run / "run.json").exists() else Path("exports")
 
 
 def _say_files(paths: Mapping[str, str]) -> None:

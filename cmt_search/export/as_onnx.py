@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,7 @@ def write(source: Source, folder: Path) -> None:
         metadata[_IMAGES] = json.dumps(images)
     metadata[_VARIANT] = json.dumps(source.variant.to_dict())
     onnx.helper.set_model_props(model, metadata)
+    _name_batch_axis(model)
     onnx.save(model, path)
 
 
@@ -114,6 +116,16 @@ def _export(source: Source, path: Path) -> None:
             )
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _name_batch_axis(model: Any) -> None:
+    """Call the free axis `batch`: torch's own name for it is a symbol such as `s77`."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    for value in values:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = re.sub(rf"\b{symbol}\b", "batch", axis.dim_param)
 
 
 def _library(name: str) -> Any:

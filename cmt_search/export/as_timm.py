@@ -1,4 +1,4 @@
-"""A folder that `timm.create_model("local-dir:FOLDER")` builds."""
+"""A folder that `timm.create_model("local-dir:FOLDER")` builds, and that the Hub takes as it is."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.errors import ExportError
+from cmt_search.export.card import model_card
 from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
 from cmt_search.export.source import Source
 from cmt_search.export.text import read_mapping
@@ -14,29 +15,27 @@ from cmt_search.export.variant import Variant
 BLOCK = "cmt_search"  # of config.json: the variant without its arch, and the weights
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+CARD = "README.md"
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def files(name: str) -> tuple[str, ...]:
     """What `write` may write; weights first, so that no config stands there without them."""
-    return (f"{name}/{WEIGHTS}", f"{name}/{CONFIG}")
+    return (f"{name}/{WEIGHTS}", f"{name}/{CARD}", f"{name}/{CONFIG}")
 
 
 def write(source: Source, folder: Path) -> None:
-    """Write the config, and the weights if there are trained ones."""
-    write_folder(source, folder / source.variant.name, weights=source.weights is not None)
-
-
-def write_folder(source: Source, target: Path, *, weights: bool) -> None:
-    """Write the config into `target` and, on demand, the weights that the network has."""
+    """Write the config, the model card, and the weights if there are trained ones."""
+    target = folder / source.variant.name
     target.mkdir()
     config = timm_config(source)
     config[BLOCK] = source.variant.to_dict()
     del config[BLOCK]["arch"]  # timm reads it from model_args
-    if weights:
+    if source.weights is not None:
         data = source.state_bytes()
         (target / WEIGHTS).write_bytes(data)
         config[BLOCK]["weights"] = source.weights_note(WEIGHTS, data)
+    (target / CARD).write_text(model_card(source), encoding="utf-8")
     (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -14,11 +14,15 @@ _USAGE = """\
 import timm
 import cmt_search.builder  # registers the architecture
 
-model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER", pretrained=True)
+model = timm.create_model("local-dir:PATH_OF_THIS_FOLDER"{pretrained})
 ```
 
-The same code with `hf-hub:OWNER/NAME` loads it from the Hub. Nothing in this folder runs
-code when it is loaded."""
+The same code with `hf-hub:OWNER/NAME` loads it from the Hub. timm alone does not know the
+architecture; its scripts run with
+
+```console
+$ python -m cmt_search.timm train.py --model local-dir:PATH_OF_THIS_FOLDER --data-dir IMAGES
+```"""
 
 
 def model_card(source: Source) -> str:
@@ -32,7 +36,7 @@ def model_card(source: Source) -> str:
         "## Evidence",
         *_evidence(source),
         "## How to use",
-        _USAGE,
+        _USAGE.format(pretrained="" if source.weights is None else ", pretrained=True"),
         "## Intended use",
         _intended(source),
         "## Limits",
@@ -45,7 +49,7 @@ def model_card(source: Source) -> str:
 
 def _head(source: Source) -> str:
     front: dict[str, Any] = {
-        "license": "apache-2.0",
+        **({} if source.license is None else {"license": source.license}),
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": _TAGS,
@@ -54,8 +58,12 @@ def _head(source: Source) -> str:
     return (
         f"---\n{text}---\n\n# {source.variant.name}\n\n"
         "An image classifier of the CMT family (convolution and attention, arXiv:2107.06263)"
-        f"{_chosen(source.variant.provenance)}.\n\n**Weights:** {source.origin}"
+        f"{_chosen(source.variant.provenance)}.\n\n**Weights:** {_weights(source)}"
     )
+
+
+def _weights(source: Source) -> str:
+    return "none; train the network from scratch." if source.weights is None else source.origin
 
 
 def _chosen(provenance: Mapping[str, Any]) -> str:
@@ -130,7 +138,7 @@ def _intended(source: Source) -> str:
 def _limits(source: Source) -> Iterator[str]:
     lines = []
     if source.weights is None:
-        lines.append("The weights are random: the model classifies nothing until it is trained.")
+        lines.append("This folder holds no weights: the model must be trained before it is used.")
     else:
         training = source.weights.training
         lines.append(

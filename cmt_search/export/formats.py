@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_hf, as_onnx, as_timm, as_yaml, torch_export
+from cmt_search.export import as_onnx, as_timm, as_yaml, torch_export
 from cmt_search.export.rebuilding import Rebuilt, check_rebuilt
 from cmt_search.export.source import Source
 from cmt_search.export.staging import publish
@@ -28,6 +28,7 @@ class Format:
     read: Callable[[Path], Variant]
     rebuild: Callable[[Path, Source], Rebuilt]
     keeps_weights: bool = True
+    is_traced: bool = False  # takes seconds to minutes
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -44,21 +45,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ),
         "timm": Format(
             name="timm",
-            what="folder that timm builds",
+            what="folder for timm and the Hugging Face Hub, with a model card",
             path=lambda name: name,
             files=as_timm.files,
             write=as_timm.write,
             read=as_timm.read,
             rebuild=as_timm.rebuild,
-        ),
-        "hf": Format(
-            name="hf",
-            what="folder for the Hugging Face Hub, with a model card",
-            path=as_hf.folder_name,
-            files=as_hf.files,
-            write=as_hf.write,
-            read=as_hf.read,
-            rebuild=as_hf.rebuild,
         ),
         "onnx": Format(
             name="onnx",
@@ -68,6 +60,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             write=as_onnx.write,
             read=as_onnx.read,
             rebuild=as_onnx.rebuild,
+            is_traced=True,
         ),
         "pt2": Format(
             name="pt2",
@@ -77,6 +70,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             write=torch_export.write,
             read=torch_export.read,
             rebuild=torch_export.rebuild,
+            is_traced=True,
         ),
     }
 )

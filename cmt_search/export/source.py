@@ -35,6 +35,7 @@ class Source:
 
     variant: Variant
     weights: Weights | None = None
+    license: str | None = None  # identifier of the Hub, such as "mit"; the model card states it
 
     @cached_property
     def model(self) -> "CMT":

@@ -5,6 +5,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_module
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_trial_is_retrained_to_the_number_that_was_measured(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    words = ["--variant", "trial-1", "--format", "timm,hf", "--weights", "retrain"]
+    words = ["--variant", "trial-1", "--format", "timm", "--weights", "retrain"]
     assert invoke(["export", str(run), *words, "--to", str(tmp_path), "--device", "cpu"]) == 0
     shown = capsys.readouterr()
     assert "Top1 and loss are exactly those that the search measured." in shown.out
@@ -70,7 +71,7 @@ def test_a_trial_is_retrained_to_the_number_that_was_measured(
     record = read_trials(run)[1]
     measured = record.rungs[-1].measurements[0]
     assert config["cmt_search"]["weights"]["training"]["top1"] == measured.top1
-    model = timm.create_model(f"local-dir:{tmp_path / 'trial-1-hf'}", pretrained=True)
+    model = timm.create_model(f"local-dir:{tmp_path / 'trial-1'}", pretrained=True)
     kept = cmt_search.load_weights(tmp_path / "trial-1")
     assert all(torch.equal(kept[k], v) for k, v in model.state_dict().items())
 
@@ -102,6 +103,20 @@ def test_an_edited_file_exports_with_a_note(
     assert cmt_search.load(file) == replace(PRESETS["cmt_pico"], num_classes=100)
     assert invoke(["export", str(file), *words]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_that_was_exported_is_not_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["export", "cmt_pico", "--format", "timm", "--to", "models", "--license", "mit"]
+    assert invoke(words) == 0
+    before = sorted((tmp_path / "models" / "cmt_pico").iterdir())
+    assert "license: mit" in (tmp_path / "models" / "cmt_pico" / "README.md").read_text()
+    capsys.readouterr()
+    assert invoke(["export", "models/cmt_pico", "--format", "yaml", "--json"]) == 0
+    assert said(capsys)["exported"] == {"cmt_pico": {"yaml": "exports/cmt_pico.yaml"}}
+    assert sorted((tmp_path / "models" / "cmt_pico").iterdir()) == before
 
 
 def test_the_study_exports_in_every_format(
@@ -141,15 +156,17 @@ def test_the_printed_command_starts_timm_s_script_with_the_network(
     assert " ".join(command[-8:]) == "--input-size 2 14 14 --num-classes 7 --data-dir IMAGES"
     monkeypatch.chdir(tmp_path)
     Path("train.py").write_text(SCRIPT)  # with the options of timm's that are printed
-    monkeypatch.setattr(sys, "argv", ["-c", *command[3:]])
-    exec(command[2], {})
+    assert command[1:3] == ["-m", "cmt_search.timm"]
+    monkeypatch.setattr(sys, "argv", command[2:])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    run_module(command[2], run_name="__main__")
     assert said(capsys) == [arch.key, "IMAGES"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm, hf, onnx, pt2, all"),
+        (["--format", "gguf"], "--format 'gguf' ... use yaml, timm, onnx, pt2, all"),
         (
             ["--format", "yaml,onx"],
             "--format 'onx' ... did you mean onnx? Known are yaml, ",
@@ -234,22 +251,21 @@ def test_what_is_not_there_is_not_guessed_at(
 def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights of trial 0 in every format."""
     folder = tmp_path_factory.mktemp("trained")
-    words = ["--variant", "trial-0", "--format", "timm,hf,pt2,onnx", "--weights", "retrain"]
+    words = ["--variant", "trial-0", "--format", "timm,pt2,onnx", "--weights", "retrain"]
     words += ["--to", str(folder), "--device", "cpu", "--json"]
     assert invoke(["export", str(run), *words]) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", ["trial-0", "trial-0-hf"])
 def test_weights_that_lie_in_an_export_are_taken_along(
-    name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--format", "hf,timm", "--to", str(tmp_path), "--json"]
+    words = ["--format", "timm", "--to", str(tmp_path), "--json"]
     capsys.readouterr()
-    assert invoke(["export", str(trained / name), *words]) == 0
+    assert invoke(["export", str(trained / "trial-0"), *words]) == 0
     result = said(capsys)
     assert result["weights"]["trial-0"].startswith("Trained from scratch as the search trains")
-    wanted = cmt_search.load_weights(trained / name)
+    wanted = cmt_search.load_weights(trained / "trial-0")
     images = json.loads((trained / "trial-0" / "config.json").read_text())["pretrained_cfg"]
     for path in result["exported"]["trial-0"].values():
         found = cmt_search.load_weights(path)
@@ -264,7 +280,7 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
     words = ["export", str(trained / "trial-0"), "--format", "timm"]
     assert invoke([*words, "--weights", "none", "--to", str(tmp_path / "none")]) == 0
     assert not (tmp_path / "none" / "trial-0" / "model.safetensors").exists()
-    for file in ("trial-0-hf/model.safetensors", "trial-0/model.safetensors"):
+    for file in ("trial-0", "trial-0/model.safetensors"):
         target = tmp_path / file.replace("/", "-")
         assert invoke([*words, "--weights", str(trained / file), "--to", str(target)]) == 0
         found = cmt_search.load_weights(target / "trial-0")
@@ -275,7 +291,7 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
     ema = str(tmp_path / "none" / "trial-0" / "ema.safetensors")
     assert invoke([*words, "--weights", ema, "--to", str(tmp_path / "ema")]) == 2
     assert "is not model.safetensors" in capsys.readouterr().err
-    other = ["export", "cmt_pico", "--format", "hf", "--to", str(tmp_path / "other")]
+    other = ["export", "cmt_pico", "--format", "timm", "--to", str(tmp_path / "other")]
     assert invoke([*other, "--weights", str(trained / "trial-0")]) == 2
     assert "is of network " in capsys.readouterr().err
     assert invoke([*other, "--weights", str(tmp_path / "none" / "trial-0")]) == 2
@@ -287,29 +303,29 @@ def test_weights_are_taken_from_a_file_of_weights_and_can_be_left_behind(
 def test_weights_in_a_graph_are_not_replaced_without_a_word(
     name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["export", str(trained / name), "--format", "hf", "--to", str(tmp_path)]
+    words = ["export", str(trained / name), "--format", "timm", "--to", str(tmp_path)]
     assert invoke(words) == 2
     told = capsys.readouterr().err
     assert "holds trained weights" in told
     assert mentions(told, "graph ... give --weights")
     assert invoke([*words, "--weights", "none"]) == 0
-    assert "Freshly initialised" in (tmp_path / "trial-0-hf" / "README.md").read_text()
+    assert "**Weights:** none" in (tmp_path / "trial-0" / "README.md").read_text()
 
 
 def test_weights_of_unknown_origin_are_not_lost_either(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = ["--to", str(tmp_path)]
-    words = ["export", str(trained / "trial-0"), "--weights", "none", "--format", "hf", *to]
+    words = ["export", str(trained / "trial-0"), "--weights", "none", "--format", "timm", *to]
     assert invoke(words) == 0  # without training
     assert invoke([*words, "--force"]) == 0
-    own = tmp_path / "trial-0-hf" / "model.safetensors"
+    own = tmp_path / "trial-0" / "model.safetensors"
     own.write_bytes((trained / "trial-0" / "model.safetensors").read_bytes())
     assert invoke([*words, "--force"]) == 2
     assert "holds trained weights (Of unknown origin" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["timm", "hf", "pt2", "onnx"])
+@pytest.mark.parametrize("kind", ["timm", "pt2", "onnx"])
 def test_force_does_not_replace_trained_weights_by_none(
     kind: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,11 +346,11 @@ def test_what_a_training_kept_is_exported_with_its_weights(
     folder = tmp_path / "long"
     assert invoke(["train", *words, "--to", str(folder), "--device", "cpu"]) == 0
     capsys.readouterr()
-    words = ["--format", "hf", "--to", str(tmp_path / "out")]
+    words = ["--format", "timm", "--to", str(tmp_path / "out")]
     assert invoke(["export", str(folder), *words]) == 0
     assert "long: Trained by `cmt-search train` (epochs: 1 on" in capsys.readouterr().out
     wanted = cmt_search.load_weights(folder)
-    found = cmt_search.load_weights(tmp_path / "out" / "long-hf")
+    found = cmt_search.load_weights(tmp_path / "out" / "long")
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 

@@ -1,6 +1,7 @@
-"""Folders for timm and for the Hugging Face Hub."""
+"""Folders for timm and the Hugging Face Hub."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,8 @@ def test_a_folder_builds_in_timm(fresh: Source, tmp_path: Path) -> None:
     assert timm.create_model(f"local-dir:{folder}", num_classes=3).num_classes == 3
 
 
-@pytest.mark.parametrize("kind", ["timm", "hf"])
-def test_weights_images_and_classes_go_into_the_folder(
-    kind: str, learned: Source, tmp_path: Path
-) -> None:
-    folder = export(learned, format=kind, folder=tmp_path)
+def test_weights_images_and_classes_go_into_the_folder(learned: Source, tmp_path: Path) -> None:
+    folder = export(learned, format="timm", folder=tmp_path)
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert torch.equal(model(learned.images), learned.logits)
     config = timm.data.resolve_model_data_config(model)
@@ -56,10 +54,14 @@ def test_the_card_says_what_the_network_is_and_rests_on(learned: Source, tmp_pat
     source = Source(
         variant=Variant(name="dwr-100k", arch=TINY, provenance=told), weights=learned.weights
     )
-    text = (export(source, format="hf", folder=tmp_path) / "README.md").read_text()
+    text = (export(source, format="timm", folder=tmp_path) / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
     head = yaml.safe_load(front)
-    assert (head["library_name"], head["license"]) == ("timm", "apache-2.0")
+    assert head["library_name"] == "timm"
+    assert "license" not in head
+    licensed = model_card(replace(source, license="mit"))
+    assert yaml.safe_load(licensed.split("---\n", 2)[1])["license"] == "mit"
+    assert "python -m cmt_search.timm train.py" in body
     assert "image-classification" in head["tags"]
     assert [line[3:] for line in body.splitlines() if line.startswith("## ")] == SECTIONS
     for said in (
@@ -78,14 +80,14 @@ def test_the_card_says_what_the_network_is_and_rests_on(learned: Source, tmp_pat
         assert said in body, said
 
 
-def test_the_card_of_fresh_weights_says_that_they_are_random(fresh: Source, tmp_path: Path) -> None:
-    folder = export(fresh, format="hf", folder=tmp_path)
+def test_the_card_of_a_network_without_weights_says_so(fresh: Source, tmp_path: Path) -> None:
+    folder = export(fresh, format="timm", folder=tmp_path)
     text = (folder / "README.md").read_text()
-    assert "**Weights:** Freshly initialised with seed 0: no training." in text
-    assert "The weights are random" in text
+    assert "**Weights:** none; train the network from scratch." in text
+    assert "This folder holds no weights" in text
+    assert "pretrained=True" not in text
     assert "Measured in the search, on its cheap training: top1 50.00%." in text
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    assert torch.equal(model(fresh.images), fresh.logits)
+    assert not (folder / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(

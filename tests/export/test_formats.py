@@ -323,5 +323,5 @@ def test_an_architecture_alone_loads_too(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(fresh: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"format 'gguf' .*use yaml, timm, hf, onnx"):
+    with pytest.raises(ExportError, match=r"format 'gguf' .*use yaml, timm, onnx"):
         export(fresh, format="gguf", folder=tmp_path)

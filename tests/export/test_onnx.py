@@ -43,6 +43,8 @@ def test_the_network_comes_back_from_the_metadata(exported: tuple[Source, Path])
     assert load_variant(path) == source.variant
     model = onnx.load(path)
     assert {entry.domain: entry.version for entry in model.opset_import} == {"": 18}
+    axes = [v.type.tensor_type.shape.dim[0] for v in (*model.graph.input, *model.graph.output)]
+    assert [axis.dim_param for axis in axes] == ["batch", "batch"]
     told = {entry.key: entry.value for entry in model.metadata_props}
     assert told["cmt_search.weights"] == "Trained for this test."
     assert told["cmt_search.images"] == '{"mean": [0.28], "std": [0.35]}'

@@ -150,7 +150,7 @@ def test_weights_that_train_kept_are_taken(kept: Path, tmp_path: Path) -> None:
     assert source.origin.startswith("Trained by `cmt-search train` (epochs: 1 on fashion-mnist")
     assert source.weights is not None
     assert source.weights.training["top1"] == info["measurement"]["top1"]
-    path = export(source, format="hf", folder=tmp_path)
+    path = export(source, format="timm", folder=tmp_path)
     ours, its = cmt_search.load_weights(path), cmt_search.load_weights(kept)
     assert all(torch.equal(ours[name], its[name]) for name in its)
     assert list(source.weights.classes) == info["classes"]
