@@ -48,6 +48,7 @@ def explanation(verdict: RuleVerdict) -> tuple[str, ...]:
         text
         for text in (
             _difference(verdict),
+            _multiplier(verdict),
             _paper(verdict),
             f"Minimum detectable difference: {points(verdict.detectable)} pp (two-sided 5%, "
             "power 80%).",
@@ -67,6 +68,17 @@ def _difference(verdict: RuleVerdict) -> str:
         f"{lead} ({shares_text(verdict.best)}; nearest named rule: {verdict.nearest}) is "
         f"predicted {points(d.mean, sign=True)} pp against the paper's rule at "
         f"{macs_text(verdict.budget)}, 95% interval {interval}."
+    )
+
+
+def _multiplier(verdict: RuleVerdict) -> str:
+    multiplier = verdict.multiplier
+    if multiplier is None:
+        return ""
+    return (
+        f"In compute: the paper's rule would need {multiplier.value:.2g} times the MACs "
+        f"({multiplier.low:.2g} to {multiplier.high:.2g}) for the same accuracy, by its average "
+        "slope between the two largest budgets."
     )
 
 

@@ -36,6 +36,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 GRID = 30  # steps along a side of the triangle
+CLEAR_SLOPE = 4.0  # standard errors of a slope that a difference may be divided by
 CORNER = 0.9  # a share from which on a rule is called a corner
 
 
@@ -63,6 +64,19 @@ class Triangle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeMultiplier:
+    """The MACs that the paper's rule would need to reach the best rule, as a factor.
+
+    It is exp(difference / slope), with the paper's mean slope in ln MACs between the two
+    largest budgets, so its interval excludes 1 exactly where that of the difference excludes 0.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleVerdict:
     """The answer of a rule search, at its largest budget."""
 
@@ -81,6 +95,7 @@ class RuleVerdict:
     gradient_test: GradientTest | None  # None: needs two budgets
     noise: Noise | None  # between seeds; None: nothing was repeated
     budget: float  # MACs, the largest
+    multiplier: ComputeMultiplier | None = None  # of `difference`; None: the data do not allow it
     trials: int  # with a measurement
     networks: int  # distinct, in the fit
 
@@ -196,6 +211,7 @@ def compute_verdict(
         gradient_test=_gradient_test(surface),
         noise=seed_noise(frame),
         budget=float(surface.budgets[-1]),
+        multiplier=_compute_multiplier(surface, paper=paper, difference=difference),
         trials=int(frame.loc[frame["top1"].notna(), "trial"].nunique()),
         networks=len(surface.model.design.count),
     )
@@ -218,6 +234,26 @@ def subgrid_mask(grid: Floats, *, every: int) -> Bools:
     """Select the rules on every `every`-th step of the grid. Shape: (G, 3) to (G,)."""
     on_step: Bools = (np.rint(grid * GRID) % every == 0).all(axis=1)
     return on_step
+
+
+def _compute_multiplier(
+    surface: GaussianProcess, *, paper: Shares, difference: Contrast
+) -> ComputeMultiplier | None:
+    """Convert a difference of top1; None without two budgets, a clear slope, or within the span."""
+    if len(surface.budgets) < 2:
+        return None
+    before, last = surface.log_macs_ratios[-2:].tolist()
+    upper = surface.draws(paper.values, log_macs_ratio=last)[:, 0]
+    lower = surface.draws(paper.values, log_macs_ratio=before)[:, 0]
+    slope = float((upper - lower).mean()) / (last - before)
+    if slope <= CLEAR_SLOPE * float((upper - lower).std()) / (last - before):
+        return None
+    span = last - float(surface.log_macs_ratios[0])
+    logs = [value / slope for value in (difference.mean, difference.low, difference.high)]
+    if abs(logs[0]) > span:
+        return None
+    value, low, high = (float(factor) for factor in np.exp(logs))
+    return ComputeMultiplier(value=value, low=low, high=high)
 
 
 def _gradient_test(surface: GaussianProcess) -> GradientTest | None:

@@ -54,6 +54,21 @@ def test_the_winner_is_not_reported_with_its_own_measurement(resolved: Analysis)
     assert verdict.difference.mean != pytest.approx(top["top1"].max() - papers, abs=1e-6)
 
 
+def test_an_effect_is_also_a_factor_of_compute_with_the_same_conclusion(resolved: Analysis) -> None:
+    verdict = resolved.verdict
+    assert verdict is not None
+    multiplier = verdict.multiplier
+    assert multiplier is not None
+    below = peak(np.array(PAPER.values), LARGEST) - peak(np.array(PAPER.values), np.log(6))
+    expected = np.exp(verdict.difference.mean / (below / np.log(2)))
+    assert multiplier.value == pytest.approx(expected, rel=0.15)
+    assert (multiplier.low > 1) == (verdict.difference.low > 0)
+    assert "times the MACs" in " ".join(explanation(verdict))
+    one = analysed(rule_study(peak, noise=0.002, budgets=(12.0,))).verdict
+    assert one is not None
+    assert one.multiplier is None
+
+
 def test_noise_alone_is_unresolved_and_says_why() -> None:
     analysis = analysed(rule_study(flat, noise=0.016, seeds=1, budgets=(3.0, 12.0)))
     verdict = analysis.verdict
