@@ -58,16 +58,16 @@ class Study:
 
         Units: top1 in 0..1, loss in nats, seconds.
         """
-        from cmt_search.analysis import build_trials_table
+        from cmt_search.analysis import trials_frame
 
-        return build_trials_table(self.records)
+        return trials_frame(self.records)
 
     @property
     def trainings(self) -> "pd.DataFrame":
         """One row per training; `cmt_search.analysis.COLUMNS` describes the columns."""
-        from cmt_search.analysis import trials_frame
+        from cmt_search.analysis import trainings_frame
 
-        return trials_frame(self.records)
+        return trainings_frame(self.records)
 
     @cached_property
     def analysis(self) -> "Analysis":

@@ -27,10 +27,16 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import RulesData, draw_rules, rules_data
 from cmt_search.analysis.figure_timeline import TimelineData, draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import TriangleData, draw_triangle, triangle_data
-from cmt_search.analysis.frame import COLUMNS, networks, trainings, trials_frame
+from cmt_search.analysis.frame import (
+    COLUMNS,
+    networks,
+    selection_csv,
+    trainings,
+    trainings_frame,
+    trials_frame,
+)
 from cmt_search.analysis.front import Front, pareto_front
 from cmt_search.analysis.front_table import front_rows
-from cmt_search.analysis.headline import study_headline, study_progress
 from cmt_search.analysis.images import write_images
 from cmt_search.analysis.law_values import (
     BaseLaw,
@@ -51,8 +57,8 @@ from cmt_search.analysis.study import (
     state_counts,
     summary,
 )
+from cmt_search.analysis.study_text import study_headline, study_progress
 from cmt_search.analysis.text import explanation, headline
-from cmt_search.analysis.trials_table import build_trials_table, selection_csv
 from cmt_search.analysis.verdict import RuleComparison, RuleVerdict, Triangle
 
 __all__ = [
@@ -84,7 +90,6 @@ __all__ = [
     "TriangleData",
     "analyse",
     "analyse_calibration",
-    "build_trials_table",
     "compare_confirmed",
     "curves_data",
     "draw_curves",
@@ -127,6 +132,7 @@ __all__ = [
     "tied_rules",
     "timeline_data",
     "trainings",
+    "trainings_frame",
     "trials_frame",
     "triangle_data",
     "write_figures",

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import BLUE, styled
+from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front import MAXIMISED
 from cmt_search.analysis.metrics import METRICS
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.trials_table import build_trials_table
 from cmt_search.errors import AnalysisError
 from cmt_search.format import percent
 from cmt_search.search.importance import EVALUATORS, Evaluator, importances
@@ -27,7 +27,7 @@ def importances_data(
     Raises:
         AnalysisError: there is nothing to weigh, or too few trials have a value that differs.
     """
-    table = build_trials_table(analysis.records)
+    table = trials_frame(analysis.records)
     if table.empty or not parameters:
         raise AnalysisError("There is nothing to weigh yet.")
     known = table[(table["state"] == "complete") & table[metric].notna()]

@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cmt_search.analysis.figure_style import log_ticks, short_macs, styled, without_empty_axes
+from cmt_search.analysis.frame import SHARE_COLUMNS, trials_frame
 from cmt_search.analysis.metrics import METRICS, available_metrics
 from cmt_search.analysis.study import Analysis
-from cmt_search.analysis.trials_table import SHARES, build_trials_table
 from cmt_search.format import counted
 
 Interval = tuple[float, float]
@@ -37,14 +37,14 @@ def parallel_data(
     analysis: Analysis, *, trials: Collection[int] | None = None, colour: str = "top1"
 ) -> ParallelData:
     """Compute the parallel coordinates of these trials, or of all."""
-    table = build_trials_table(analysis.records)
+    table = trials_frame(analysis.records)
     if table.empty:
         return ParallelData(
             table=pd.DataFrame(columns=["trial"]), axes=(), logs=(), colour=colour, left_out=0
         )
     measured = table[table["top1"].notna()]
     asked = [str(name) for name in table if str(name).endswith(" (asked)")]
-    asked = [name for name in SHARES if name in table] or asked
+    asked = [name for name in SHARE_COLUMNS if name in table] or asked
     metrics = [name for name in available_metrics(measured) if name not in _LEFT_OUT]
     axes = [*asked, *metrics]
     kept = measured.dropna(subset=axes)

@@ -1,7 +1,8 @@
-"""A study as tables: one row per training, and one row per network."""
+"""A study as tables: one row per trial, per training, and per network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -63,6 +64,11 @@ COLUMNS = (
 
 SHARES = [f"share_{dimension}" for dimension in DIMENSIONS]
 REALISED = [f"realised_{dimension}" for dimension in DIMENSIONS]
+SHARE_COLUMNS = ("depth share", "width share", "resolution share")
+METRIC_COLUMNS = (
+    *("macs", "params", "activations", "latency_ms", "memory_mib"),
+    *("seconds", "top1", "loss"),
+)
 _TRAINING = ["key", "epochs", "data_fraction", "image_size", "seed"]
 _KEPT = [
     *("key", "trial", "name", *SHARES, *REALISED, "budget", "macs", "params", "activations"),
@@ -72,11 +78,34 @@ _KEPT = [
 
 
 def trials_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Tabulate every trial: number, name, state, parameters and metrics of its last rung.
+
+    Accuracy, loss and seconds are means over the seeds of the last rung that was measured, which
+    `measurements` counts; `rungs` counts the rungs with a measurement. See `trial_state`.
+    """
+    return pd.DataFrame([_trial_row(record) for record in records])
+
+
+def last_measured(record: TrialRecord) -> RungRecord | None:
+    """Return the last rung with a measurement; without any the first rung."""
+    measured = [rung for rung in record.rungs if rung.measurements]
+    return measured[-1] if measured else (record.rungs[0] if record.rungs else None)
+
+
+def selection_csv(frame: pd.DataFrame, trials: Collection[int] | None) -> str:
+    """Write the trainings of these trials, or of all, as CSV; `frame` as of `trainings_frame`."""
+    if trials is not None:
+        frame = frame[frame["trial"].isin(list(trials))]
+    text: str = frame.to_csv(index=False)
+    return text
+
+
+def trainings_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
     """One row per (trial, rung, seed) that was measured; see `COLUMNS`.
 
     A trial without any measurement, and the rung at which a trial failed, have a row without one.
     """
-    rows = [row for record in records for row in _trial_rows(record)]
+    rows = [row for record in records for row in _training_rows(record)]
     table = pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
     return table.astype({column.name: column.dtype for column in COLUMNS})
 
@@ -104,7 +133,39 @@ def trial_state(record: TrialRecord) -> str:
     return "infeasible" if record.state == "failed" and not record.rungs else record.state
 
 
-def _trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
+def _trial_row(record: TrialRecord) -> dict[str, Any]:
+    last = last_measured(record)
+    shares = dict(zip(SHARE_COLUMNS, record.shares, strict=True)) if record.shares else {}
+    asked = shares or {f"{name} (asked)": value for name, value in record.params.items()}
+    return {
+        "trial": record.number,
+        "name": record.name,
+        "state": trial_state(record),
+        "reason": record.reason,
+        **asked,
+        **_last_metrics(last),
+        "measurements": len(last.measurements) if last else 0,
+        "rungs": sum(bool(rung.measurements) for rung in record.rungs),
+        "trained": record.seconds,
+        "started": record.started,
+        "ended": record.ended,
+    }
+
+
+def _last_metrics(last: RungRecord | None) -> dict[str, float | None]:
+    if last is None:
+        return dict.fromkeys(METRIC_COLUMNS)
+    seen = last.measurements
+    return {
+        **{name: getattr(last.rung, name, None) for name in METRIC_COLUMNS},
+        **{
+            name: fmean(getattr(m, name) for m in seen) if seen else None
+            for name in ("top1", "loss", "seconds")
+        },
+    }
+
+
+def _training_rows(record: TrialRecord) -> list[dict[str, Any]]:
     shares = record.shares or (None, None, None)
     trial = {
         "trial": record.number,

@@ -24,18 +24,17 @@ from cmt_search.analysis.figure_progress import (
 from cmt_search.analysis.figure_rules import draw_rules, rules_data
 from cmt_search.analysis.figure_timeline import draw_timeline, timeline_data
 from cmt_search.analysis.figure_triangle import draw_triangle, triangle_data
-from cmt_search.analysis.frame import trial_state
+from cmt_search.analysis.frame import trials_frame
 from cmt_search.analysis.front_table import front_rows
-from cmt_search.analysis.headline import study_headline, study_progress
 from cmt_search.analysis.next_step import NextStep, target_rows
 from cmt_search.analysis.page import PLOTLY_CONFIG, write_page
 from cmt_search.analysis.report_laws import laws_section
 from cmt_search.analysis.report_table import Table
 from cmt_search.analysis.study import Analysis
+from cmt_search.analysis.study_text import study_headline, study_progress
 from cmt_search.analysis.text import explanation, thresholds_text
 from cmt_search.errors import AnalysisError
 from cmt_search.format import MISSING, macs_text, percent, points
-from cmt_search.search.types import TrialRecord
 from cmt_search.space import Parameter
 
 HEADINGS = {
@@ -158,7 +157,7 @@ def _tables(analysis: Analysis) -> tuple[Table, ...]:
         Table(
             title="Trials",
             key="trials",
-            rows=tuple(_trial_row(record) for record in analysis.records),
+            rows=tuple(_trial_rows(analysis)),
             note="Accuracy is the mean over seeds at the last fidelity that was measured.",
         ),
     )
@@ -203,24 +202,23 @@ def _rule_rows(analysis: Analysis) -> Iterator[dict[str, object]]:
         }
 
 
-def _trial_row(record: TrialRecord) -> dict[str, object]:
-    measured = [rung for rung in record.rungs if rung.measurements]
-    last = measured[-1] if measured else None
-    top1 = [m.top1 for m in last.measurements] if last else []
-    return {
-        "trial": str(record.number),
-        "name": record.name,
-        "state": trial_state(record),
-        "shares": " / ".join(f"{share:.2f}" for share in record.shares)
-        if record.shares
-        else MISSING,
-        "rungs": f"{len(measured)}/{len(record.rungs)}",
-        "MACs": macs_text(last.rung.macs) if last else MISSING,
-        "top-1": percent(sum(top1) / len(top1)) if top1 else MISSING,
-        "seeds": str(len(top1)),
-        "seconds": f"{record.seconds:.0f}",
-        "reason": record.reason or "",
-    }
+def _trial_rows(analysis: Analysis) -> Iterator[dict[str, object]]:
+    rungs = [len(record.rungs) for record in analysis.records]
+    table = trials_frame(analysis.records).to_dict("records")
+    for record, row, count in zip(analysis.records, table, rungs, strict=True):
+        trained = row["measurements"] > 0
+        yield {
+            "trial": str(row["trial"]),
+            "name": row["name"],
+            "state": row["state"],
+            "shares": " / ".join(f"{share:.2f}" for share in record.shares or ()) or MISSING,
+            "rungs": f"{row['rungs']}/{count}",
+            "MACs": macs_text(row["macs"]) if trained else MISSING,
+            "top-1": percent(row["top1"]) if trained else MISSING,
+            "seeds": str(row["measurements"]),
+            "seconds": f"{row['trained']:.0f}",
+            "reason": row["reason"] or "",
+        }
 
 
 def _flat(values: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, str]]:

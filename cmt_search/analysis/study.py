@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmt_search.analysis.chance import ChanceComparison, compare_with_chance
-from cmt_search.analysis.frame import trial_state, trials_frame
+from cmt_search.analysis.frame import trainings_frame, trial_state
 from cmt_search.analysis.front import MAXIMISED, Front, pareto_front
 from cmt_search.analysis.law_values import StudyLaws, to_jsonable
 from cmt_search.analysis.scaling_laws import BaseContext, shape_laws, study_laws
@@ -82,7 +82,7 @@ def analyse(
     with `shapes`, those of a shape search, if `base_macs` are given.
     """
     records = tuple(records)
-    frame = trials_frame(records)
+    frame = trainings_frame(records)
     rules = named or {}
     surface, verdict, triangle = None, None, None
     against: tuple[RuleComparison, ...] = ()

@@ -55,7 +55,7 @@ def _study(folder: RunDir, *, name: str) -> "Study":
 
 def commands(folder: RunDir, record: TrialRecord) -> tuple[str, ...]:
     """Commands that export the trial's network and train it as the run did, once per seed."""
-    from cmt_search.analysis.trials_table import last_measured
+    from cmt_search.analysis.frame import last_measured
     from cmt_search.cli.console import command
 
     last = last_measured(record)

@@ -5,7 +5,7 @@ from typing import Any
 
 from dash import html
 
-from cmt_search.analysis.trials_table import last_measured
+from cmt_search.analysis.frame import last_measured
 from cmt_search.explorer.drawing import network_drawing
 from cmt_search.explorer.trial_view import asked_shares, fidelity_row, measured_costs
 from cmt_search.format import duration, percent

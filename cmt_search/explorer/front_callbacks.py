@@ -133,7 +133,7 @@ def _select(app: Dash, room: Room) -> None:
     )
     def to_csv(_clicks: int | None, selection: Selection, run: str | None) -> Any:
         require_click()
-        text = selection_csv(room.known(run), selection["trials"])
+        text = selection_csv(room.known(run).frame, selection["trials"])
         return {"content": text, "filename": f"{room.study(run).name}-trials.csv"}
 
 

@@ -72,10 +72,10 @@ def read_study(path: Path | str) -> "pd.DataFrame":
 
 
 def _table(run: Path) -> "pd.DataFrame":
-    from cmt_search.analysis import trials_frame
+    from cmt_search.analysis import trainings_frame
     from cmt_search.search import read_trials
 
-    table = trials_frame(read_trials(run))
+    table = trainings_frame(read_trials(run))
     # Whether a process drives the run is no part of the study.
     return table.assign(state=table["state"].replace("running", "interrupted"))
 
@@ -87,13 +87,13 @@ def _write_optuna(run: Path, _table: "pd.DataFrame", file: Path) -> None:
 
 
 def _read_optuna(file: Path) -> "pd.DataFrame":
-    from cmt_search.analysis import trials_frame
+    from cmt_search.analysis import trainings_frame
     from cmt_search.search.study_reader import read_copy
 
     if not file.is_file():
         raise ExportError(f"{file}: does not exist; {_AGAIN}")
     try:
-        return trials_frame(read_copy(file))
+        return trainings_frame(read_copy(file))
     except CmtSearchError as error:
         raise ExportError(str(error)) from error
 

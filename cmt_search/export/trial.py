@@ -18,7 +18,7 @@ def trial_variant(record: TrialRecord, *, run: str) -> Variant:
     Raises:
         ExportError: the trial has no network.
     """
-    from cmt_search.analysis.trials_table import last_measured
+    from cmt_search.analysis.frame import last_measured
 
     last = last_measured(record)
     if last is None:
@@ -35,8 +35,8 @@ def front_variant(
 
     The name of one that is not the trial's last has its rung.
     """
+    from cmt_search.analysis.frame import last_measured
     from cmt_search.analysis.metrics import METRICS
-    from cmt_search.analysis.trials_table import last_measured
 
     index, rung = next(
         (i, rung) for i, rung in enumerate(record.rungs) if rung.rung.arch.key == network["key"]

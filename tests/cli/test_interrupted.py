@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cmt_search.analysis import analyse
-from cmt_search.analysis.headline import study_progress
+from cmt_search.analysis.study_text import study_progress
 from cmt_search.arch import Arch
 from cmt_search.cli import invoke
 from cmt_search.evaluation import Measurement

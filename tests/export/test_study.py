@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 import cmt_search
-from cmt_search.analysis import trials_frame
+from cmt_search.analysis import trainings_frame
 from cmt_search.cli import invoke
 from cmt_search.errors import ExportError, RunError
 from cmt_search.export import STUDY_FORMATS, export_study
@@ -58,7 +58,7 @@ def test_a_study_comes_back_as_it_was(kind: str, run: Path, tmp_path: Path) -> N
     before = (run / "study.db").read_bytes()
     path = export_study(run, format=kind, folder=tmp_path)
     for read in (cmt_search.export.read_study, cmt_search.load):
-        pd.testing.assert_frame_equal(read(path), trials_frame(read_trials(run)))
+        pd.testing.assert_frame_equal(read(path), trainings_frame(read_trials(run)))
     assert path.name == STUDY_FORMATS[kind].file
     assert (run / "study.db").read_bytes() == before
     expected = {path.name, *STUDY_FORMATS[kind].beside}
@@ -158,7 +158,7 @@ def test_a_damaged_study_is_refused_or_gives_the_same(kind: str, copied: Path) -
 
 
 def test_a_long_reason_with_a_progress_bar_in_it_comes_back(tmp_path: Path) -> None:
-    table = trials_frame([record(0, state="failed", reason="1%\r2%\r\n" + "x" * 200_000)])
+    table = trainings_frame([record(0, state="failed", reason="1%\r2%\r\n" + "x" * 200_000)])
     write_csv(tmp_path, table, tmp_path / "study.csv")
     back = read_csv(tmp_path / "study.csv")
     pd.testing.assert_frame_equal(back, table)
@@ -166,7 +166,7 @@ def test_a_long_reason_with_a_progress_bar_in_it_comes_back(tmp_path: Path) -> N
 
 
 def test_words_of_several_lines_come_back(run: Path, tmp_path: Path) -> None:
-    table = trials_frame(read_trials(run))
+    table = trainings_frame(read_trials(run))
     table.loc[0, "reason"] = 'first "line"\nsecond, line\u2028third'
     write_csv(run, table, tmp_path / "study.csv")
     pd.testing.assert_frame_equal(read_csv(tmp_path / "study.csv"), table)
