@@ -76,6 +76,8 @@ def space() -> str:
 def api() -> str:
     """The public modules, for mkdocstrings to fill in."""
     modules = (
+        "study",
+        "family",
         "arch",
         "presets",
         "cost",
