@@ -130,7 +130,7 @@ def networks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def trial_state(record: TrialRecord) -> str:
     """The state of a trial; "infeasible" if no network met the limits, so none was trained."""
-    return "infeasible" if record.state == "failed" and not record.rungs else record.state
+    return "infeasible" if record.is_infeasible else record.state
 
 
 def _trial_row(record: TrialRecord) -> dict[str, Any]:

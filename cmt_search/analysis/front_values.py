@@ -54,7 +54,7 @@ def front_data(analysis: Analysis, *, metrics: Sequence[str] = ()) -> FrontData:
         networks=_with_all_trials(front.networks, trials),
         unfinished=_with_own_trial(_unfinished(frame)),
         failed=_with_own_trial(lost[[*_PLACE, *METRICS]]),
-        infeasible=int((frame["key"].isna() & (frame["state"] == "failed")).sum()),
+        infeasible=sum(record.is_infeasible for record in analysis.records),
         rules=_with_all_trials(_named(analysis), trials),
         best=_predicted_best(analysis),
         noise=_noise(analysis),

@@ -126,8 +126,7 @@ def summary(records: "Sequence[TrialRecord]") -> dict[str, Any]:
     best: dict[str, Any] | None = None
     for record in records:
         reason = (record.reason or "unknown").splitlines()[0]
-        infeasible = record.state == "failed" and reason.startswith("infeasible")
-        state = "infeasible" if infeasible else record.state
+        state = "infeasible" if record.is_infeasible else record.state
         states[state] = states.get(state, 0) + 1
         if state == "failed":
             failures[reason] = failures.get(reason, 0) + 1

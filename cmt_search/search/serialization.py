@@ -144,6 +144,7 @@ def trial_record(trial: FrozenTrial, *, is_driven: bool = True) -> TrialRecord:
         replicate=attributes.get(REPLICATE, 0),
         values=tuple(trial.values) if state == "complete" else (),
         reason=attributes.get(REASON, FOREIGN if state == "failed" and not candidate else None),
+        is_infeasible=INFEASIBLE in attributes,
         retry_of=attributes.get(RETRY_OF),
         seconds=sum(m.spent for m, reused in measurements.values() if not reused),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,

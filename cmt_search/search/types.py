@@ -36,6 +36,7 @@ class TrialRecord:
     replicate: int = 0  # shifts the training seeds; 0 is the first measurement of a candidate
     values: tuple[float, ...] = ()  # as told to Optuna, one per objective
     reason: str | None = None  # why it failed or was pruned
+    is_infeasible: bool = False  # failed, because no network met the limits: nothing was trained
     retry_of: int | None = None  # number of the failed trial that this one retries
     seconds: float = 0.0  # training time of what was not reused
     started: float | None = None  # seconds since 1970: when the study got it

@@ -116,6 +116,7 @@ def record(
             RungRecord(rung=r, measurements=tuple(m), reused=(False,) * len(m)) for r, m in rungs
         ),
         reason=reason,
+        is_infeasible=(reason or "").startswith("infeasible: "),
         seconds=3.0 * sum(len(m) for _, m in rungs),
     )
 

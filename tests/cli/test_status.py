@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from cmt_search.analysis import analyse, failures_data, front_data
+from cmt_search.analysis.frame import trial_state
 from cmt_search.cli import invoke, status
+from cmt_search.cli.overview import summary
 from cmt_search.cli.pace import Pace, Timed
 from cmt_search.evaluation import Measurement
 from cmt_search.search import RunDir
+from tests.analysis.studies import record
 from tests.cli.test_interrupted import (
     SPACE,
     Killed,
@@ -219,3 +223,15 @@ def test_a_dry_run_says_whether_the_first_networks_are_known(
     assert start(grows, "--dry-run", "--json") == 0
     plan = said(capsys)
     assert (plan["trials"], plan["trainings"], len(plan["candidates"])) == (6, 6, shown)
+
+
+def test_infeasible_means_the_same_everywhere() -> None:
+    records = (
+        record(0, state="failed", reason="infeasible: at 9 MACs"),
+        record(1, state="failed", reason="another program added this trial without a candidate"),
+    )
+    states = summary(records)["trials"]
+    assert states == {"infeasible": 1, "failed": 1}
+    assert [trial_state(one) for one in records] == ["infeasible", "failed"]
+    assert failures_data(analyse(records)).total() == 1
+    assert front_data(analyse(records)).infeasible == 1
