@@ -2,17 +2,17 @@
 
 from cmt_search.export.family import read_family, write_family
 from cmt_search.export.formats import FORMATS, Format, export
-from cmt_search.export.keeping import source_in, trained_in, weights_of
-from cmt_search.export.reading import load, load_variant
-from cmt_search.export.registering import register, timm_name, variants_in
+from cmt_search.export.reader import load, load_variant
 from cmt_search.export.schema import SCHEMAS, write_schemas
 from cmt_search.export.source import Source, Weights
 from cmt_search.export.study import STUDY_FORMATS, export_study, read_study
+from cmt_search.export.timm_registry import register, timm_name, variants_in
 from cmt_search.export.training import kept_weights, retrain
 from cmt_search.export.trial import front_variant, trial_variant
 from cmt_search.export.variant import Variant
 from cmt_search.export.variants import Variants
 from cmt_search.export.weights import load_weights
+from cmt_search.export.weights_io import source_in, trained_in, weights_of
 
 __all__ = [
     "FORMATS",

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cmt_search.errors import ExportError
 from cmt_search.export.provenance import plain
-from cmt_search.export.text import read_mapping, yaml_text
 from cmt_search.export.variant import SCHEMA_VERSION, NamedNetwork, Variant, validate
+from cmt_search.export.yaml_io import read_mapping, yaml_text
 from cmt_search.io import atomic_write
 from cmt_search.scaling import Family
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_onnx, as_timm, as_yaml, torch_export
-from cmt_search.export.rebuilding import Rebuilt, check_rebuilt
+from cmt_search.export import onnx, timm_folder, torch_export
 from cmt_search.export.source import Source
 from cmt_search.export.staging import publish
 from cmt_search.export.variant import Variant
+from cmt_search.export.verify import Rebuilt, check_rebuilt, rebuilt_module
+from cmt_search.export.yaml_io import read_mapping, yaml_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -31,35 +32,54 @@ class Format:
     is_traced: bool = False  # takes seconds to minutes
 
 
+def _write_yaml(source: Source, folder: Path) -> None:
+    variant = source.variant
+    text = yaml_text(variant.to_dict())
+    (folder / f"{variant.name}.yaml").write_text(text, encoding="utf-8")
+
+
+def _read_yaml(path: Path) -> Variant:
+    return Variant.from_dict(read_mapping(path), where=str(path))
+
+
+def _rebuild_yaml(path: Path, source: Source) -> Rebuilt:
+    """Build the network of the file, with the weights that the exported one has."""
+    from cmt_search.builder import CMT
+
+    module = CMT(_read_yaml(path).arch)
+    module.load_state_dict(source.model.state_dict())
+    return rebuilt_module(module)
+
+
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "yaml": Format(
             name="yaml",
             what="description for people and programs",
             path=lambda name: f"{name}.yaml",
-            files=as_yaml.files,
-            write=as_yaml.write,
-            read=as_yaml.read,
-            rebuild=as_yaml.rebuild,
+            files=lambda name: (f"{name}.yaml",),
+            write=_write_yaml,
+            read=_read_yaml,
+            rebuild=_rebuild_yaml,
             keeps_weights=False,
         ),
         "timm": Format(
             name="timm",
             what="folder for timm and the Hugging Face Hub, with a model card",
             path=lambda name: name,
-            files=as_timm.files,
-            write=as_timm.write,
-            read=as_timm.read,
-            rebuild=as_timm.rebuild,
+            files=timm_folder.files,
+            write=timm_folder.write,
+            read=timm_folder.read,
+            rebuild=timm_folder.rebuild,
         ),
         "onnx": Format(
             name="onnx",
             what="graph for ONNX Runtime",
             path=lambda name: f"{name}.onnx",
-            files=as_onnx.files,
-            write=as_onnx.write,
-            read=as_onnx.read,
-            rebuild=as_onnx.rebuild,
+            files=onnx.files,
+            write=onnx.write,
+            read=onnx.read,
+            rebuild=onnx.rebuild,
             is_traced=True,
         ),
         "pt2": Format(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cmt_search.errors import ExportError
-from cmt_search.export.text import parsed_json
+from cmt_search.export.yaml_io import parsed_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from cmt_search.arch import Arch
 from cmt_search.errors import ExportError, RunError
 from cmt_search.evaluation import Fidelity, Measurement, TrainingFailed
-from cmt_search.export.reading import load_variant
+from cmt_search.export.reader import load_variant
 from cmt_search.export.source import Source, Weights
-from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights
+from cmt_search.export.yaml_io import read_mapping
 
 if TYPE_CHECKING:
     from cmt_search.proxy import Dataset

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
-from cmt_search.export import as_timm
-from cmt_search.export.reading import load_variant
-from cmt_search.export.text import read_mapping
+from cmt_search.export import timm_folder
+from cmt_search.export.reader import load_variant
+from cmt_search.export.yaml_io import read_mapping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def _verify_sha256(weights: Path, *, description: Path) -> None:
         ExportError: they differ.
     """
     data = read_mapping(description)
-    block = data.get(as_timm.BLOCK) if description.name == as_timm.CONFIG else data
+    block = data.get(timm_folder.BLOCK) if description.name == timm_folder.CONFIG else data
     note = block.get("weights") if isinstance(block, Mapping) else None
     if note is None:
         return
@@ -64,13 +64,13 @@ def _files(path: Path) -> tuple[Path, Path]:
     """What describes the network, and where its weights are."""
     if path.is_dir() or path.suffix == ".safetensors":
         folder = path if path.is_dir() else path.parent
-        if not path.is_dir() and path.name != as_timm.WEIGHTS:
+        if not path.is_dir() and path.name != timm_folder.WEIGHTS:
             raise ExportError(
-                f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
+                f"{path}: is not {timm_folder.WEIGHTS}, which its folder tells of; give the folder"
             )
-        config = folder / as_timm.CONFIG
+        config = folder / timm_folder.CONFIG
         description = config if config.exists() else folder / "train.json"
-        return description, folder / as_timm.WEIGHTS if path.is_dir() else path
+        return description, folder / timm_folder.WEIGHTS if path.is_dir() else path
     raise ExportError(
         f"{path}: holds no weights that can be read back; give a timm folder, or a folder of "
         "`cmt-search train`"

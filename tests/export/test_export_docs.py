@@ -9,7 +9,7 @@ import pytest
 
 from cmt_search.cli.app import build_app
 from cmt_search.export import FORMATS, SCHEMAS, STUDY_FORMATS
-from cmt_search.export.rebuilding import TOLERANCE
+from cmt_search.export.verify import TOLERANCE
 from cmt_search.presets import PRESETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"

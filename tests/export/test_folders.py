@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 import cmt_search
 from cmt_search.cost import cost
 from cmt_search.errors import ExportError
-from cmt_search.export import Source, Variant, as_timm, export
-from cmt_search.export.card import model_card
+from cmt_search.export import Source, Variant, export, timm_folder
+from cmt_search.export.model_card import format_card
 from tests.builder.tiny import TINY
 from tests.export.conftest import EDIT, edited
 
@@ -59,7 +59,7 @@ def test_the_card_says_what_the_network_is_and_rests_on(learned: Source, tmp_pat
     head = yaml.safe_load(front)
     assert head["library_name"] == "timm"
     assert "license" not in head
-    licensed = model_card(replace(source, license="mit"))
+    licensed = format_card(replace(source, license="mit"))
     assert yaml.safe_load(licensed.split("---\n", 2)[1])["license"] == "mit"
     assert "python -m cmt_search.timm train.py" in body
     assert "image-classification" in head["tags"]
@@ -104,7 +104,7 @@ def test_the_card_of_a_network_without_weights_says_so(fresh: Source, tmp_path: 
 def test_an_impossible_config_is_refused_by_the_field(
     change: EDIT, message: str, learned: Source, tmp_path: Path
 ) -> None:
-    as_timm.write(learned, tmp_path)  # and no more: an export builds it, too
+    timm_folder.write(learned, tmp_path)  # and no more: an export builds it, too
     config = tmp_path / learned.variant.name / "config.json"
     edited(config, change)
     with pytest.raises(ExportError, match=message) as caught:
@@ -167,7 +167,7 @@ def test_a_folder_that_timm_made_of_another_network_is_refused(tmp_path: Path) -
 def test_the_card_says_of_budget_rule_and_proxy_only_what_is_known(tmp_path: Path) -> None:
     def card(**provenance: object) -> str:
         source = Source(variant=Variant(name="x", arch=TINY, provenance=provenance))
-        return model_card(source)
+        return format_card(source)
 
     preset = card(preset="cmt_ti")
     trial = card(run="demo", trial=3, rule="dwr", proxy_top1=[0.5])

@@ -14,8 +14,8 @@ from cmt_search.arch import Arch
 from cmt_search.cost import cost
 from cmt_search.errors import ExportError
 from cmt_search.export import FORMATS, Source, Variant, export
-from cmt_search.export.reading import load_variant
-from cmt_search.export.rebuilding import Rebuilt
+from cmt_search.export.reader import load_variant
+from cmt_search.export.verify import Rebuilt
 from cmt_search.presets import PRESETS
 from tests.builder.tiny import TINY
 from tests.export.conftest import EDIT, edited, variant, weights, with_position
@@ -260,7 +260,7 @@ def test_a_network_that_comes_out_different_is_not_kept(
 def test_params_and_macs_are_counted_on_what_was_built(
     replaced: str, message: str, fresh: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmt_search.export.rebuilding import rebuilt_module
+    from cmt_search.export.verify import rebuilt_module
 
     model = Source(variant=variant()).model
     if replaced == "neck":

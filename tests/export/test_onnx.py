@@ -11,7 +11,7 @@ import pytest
 import cmt_search
 from cmt_search.errors import ExportError
 from cmt_search.export import Source, export
-from cmt_search.export.reading import load_variant
+from cmt_search.export.reader import load_variant
 from tests.builder.tiny import TINY
 from tests.export.conftest import variant, weights
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cmt_search.errors import ExportError
-from cmt_search.export import Source, Variant, as_timm, as_yaml
+from cmt_search.export import FORMATS, Source, Variant
 from tests.builder.tiny import TINY
 
 HOLDS_ITSELF: list[Any] = []
@@ -70,6 +70,6 @@ def test_whatever_is_plain_comes_back_in_every_format(
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("plain")
     source = Source(variant=Variant(name="x", arch=TINY, provenance={"told": told}))
-    for form, name in ((as_yaml, "x.yaml"), (as_timm, "x")):
+    for form in (FORMATS["yaml"], FORMATS["timm"]):
         form.write(source, folder)
-        assert form.read(folder / name) == source.variant
+        assert form.read(folder / form.path("x")) == source.variant

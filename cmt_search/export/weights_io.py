@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_timm, torch_export
-from cmt_search.export.reading import load_variant
+from cmt_search.export import timm_folder, torch_export
+from cmt_search.export.reader import load_variant
 from cmt_search.export.source import FRESH, Source, Weights
-from cmt_search.export.text import read_mapping
 from cmt_search.export.training import kept_weights
 from cmt_search.export.variant import Variant
 from cmt_search.export.weights import load_weights, sha256_of
+from cmt_search.export.yaml_io import read_mapping
 
 _TRAINING = "train.json"
 _GRAPHS = (".onnx", torch_export.SUFFIX)  # hold weights that are not read back
@@ -85,7 +85,7 @@ def trained_in(path: Path) -> str | None:
     """How the trained weights of an exported file or folder came about; None where it has none."""
     if not path.is_dir() and path.suffix not in _GRAPHS:
         return None
-    holder = path / as_timm.WEIGHTS if path.is_dir() else path
+    holder = path / timm_folder.WEIGHTS if path.is_dir() else path
     if not holder.is_file():
         return None
     try:
@@ -102,9 +102,9 @@ def trained_in(path: Path) -> str | None:
 def _described(path: Path) -> Path:
     """What describes the network, where `path` is a file of weights alone."""
     if path.suffix == ".safetensors":
-        if path.name != as_timm.WEIGHTS:
+        if path.name != timm_folder.WEIGHTS:
             raise ExportError(
-                f"{path}: is not {as_timm.WEIGHTS}, which its folder tells of; give the folder"
+                f"{path}: is not {timm_folder.WEIGHTS}, which its folder tells of; give the folder"
             )
         return path.parent
     return path
@@ -115,9 +115,9 @@ def _note(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".onnx":
         return _onnx_note(path)
     if path.is_dir():
-        if not (path / as_timm.CONFIG).exists():
+        if not (path / timm_folder.CONFIG).exists():
             return {}
-        config = read_mapping(path / as_timm.CONFIG)
+        config = read_mapping(path / timm_folder.CONFIG)
         images, note = _plain(config.get("pretrained_cfg")), _plain(config.get("cmt_search"))
         plain = {name: images[name] for name in ("mean", "std") if name in images}
         classes = {"classes": images.get("label_names", ())}

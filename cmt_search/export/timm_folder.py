@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export.card import model_card
-from cmt_search.export.rebuilding import Rebuilt, rebuilt_module
+from cmt_search.export.model_card import format_card
 from cmt_search.export.source import Source
-from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
+from cmt_search.export.verify import Rebuilt, rebuilt_module
+from cmt_search.export.yaml_io import read_mapping
 
 BLOCK = "cmt_search"  # of config.json: the variant without its arch, and the weights
 CONFIG = "config.json"
@@ -35,7 +35,7 @@ def write(source: Source, folder: Path) -> None:
         data = source.state_bytes()
         (target / WEIGHTS).write_bytes(data)
         config[BLOCK]["weights"] = source.weights_note(WEIGHTS, data)
-    (target / CARD).write_text(model_card(source), encoding="utf-8")
+    (target / CARD).write_text(format_card(source), encoding="utf-8")
     (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,11 +10,11 @@ from types import ModuleType
 from typing import Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export import as_timm
+from cmt_search.export import timm_folder
 from cmt_search.export.family import is_family, read_family
-from cmt_search.export.reading import load_variant
-from cmt_search.export.text import read_mapping
+from cmt_search.export.reader import load_variant
 from cmt_search.export.variant import Variant
+from cmt_search.export.yaml_io import read_mapping
 
 
 def register(*paths: Path | str, prefix: str = "") -> tuple[str, ...]:
@@ -103,10 +104,11 @@ def _register(name: str, variant: Variant, *, folder: Path | None) -> None:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"{variant.name}, exported by cmt_search; network {variant.arch.key}."
     build.arch = variant.arch  # type: ignore[attr-defined]
-    if timm.is_model(name):  # a second time would warn
-        return
+    if timm.is_model(name) and "file" not in (config or {}):
+        return  # nothing new; weights, if any, stay
     build.__module__ = _home(name, config)
-    timm.models.register_model(build)
+    with warnings.catch_warnings(action="ignore"):  # of a second registration, now with weights
+        timm.models.register_model(build)
 
 
 def _home(name: str, config: Mapping[str, Any] | None) -> str:
@@ -122,8 +124,8 @@ def _home(name: str, config: Mapping[str, Any] | None) -> str:
 
 def _config(folder: Path | None) -> Mapping[str, Any] | None:
     """What timm is to know of images and weights, where the export is a folder."""
-    if folder is None or not (folder / as_timm.CONFIG).exists():
+    if folder is None or not (folder / timm_folder.CONFIG).exists():
         return None
-    config: dict[str, Any] = read_mapping(folder / as_timm.CONFIG)["pretrained_cfg"]
-    weights = folder / as_timm.WEIGHTS
+    config: dict[str, Any] = read_mapping(folder / timm_folder.CONFIG)["pretrained_cfg"]
+    weights = folder / timm_folder.WEIGHTS
     return config | ({"file": str(weights)} if weights.exists() else {})

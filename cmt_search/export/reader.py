@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
-from cmt_search.export import as_onnx, as_timm, family, torch_export
+from cmt_search.export import family, onnx, timm_folder, torch_export
 from cmt_search.export.study import STUDY_FORMATS, read_study
-from cmt_search.export.text import read_mapping
 from cmt_search.export.variant import Variant
+from cmt_search.export.yaml_io import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ _WEIGHTS = {
     ".safetensors": "holds weights alone; give its folder, or use cmt_search.load_weights",
 }
 _TRAINING = "cmt_search.training/2"  # format of train.json of `cmt-search train`
-_READERS = {".onnx": as_onnx.read, torch_export.SUFFIX: torch_export.read}
+_READERS = {".onnx": onnx.read, torch_export.SUFFIX: torch_export.read}
 
 
 def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
@@ -65,9 +65,9 @@ def load_variant(path: Path | str) -> Variant:
 
 def _in_folder(folder: Path) -> Variant:
     trained = folder / "train.json"
-    if trained.exists() and not (folder / as_timm.CONFIG).exists():
+    if trained.exists() and not (folder / timm_folder.CONFIG).exists():
         return parse_variant(read_mapping(trained), file=trained)
-    return as_timm.read(folder)
+    return timm_folder.read(folder)
 
 
 def parse_variant(data: Mapping[str, Any], *, file: Path) -> Variant:
@@ -79,8 +79,8 @@ def parse_variant(data: Mapping[str, Any], *, file: Path) -> Variant:
     if family.is_family(data):
         names = ", ".join(member.name for member in family.parse_family(data, file=file))
         raise ExportError(f"{file}: is a family; export one of its members ({names})")
-    if as_timm.BLOCK in data or "architecture" in data:
-        return as_timm.parse_config(data, file=file)
+    if timm_folder.BLOCK in data or "architecture" in data:
+        return timm_folder.parse_config(data, file=file)
     if data.get("format") == _TRAINING:
         return _of_training(data, file=file)
     if not data.keys() & {field.name for field in fields(Arch)}:

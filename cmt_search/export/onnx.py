@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_search.errors import ExportError
-from cmt_search.export.rebuilding import Rebuilt
 from cmt_search.export.source import Source
-from cmt_search.export.text import parsed_json
 from cmt_search.export.variant import Variant
+from cmt_search.export.verify import Rebuilt
+from cmt_search.export.yaml_io import parsed_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -42,6 +42,19 @@ def test_a_folder_with_weights_registers_them_too(learned: Source, tmp_path: Pat
     assert timm.list_models("t2_*", pretrained=True) == [name]
 
 
+def test_a_folder_with_weights_after_a_file_of_the_same_network_adds_them(
+    learned: Source, tmp_path: Path
+) -> None:
+    file, folder = (export(learned, format=kind, folder=tmp_path) for kind in ("yaml", "timm"))
+    (name,) = cmt_search.register(file, prefix="t5_")
+    assert timm.list_models("t5_*", pretrained=True) == []
+    for path in (folder, file):  # the file again takes nothing away
+        assert cmt_search.register(path, prefix="t5_") == (name,)
+        model = timm.create_model(name, pretrained=True).eval()
+        assert torch.equal(model(learned.images), learned.logits)
+        assert timm.list_models("t5_*", pretrained=True) == [name]
+
+
 def test_a_network_without_weights_is_not_listed_as_pretrained(
     fresh: Source, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ $ python -m cmt_search.timm train.py --model local-dir:PATH_OF_THIS_FOLDER --dat
 ```"""
 
 
-def model_card(source: Source) -> str:
+def format_card(source: Source) -> str:
     """Markdown with the front matter that the Hub reads."""
     parts = (
         _head(source),
