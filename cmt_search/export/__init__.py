@@ -5,7 +5,7 @@ from cmt_search.export.formats import FORMATS, Format, export
 from cmt_search.export.reader import load, load_variant
 from cmt_search.export.schema import SCHEMAS, write_schemas
 from cmt_search.export.source import Source, Weights
-from cmt_search.export.study import STUDY_FORMATS, export_study, read_study
+from cmt_search.export.study_tables import STUDY_FORMATS, export_study, read_study
 from cmt_search.export.timm_registry import register, timm_name, variants_in
 from cmt_search.export.training import kept_weights, retrain
 from cmt_search.export.trial import front_variant, trial_variant

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cmt_search.arch import Arch
 from cmt_search.errors import ArchError, ExportError
 from cmt_search.export import family, onnx, timm_folder, torch_export
-from cmt_search.export.study import STUDY_FORMATS, read_study
+from cmt_search.export.study_tables import STUDY_FORMATS, read_study
 from cmt_search.export.variant import Variant
 from cmt_search.export.yaml_io import read_mapping
 

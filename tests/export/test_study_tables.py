@@ -17,7 +17,7 @@ from cmt_search.analysis import trainings_frame
 from cmt_search.cli import invoke
 from cmt_search.errors import ExportError, RunError
 from cmt_search.export import STUDY_FORMATS, export_study
-from cmt_search.export.study_table import read_csv, write_csv
+from cmt_search.export.study_tables import read_csv, write_csv
 from cmt_search.search import read_trials
 from tests.analysis.studies import record
 from tests.cli.test_mistakes import RULE, evaluator, grows
