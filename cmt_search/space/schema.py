@@ -55,6 +55,11 @@ class Base(Section):
     qk_ratio: QkRatio | tuple[QkRatio, ...] | None = None  # channels of queries and keys / width
     kv_stride: Stride | tuple[Stride, ...] | None = None  # downsampling stride of keys and values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"preset": data} if isinstance(data, str) else data
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.preset is None) == (self.arch is None):
@@ -193,8 +198,14 @@ class Knobs(Section):
         return tuple(parameter for parameter in ranges if parameter is not None)
 
 
+_TIMES = 1000  # a number below is no network's MACs, but a multiple of the base's
+
+
 class Budgets(Section):
-    """MACs that members are solved for: absolute, or as multiples of the base's."""
+    """MACs that members are solved for: absolute, or as multiples of the base's.
+
+    A list is of MACs; numbers below 1000 are multiples of the base's.
+    """
 
     macs: Annotated[tuple[Quantity, ...], Len(0, 64)] = ()  # such as [1.5M, 3M]
     times_base: Annotated[
@@ -204,7 +215,10 @@ class Budgets(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, data: Any) -> Any:
-        return {"macs": data} if isinstance(data, list | tuple) else data
+        if not isinstance(data, list | tuple):
+            return data
+        small = data and all(type(value) in (int, float) and value < _TIMES for value in data)
+        return {"times_base" if small else "macs": data}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

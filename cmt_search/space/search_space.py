@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import PrivateAttr, model_validator
+from pydantic import PrivateAttr, ValidationError, model_validator
 
 from cmt_search.arch import Arch
 from cmt_search.cost import Cost, cost
@@ -37,6 +37,7 @@ from cmt_search.space.candidates import (
     params_from_shares,
     shares_from_params,
 )
+from cmt_search.space.explain import space_error
 from cmt_search.space.schema import PARETO_KNOBS, SHAPE_KNOBS, SpaceFile
 from cmt_search.space.validate import check_sections
 
@@ -50,6 +51,20 @@ class SearchSpace(SpaceFile):
 
     _meters: dict[str, MeterFunction] = PrivateAttr(default_factory=dict)
     _analytic_only: bool = PrivateAttr(default=False)
+
+    def __init__(self, /, **sections: Any) -> None:
+        """Validate the sections of a space file, given as keyword arguments.
+
+        Raises:
+            SpaceError: a value is impossible; the message names the key path and the remedy.
+        """
+        try:
+            self.__pydantic_validator__.validate_python(sections, self_instance=self)
+        except ValidationError as failure:
+            raise space_error(failure, type(self), source="SearchSpace") from None
+
+    # Files are validated without `__init__`, so that their errors name the file.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
