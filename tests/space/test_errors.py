@@ -377,7 +377,7 @@ STAGES = "stages: [{depth: 1, width: 8, heads: 3}]"
         ),
         ("{preset: 3}", "base.preset: use text or null"),
         (
-            "cmt_pico",
+            "3",
             "base: use a mapping",
         ),
         (
