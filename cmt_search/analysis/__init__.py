@@ -1,4 +1,4 @@
-"""What a study says: tables, front, verdict, figures, report."""
+"""Analysis of a study: tables, front, verdict, figures, report."""
 
 from cmt_search.analysis.calibration import Calibration, FidelityRow, ScoreRow, analyse_calibration
 from cmt_search.analysis.confirmation import ConfirmedRule, compare_confirmed

@@ -18,7 +18,7 @@ def equivalence_set_summary(analysis: Analysis) -> dict[str, Any]:
     """Return the equivalence set as plain values: its part of the triangle and its shares.
 
     Raises:
-        AnalysisError: there is no verdict.
+        AnalysisError: the study has no verdict.
     """
     verdict, triangle = _require_verdict(analysis)
     rules = triangle.shares[triangle.equivalent]
@@ -34,7 +34,7 @@ def equivalence_set_text(analysis: Analysis) -> str:
     """Describe the equivalence set in a sentence.
 
     Raises:
-        AnalysisError: there is no verdict.
+        AnalysisError: the study has no verdict.
     """
     tied = equivalence_set_summary(analysis)
     spans = ", ".join(f"{n} {low:.2f} to {high:.2f}" for n, (low, high) in tied["shares"].items())
@@ -48,7 +48,7 @@ def tied_rules(analysis: Analysis) -> NDArray[np.float64]:
     """Return the best rule, and those of the set on a coarse grid. Shape: (n, 3).
 
     Raises:
-        AnalysisError: there is no verdict.
+        AnalysisError: the study has no verdict.
     """
     verdict, triangle = _require_verdict(analysis)
     chosen = triangle.equivalent & subgrid_mask(triangle.shares, every=GRID // _STEPS)
@@ -57,5 +57,5 @@ def tied_rules(analysis: Analysis) -> NDArray[np.float64]:
 
 def _require_verdict(analysis: Analysis) -> tuple[RuleVerdict, Triangle]:
     if analysis.verdict is None or analysis.triangle is None:
-        raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+        raise AnalysisError(f"the study has no best rule yet. {analysis.no_verdict}")
     return analysis.verdict, analysis.triangle

@@ -9,7 +9,7 @@ from cmt_search.analysis.figure_style import GREEN, ordered_colours, styled, wit
 from cmt_search.analysis.study import Analysis
 from cmt_search.format import counted, macs_text, percent
 
-MOST = 400  # lines, of which more cannot be told apart
+MOST = 400  # lines; more cannot be distinguished
 _Line = tuple[tuple[int, ...], tuple[float, ...], str]  # epochs, top1, label
 
 
@@ -26,7 +26,7 @@ class CurveGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvesData:
-    """What the learning curves show, by growing budget and length."""
+    """Learning curves, by increasing budget and length."""
 
     groups: tuple[CurveGroup, ...]
     trainings: int  # with a curve; of many, `groups` holds some

@@ -43,7 +43,7 @@ class SharesData:
 
 
 def shares_data(analysis: Analysis) -> SharesData | None:
-    """Compute the comparison of estimators; None: there are no power laws."""
+    """Compute the comparison of estimators; None without power laws."""
     laws = analysis.laws
     if laws is None or isinstance(laws.power, FitFailure) or analysis.paper is None:
         return None

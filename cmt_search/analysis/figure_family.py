@@ -1,4 +1,4 @@
-"""Families beside each other: how depth, width and resolution grow with MACs under each rule."""
+"""Comparison of families: depth, width and resolution against MACs under each rule."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class FamilyPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyData:
-    """What the comparison of families shows."""
+    """Data of the comparison of families."""
 
     families: Mapping[str, tuple[FamilyPoint, ...]]  # by rule; each by growing MACs
     published: tuple[FamilyPoint, ...]
@@ -81,7 +81,7 @@ def draw_family(data: FamilyData) -> go.Figure:
 
 
 def draw_rules_map(shares: Mapping[str, Shares]) -> go.Figure:
-    """Where rules stand in the triangle of shares; rules at one point share a label."""
+    """Draw rules in the triangle of shares; rules at one point share a label."""
     names: dict[Shares, list[str]] = {}
     for name, place in shares.items():
         names.setdefault(place, []).append(name)

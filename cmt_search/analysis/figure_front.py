@@ -85,7 +85,7 @@ def draw_front(data: FrontData, style: FrontStyle | None = None) -> go.Figure:
 
 
 def front_headline(networks: pd.DataFrame, *, cost: str = "macs") -> str:
-    """What the front of accuracy against a cost says, in a sentence."""
+    """Summarise the front of accuracy against a cost in a sentence."""
     front, text = networks[networks["on_front"]].sort_values(cost), METRICS[cost].text
     if front.empty:
         return "No network is measured at full fidelity yet"
@@ -148,7 +148,7 @@ def _add_failed(traces: FrontTraces) -> None:
 
 
 def _add_infeasible(traces: FrontTraces) -> None:
-    """A word in the legend: there is no network that could have a place."""
+    """Add a legend entry; without a network there is nothing to draw."""
     if not traces.data.infeasible:
         return
     trace = {
@@ -223,4 +223,4 @@ def _title(data: FrontData) -> str:
     if data.networks.empty:
         return "No network is measured at full fidelity yet"
     count = int(data.networks["on_front"].sum())
-    return f"{count} of {len(data.networks)} networks stand on the front"
+    return f"{count} of {len(data.networks)} networks are on the front"

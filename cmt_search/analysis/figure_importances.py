@@ -1,4 +1,4 @@
-"""What decides a metric: importances of the parameters that a sampler chooses."""
+"""Importances of the sampled parameters for a metric."""
 
 from collections.abc import Mapping, Sequence
 

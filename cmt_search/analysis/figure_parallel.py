@@ -24,7 +24,7 @@ _CHANGE = re.compile(r"dimensions\[(\d+)\]\.constraintrange")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ParallelData:
-    """What the parallel coordinates show: `table` has `trial` and a column per axis, none empty."""
+    """Data of the parallel coordinates: `table` has `trial` and a column per axis, none empty."""
 
     table: pd.DataFrame  # as shown: accuracies in per cent, large numbers as log10
     axes: tuple[str, ...]
@@ -165,7 +165,7 @@ def _dimension(
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round ticks between two powers of ten; the ends where hardly any lies between them."""
+    """Round ticks between two powers of ten; the ends if there are hardly any."""
     ticks = [t for t in log_ticks(10**low, 10**high) if low <= np.log10(t) <= high]
     if len(ticks) >= 3:
         return ticks

@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProgressData:
-    """What was reached after how many trials, and after how many device-hours."""
+    """Hypervolume and best accuracy against trials and device-hours."""
 
     volume: pd.DataFrame  # trials, hours, value: the normalised hypervolume, 0..1
     best: dict[str, pd.DataFrame]  # by budget, or "all": trials, hours, value (0..1)

@@ -26,7 +26,7 @@ class TimelineData:
 
     spans: pd.DataFrame  # trial, name, state, lane, start, end (hours from the first start)
     workers: tuple[str, ...] = ()  # HOST:PROCESS by lane
-    untimed: int = 0  # trainings beside them that an older version did not note
+    untimed: int = 0  # further trainings, whose time was not recorded
 
     @property
     def lanes(self) -> int:

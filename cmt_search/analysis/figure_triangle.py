@@ -51,10 +51,10 @@ def triangle_data(analysis: Analysis, *, budget: float | None = None) -> Triangl
     """Compute the ternary map, at the verdict's budget or at another in MACs.
 
     Raises:
-        AnalysisError: there is no surface; the message says why.
+        AnalysisError: the study has no surface; the message has the reason.
     """
     if analysis.triangle is None or analysis.verdict is None:
-        raise AnalysisError(f"there is no map of the triangle: {analysis.no_verdict}")
+        raise AnalysisError(f"the triangle cannot be drawn: {analysis.no_verdict}")
     table = analysis.front.networks
     largest = table[
         (table["budget"] == analysis.verdict.budget) & table[REALISED].notna().all(axis=1)
@@ -113,7 +113,7 @@ def draw_triangle(data: TriangleData, *, chosen: Shares | None = None) -> go.Fig
     _add_marks(figure, np.array([verdict.best.values]), name=best, marker=_STAR)
     if chosen is not None:
         _add_marks(figure, np.array([chosen.values]), name="chosen point", marker=_CHOSEN)
-        # It is dragged about, and what stands below it is of more interest.
+        # No hover text: it is dragged, and the points below it have their own.
         figure.update_traces({"hoverinfo": "skip", "hovertemplate": None}, selector=-1)
     _style_ternary(figure, data.named)
     beyond = ", extrapolated" if data.extrapolated else ""
@@ -225,7 +225,7 @@ def _add_named(figure: go.Figure, named: Mapping[str, Shares]) -> None:
         mode="markers+text",
         name="named rule",
         cliponaxis=False,
-        # The corners' names stand in the axis titles, where they meet no tick.
+        # The corners' names are in the axis titles, where they do not overlap ticks.
         text=["" if _corner(shares) else f" <b>{name}</b> " for name, shares in named.items()],
         hovertext=list(named),
         textposition=[_text_position(shares) for shares in named.values()],

@@ -25,7 +25,7 @@ MAXIMISED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Front:
-    """Networks at full fidelity, seeds averaged, and which of them stand on the front."""
+    """Networks at full fidelity, seeds averaged, and which of them are on the front."""
 
     networks: pd.DataFrame  # as `frame.networks`, with `on_front`
     metrics: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What is laid over a front: rules, the rule that was found, other runs, published backbones."""
+"""Overlays of a front: rules, the discovered rule, other runs, published backbones."""
 
 from collections.abc import Iterator
 from html import escape
@@ -38,7 +38,7 @@ def add_rules(traces: FrontTraces) -> None:
 
 
 def add_discovered(traces: FrontTraces) -> None:
-    """What the surface predicts for the best rule, with its interval."""
+    """Add the predicted accuracy of the best rule, with its interval."""
     best = traces.data.best
     if best.empty or traces.data.metrics != _PREDICTED:
         return
@@ -121,7 +121,7 @@ def add_published(traces: FrontTraces, overlay: str) -> None:
 
 
 def not_drawn(traces: FrontTraces) -> str:
-    """What was asked for and has no place on these axes, in words; empty: all is there."""
+    """List requested items that these axes cannot show; empty if there are none."""
     reasons = "; ".join(_absent(traces))
     return f"Not drawn: {reasons}" if reasons else ""
 

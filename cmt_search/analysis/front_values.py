@@ -1,4 +1,4 @@
-"""What the front figure shows, computed: which networks, in which category, how well known."""
+"""Data of the front figure: networks by category, with their noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _PLACE = ["trial", "name", "key", "state", "reason", "resolution", "depths", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrontData:
-    """What the front figure shows; values as stored, accuracies in 0..1.
+    """Data of the front figure; values as stored, accuracies in 0..1.
 
     Every table of points has `trials`: all whose point it is, first the one that a click shows.
     """
@@ -73,7 +73,7 @@ def front_on(analysis: Analysis, *, metrics: Sequence[str]) -> Front:
 
 
 def cost_shown(front: Front) -> str:
-    """What accuracy is drawn against: the front's other metric, or MACs where it has more."""
+    """Return the metric on the x axis: the front's other metric, or MACs if it has several."""
     return front.metrics[0] if front.metrics[1:] == ("top1",) else "macs"
 
 

@@ -1,4 +1,4 @@
-"""What a network is measured by: how each number is named, shown and written out."""
+"""Metrics of a network: names, labels and formats."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """What to do next, and why."""
+    """A recommendation: its reason, commands, and the seeds that resolve a difference."""
 
     action: Action
     text: str
@@ -114,9 +114,18 @@ def _choose(
     if verdict is None and analysis.paper is not None:
         return "search more", sentence(analysis.no_verdict), ()
     if verdict is None:
-        count = len(analysis.front.members)
-        text = f"Export the front ({counted(count, 'network')})."
-        return "export", text, (f"cmt-search export {place}",)
+        trials = [str(trial) for trial in analysis.front.members["trial"]]
+        if not trials:
+            return "search more", "No network is trained at full fidelity yet.", ()
+        text = f"Export the front ({counted(len(trials), 'network')}), or some of it."
+        return (
+            "export",
+            text,
+            (
+                f"for trial in {' '.join(trials)}; do cmt-search export {place} "
+                "--variant trial-$trial; done",
+            ),
+        )
     proposal = _proposal(analysis)
     if verdict.base_unbalanced and proposal is not None and proposal.arch is not None:
         text = "The base is unbalanced: recentre it on the proposed base, and search again."

@@ -1,4 +1,4 @@
-"""HTML files that need nothing beside them, written whole or not at all."""
+"""Self-contained HTML files, written atomically."""
 
 from collections.abc import Sequence
 from pathlib import Path

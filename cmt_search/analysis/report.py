@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""The report: one self-contained HTML file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -35,7 +35,7 @@ def _shares(rule: str, *, base: Arch, analysis: Analysis, space: SearchSpace) ->
     if rule == "best" and analysis.verdict is not None:
         return analysis.verdict.best
     if rule == "best":
-        raise AnalysisError(f"there is no best rule yet. {analysis.no_verdict}")
+        raise AnalysisError(f"the study has no best rule yet. {analysis.no_verdict}")
     if rule != criterion and criterion in _CRITERIA:
         return _cheapest(analysis, criterion=criterion, space=space)
     if rule in analysis.named and rule not in CATALOGUE:

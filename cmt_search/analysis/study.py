@@ -51,7 +51,7 @@ class Analysis:
     verdict: RuleVerdict | None
     triangle: Triangle | None
     rules: tuple[RuleComparison, ...]
-    no_verdict: str  # why there is no verdict; empty when there is one
+    no_verdict: str  # the reason for a missing verdict; else empty
     laws: StudyLaws | None = None  # None: not asked for, or no rule search
 
     @property
@@ -177,7 +177,7 @@ def laws_of(analysis: Analysis) -> dict[str, Any]:
 
 
 def law_sentences(analysis: Analysis) -> tuple[str, ...]:
-    """What the laws say, a sentence or two each; none without laws."""
+    """Describe the laws, in a sentence or two each; empty without laws."""
     return laws_text(analysis.laws) if analysis.laws is not None else ()
 
 

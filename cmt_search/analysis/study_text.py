@@ -30,7 +30,7 @@ def study_progress(analysis: Analysis) -> str:
 
 
 def _interrupted(analysis: Analysis) -> str:
-    """What to do where the study has trials running and no process runs them."""
+    """Advise to resume a study whose running trials have no driver."""
     if all(record.state != "interrupted" for record in analysis.records):
         return ""
-    return " Interrupted: no process drives the run; go on with `cmt-search resume RUN`."
+    return " Interrupted: no active driver; continue with `cmt-search resume RUN`."

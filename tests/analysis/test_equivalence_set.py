@@ -79,5 +79,7 @@ def test_rules_beyond_the_native_resolution_are_not_among_the_equals() -> None:
 
 @pytest.mark.parametrize("function", [equivalence_set_summary, equivalence_set_text, tied_rules])
 def test_without_a_verdict_there_are_no_equals(function) -> None:
-    with pytest.raises(AnalysisError, match=r"there is no best rule yet\. This search compares"):
+    with pytest.raises(
+        AnalysisError, match=r"the study has no best rule yet\. This search compares"
+    ):
         function(analyse([]))

@@ -79,7 +79,7 @@ def test_the_triangle_shows_the_numbers_of_the_verdict(analysis: Analysis) -> No
 
 def test_a_search_without_rules_has_no_triangle() -> None:
     with pytest.raises(
-        AnalysisError, match="no map of the triangle: This search compares networks"
+        AnalysisError, match="the triangle cannot be drawn: This search compares networks"
     ):
         triangle_data(analyse([]))
 

@@ -119,7 +119,7 @@ def test_a_pareto_search_goes_all_the_way_to_an_export(
     assert result["hypervolume"]["metrics"] == ["params", "top1"]
     assert result["verdict"] is None
     assert invoke(["family", folder]) == 2
-    assert "there is no best rule yet" in capsys.readouterr().err
+    assert "the study has no best rule yet" in capsys.readouterr().err
     assert invoke(["confirm", folder]) == 2
     assert "there is nothing to confirm" in capsys.readouterr().err
     assert invoke(["export", folder, "--variant", "trial-3"]) == 0
