@@ -29,6 +29,7 @@ class Step:
     needs: tuple[str, ...] = ()  # modules that may be missing
 
 
+COMMIT_VARIABLE = "CMT_SEARCH_COMMIT"  # of a copy without .git
 SEARCH_MODULES = ("optuna", "pydantic", "sqlalchemy", "typer")
 PLAN = (
     Step(name="tests", question="Do the tests marked gpu pass?", minutes=6, needs=("pytest",)),
@@ -155,4 +156,6 @@ def describe_machine(device: str) -> dict[str, Any]:
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         driver = answer.stdout.strip().split("\n")[0]
-    return {**machine(device=device), "driver": driver}
+    described = machine(device=device)
+    described["commit"] = described["commit"] or os.environ.get(COMMIT_VARIABLE, "")
+    return {**described, "driver": driver}

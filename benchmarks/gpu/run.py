@@ -3,10 +3,10 @@
     python benchmarks/gpu/run.py --data data/cifar10
 
 Steps run one after another, each in a process of its own and within its time limit. A result is
-written when it exists, and a later call continues where this one ended; `--only STEP` measures a
-step anew. `--quick` goes through every step in tiny sizes, on a CPU if there is no GPU: it shows
-that the steps run, and its figures mean nothing. README.md in this folder has the commands for a
-machine that is offline and lent for minutes.
+written when it exists, and a later call continues where this one ended; `--only STEP --again`
+measures a step anew. `--quick` goes through every step in tiny sizes, on a CPU if there is no GPU:
+it shows that the steps run, and its figures mean nothing. README.md in this folder has the commands
+for a machine that is offline and lent for minutes.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from plan import HERE, PLAN, ROOT, Results, Step, describe_machine, missing_modules
+from plan import COMMIT_VARIABLE, HERE, PLAN, ROOT, Results, Step, describe_machine, missing_modules
 
 QUICK_MINUTES = 3.0  # time limit of a step in quick mode
 LAST_LINES = 12  # of the output of a step that failed or ran out of time, that are kept
@@ -31,10 +31,12 @@ def main() -> int:
     args = arguments()
     end = time.monotonic() + 60 * args.minutes
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.commit:
+        os.environ[COMMIT_VARIABLE] = args.commit  # the steps' processes read it
     results = Results(folder=args.out, machine=describe_machine(args.device))
     results.check_mode(quick=args.quick)
     results.save({"quick": args.quick})
-    for name in args.only or ():
+    for name in (args.only or results.states()) if args.again else ():
         results.forget(name)
     for step in (step for step in PLAN if not args.only or step.name in args.only):
         if results.states().get(step.name, {}).get("state") == "done":
@@ -61,7 +63,11 @@ def arguments() -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes; figures mean nothing")
-    parser.add_argument("--only", nargs="+", choices=[s.name for s in PLAN], help="measure anew")
+    parser.add_argument(
+        "--only", nargs="+", choices=[s.name for s in PLAN], help="of all steps, these"
+    )
+    parser.add_argument("--again", action="store_true", help="forget what the steps measured")
+    parser.add_argument("--commit", default="", help="of a copy without .git, for the rows")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
     parser.add_argument(
         "--data", type=Path, help="CIFAR-10: torchvision's layout, or folders of images"

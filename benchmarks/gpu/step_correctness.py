@@ -87,6 +87,8 @@ def run_steps(
             losses.append(training._train(0.0).cpu())
     step = training.step_function()
     reason = step.reason if isinstance(step, GraphStep) else None
+    if context.on_gpu and not eager and not isinstance(step, GraphStep):
+        reason = "the step was not captured"
     weights = torch.cat([p.detach().float().cpu().flatten() for p in training.model.parameters()])
     return torch.cat(losses), weights, reason
 
