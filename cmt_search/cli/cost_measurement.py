@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cmt_search.errors import RunError
+
 if TYPE_CHECKING:
     from cmt_search.space import SearchSpace
 
@@ -18,11 +20,18 @@ def with_cost_measurement(space: "SearchSpace", *, file: Path | None = None) -> 
     """
     if not space.measured:
         return space
+    import torch
+
     from cmt_search.builder import CMT
     from cmt_search.cost.benchmark import arch_measures
     from cmt_search.cost.cache import MeasurementCache
     from cmt_search.cost.config import Machine
 
+    if space.latency.device != "cpu" and not torch.cuda.is_available():
+        raise RunError(
+            f"latency.device: {space.latency.device}, but this process sees no GPU; set it to cpu, "
+            "or run on a machine with the GPU that is meant"
+        )
     cache = MeasurementCache(
         arch_measures(CMT, config=space.latency),
         machine=Machine.current(space.latency.device),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cmt_search.cli.completing import ALL, exportable, formats_or_all, variants, weights_words
-from cmt_search.cli.options import Device, Json, folder_for
+from cmt_search.cli.options import Device, Json, find_exportable, folder_for
 from cmt_search.errors import ExportError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def export(
             metavar="RUN",
             help="Folder of a run; or a preset, or a file to turn.",
             autocompletion=exportable,
+            callback=find_exportable,
         ),
     ],
     variant: Annotated[

@@ -1,5 +1,6 @@
 """run, resume, validate."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from cmt_search.cli.options import (
     launches,
     run_name,
 )
+from cmt_search.errors import CmtSearchError
 
 if TYPE_CHECKING:
     from cmt_search.search import RunDir
@@ -48,8 +50,14 @@ def run(
 
         show_rehearsal(rehearse(wanted, path=path, launch=launch, trials=trials), json=json)
         return 0
-    found = opened(path, wanted, command=sys.argv[1:], storage=launch.storage)
-    return _search(found, wanted, json=json, launch=launch, trials=trials)
+    is_new = not path.exists()
+    folder = opened(path, wanted, command=sys.argv[1:], storage=launch.storage)
+    try:
+        return _search(folder, wanted, json=json, launch=launch, trials=trials)
+    except CmtSearchError:
+        if is_new and not folder.study_created:  # refused before anything was recorded
+            shutil.rmtree(path)
+        raise
 
 
 @launches

@@ -70,6 +70,12 @@ def find_run(path: Path) -> Path:
     return RunDir.open(path).path
 
 
+def find_exportable(path: Path) -> Path:
+    """Return a path as it is if it exists, or else the folder of the run of this name in ./runs."""
+    folder = Path("runs") / path
+    return folder if not path.exists() and (folder / "run.json").exists() else path
+
+
 def find_runs(paths: list[Path]) -> list[Path]:
     """Return the folders of runs; a folder that holds runs stands for all of them.
 

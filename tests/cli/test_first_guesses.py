@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from cmt_search.cli import invoke
-from cmt_search.cli.options import find_run, find_runs
+from cmt_search.cli.options import find_exportable, find_run, find_runs
 from cmt_search.errors import RunError
 from tests.messages import mentions
 
@@ -26,6 +26,8 @@ def test_a_run_is_found_by_its_name(runs: Path) -> None:
     assert find_run(Path("a")) == Path("runs/a")
     assert find_run(Path("runs/a")) == Path("runs/a")
     assert find_run(runs / "b") == runs / "b"
+    assert find_exportable(Path("a")) == Path("runs/a")
+    assert find_exportable(Path("cmt_pico")) == Path("cmt_pico")
     with pytest.raises(RunError, match="runs/c"):
         find_run(Path("runs/c"))
 

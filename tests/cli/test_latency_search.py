@@ -9,6 +9,7 @@ from cmt_search.cli import invoke
 from cmt_search.cost.cache import read_measurements
 from cmt_search.search import read_trials
 from tests.cli.test_mistakes import evaluator, grows, run
+from tests.messages import mentions
 
 LATENCY = "latency: {seconds: 0.01, threshold: 0.5}\n"
 PARETO = f"""
@@ -110,3 +111,16 @@ def test_a_rule_search_under_a_cap_names_it_for_every_rule_without_a_member(
     records = read_trials(tmp_path / "tiny")
     assert {record.state for record in records} == {"failed"}
     assert all("exceeds the cap on latency_ms" in (record.reason or "") for record in records)
+
+
+def test_a_run_that_is_refused_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    space = PARETO.replace("latency: {", "latency: {device: cuda, ")
+    assert run(tmp_path, space) == 2
+    assert mentions(capsys.readouterr().err, "latency.device ... no GPU ... cpu")
+    assert not (tmp_path / "tiny").exists()
+    (tmp_path / "tiny").mkdir()  # the user's own
+    assert run(tmp_path, space) == 2
+    assert (tmp_path / "tiny").exists()
