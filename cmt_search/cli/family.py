@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmt_search.family import SolvedFamily
 
 OWN_BASE = "run"  # the search's own base
+_EXTRAPOLATED = 2  # times the largest measured growth in MACs
 _PAPER_BUDGETS = "0.64G,1.55G,4.03G,9.32G"  # MACs of the published variants
 _PAPER_NAMES = "Ti,XS,S,B"
 
@@ -108,7 +109,13 @@ def family(
     )
     if base == OWN_BASE and space.caps.latency_ms is not None:
         say("caps.latency_ms is not checked here: `cmt-search profile --latency` measures a member")
-    for line in (*_refusals(solved), *evidence["says"], f"family: {path}", f"figures: {page}"):
+    for line in (
+        *_refusals(solved),
+        *_extrapolations(solved[rule]),
+        *evidence["says"],
+        f"family: {path}",
+        f"figures: {page}",
+    ):
         say(line)
     if earlier:
         say(f"the family that lay there before: {earlier}")
@@ -129,6 +136,16 @@ def _named(budgets: str, *, names: str | None) -> dict[float, str]:
     if names is None and budgets == _PAPER_BUDGETS:
         names = _PAPER_NAMES
     return label_budgets(macs_of(budgets), names=names.split(",") if names else None)
+
+
+def _extrapolations(solved: "SolvedFamily") -> list[str]:
+    factors = [(m, solved.extrapolation[m.budget.macs]) for m in solved.family.members]
+    return [
+        f"{solved.name_of(member)} extrapolates: its growth from the base is {factor:,.1f} "
+        "times the largest that the search measured"
+        for member, factor in factors
+        if factor > _EXTRAPOLATED
+    ]
 
 
 def _others(beside: str, *, rule: str) -> list[str]:

@@ -157,3 +157,14 @@ def test_caps_of_the_space_hold_around_its_own_base(
     arguments = ["--base", "run", "--budgets", "2M", "--rule", "width-only", "--beside", "none"]
     assert invoke(["family", str(run), *arguments]) == 2
     assert "params" in capsys.readouterr().err
+
+
+def test_members_beyond_twice_the_measured_budgets_are_said_to_extrapolate(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--base", "run", "--budgets", "2M,20M", "--rule", "width-only", "--beside", "none"]
+    assert invoke(["family", str(run), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "extrapolates" in line)
+    assert line.startswith("width-only-20M")
+    assert " 5." in line  # 20M over 8 times the base
