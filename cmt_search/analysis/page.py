@@ -1,6 +1,7 @@
 """Self-contained HTML files, written atomically."""
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -34,7 +35,7 @@ def write_figures(path: Path, figures: Sequence[go.Figure], *, title: str) -> Pa
         figure.to_html(full_html=False, include_plotlyjs=i == 0, config=PLOTLY_CONFIG)
         for i, figure in enumerate(figures)
     ]
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
     return write_page(
         path, head + '<body style="margin:1.5rem">' + "".join(parts) + "</body></html>\n"
     )

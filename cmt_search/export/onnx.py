@@ -93,7 +93,7 @@ def rebuild(path: Path, _source: Source) -> Rebuilt:
 
 
 def _export(source: Source, path: Path) -> None:
-    """torch's exporter talks on standard output and warns of what is no concern here."""
+    """Export the graph, without the progress output and warnings of torch's exporter."""
     import torch
 
     batch = torch.export.Dim("batch")

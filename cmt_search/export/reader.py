@@ -1,4 +1,4 @@
-"""Reading what was exported, whatever the format. Nothing in a file is run."""
+"""Read exported files of any format without running code in them."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,7 +24,7 @@ _READERS = {".onnx": onnx.read, torch_export.SUFFIX: torch_export.read}
 
 
 def load(path: Path | str) -> "Arch | tuple[Variant, ...] | pd.DataFrame":
-    """What an exported file or folder holds, in any format.
+    """Load an exported file or folder of any format.
 
     An `Arch` from YAML, a folder for timm or the Hugging Face Hub or its config.json, ONNX, a
     program of torch.export, the folder of `cmt-search train`, and YAML that is an architecture

@@ -1,4 +1,4 @@
-"""What is exported: a variant, its weights if there are any, and the network to compare with."""
+"""The input of every exporter: a variant, its weights if any, and the reference network."""
 
 import hashlib
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Source:
 
     @cached_property
     def logits(self) -> "Tensor":
-        """What the network says of them."""
+        """The logits of the images. Shape: (3, num_classes)."""
         import torch
 
         with torch.no_grad():
@@ -89,7 +89,7 @@ class Source:
         return data
 
     def weights_note(self, file: str, data: bytes) -> dict[str, Any]:
-        """What a format says of its file of weights, and of the images that they expect."""
+        """Describe a file of weights: checksum, origin, training, and normalization of images."""
         note = {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "origin": self.origin}
         if (trained := self.weights) is None:
             return {**note, "training": {}}

@@ -1,4 +1,4 @@
-"""Writing beside the target first, and moving into place what proved right."""
+"""Write to a temporary folder, check, and move the files into place."""
 
 import fcntl
 import filecmp

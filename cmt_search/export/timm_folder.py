@@ -20,7 +20,7 @@ _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def files(name: str) -> tuple[str, ...]:
-    """What `write` may write; weights first, so that no config stands there without them."""
+    """Return the names of the files that `write` may write; weights before the config."""
     return (f"{name}/{WEIGHTS}", f"{name}/{CARD}", f"{name}/{CONFIG}")
 
 
@@ -81,7 +81,7 @@ def rebuild(path: Path, source: Source) -> Rebuilt:
 
 
 def timm_config(source: Source) -> dict[str, Any]:
-    """What timm reads. The key `pretrained_cfg` must be there, or timm drops `model_args`."""
+    """Return the values that timm reads. Without `pretrained_cfg` it would drop `model_args`."""
     arch = source.variant.arch
     return {
         "architecture": "cmt",

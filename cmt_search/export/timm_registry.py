@@ -123,7 +123,7 @@ def _home(name: str, config: Mapping[str, Any] | None) -> str:
 
 
 def _config(folder: Path | None) -> Mapping[str, Any] | None:
-    """What timm is to know of images and weights, where the export is a folder."""
+    """Return the pretrained config of an exported folder; None for other files."""
     if folder is None or not (folder / timm_folder.CONFIG).exists():
         return None
     config: dict[str, Any] = read_mapping(folder / timm_folder.CONFIG)["pretrained_cfg"]

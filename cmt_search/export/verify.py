@@ -1,4 +1,4 @@
-"""What was written must build the network that was meant."""
+"""Round-trip verification: a written file must build the exported network."""
 
 from copy import deepcopy
 from dataclasses import dataclass
