@@ -150,4 +150,4 @@ def test_two_budgets_of_one_name_are_refused(
 ) -> None:
     arguments = ["--rule", "dwr", "--budgets", "1.550G,1.551G"]
     assert invoke(["family", str(wide_run), *arguments]) == 2
-    assert "have the same name" in capsys.readouterr().err
+    assert mentions(capsys.readouterr().err, "budgets ... two are the same ... names")
