@@ -100,7 +100,7 @@ def test_there_is_one_row_for_every_trial_with_what_its_last_rung_showed() -> No
         4, (rung(macs=1000), [measurement(0.5)]), (rung(macs=2000, size=32), seen), shares=PAPER
     )
     waiting = record(5, (rung(macs=1000), []), state="running")
-    infeasible = record(6, state="failed", reason="no network within 1%")
+    infeasible = record(6, state="failed", reason="infeasible: no network within 1%")
     table = trials_frame([climbed, waiting, infeasible]).set_index("trial")
     assert table.loc[4, ["macs", "measurements", "rungs"]].tolist() == [2000, 2, 2]
     assert table.loc[4, "top1"] == pytest.approx(0.7)
