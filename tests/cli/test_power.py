@@ -31,8 +31,8 @@ def test_a_search_of_networks_says_what_two_of_them_can_tell_apart(
 
 
 def test_names_go_with_budgets_in_the_order_given() -> None:
-    from cmt_search.cli.family import _named
     from cmt_search.cli.options import macs_of
+    from cmt_search.family import label_budgets
 
-    asked = _named(macs_of("5G,1G"), names="B,Ti", text="5G,1G")
-    assert list(asked.items()) == [(1e9, "Ti"), (5e9, "B")]
+    labels = label_budgets(macs_of("5G,1G"), names=["B", "Ti"])
+    assert list(labels.items()) == [(1e9, "Ti"), (5e9, "B")]

@@ -72,7 +72,7 @@ def test_slots_share_the_work_and_keep_their_evaluators(tmp_path: Path) -> None:
     jobs = [line[1:4] for line in lines if line[0] == "begin"]
     assert len(jobs) == len(set(jobs)) == outcome.jobs
     workers = {line[4] for line in lines}
-    assert len(workers) == 2
+    assert 2 <= len(workers) <= 3 < len(jobs)  # Tune may replace a worker while one starts
     assert os.getpid() not in workers
     assert sorted(line[4] for line in lines if line[0] == "made") == sorted(workers)
     assert {t.state for t in read_trials(run.path)} == {"complete"}

@@ -117,7 +117,7 @@ def test_an_interval_of_gains_excludes_zero_only_where_the_test_rejects_equal_ga
         draws = rng.normal(0.002 * rng.normal(size=3), 0.001, size=(400, 3))
         found = GradientTest.from_draws(draws)
         if max(found.gains.low) > 0 or min(found.gains.high) < 0:
-            assert found.p_value < 0.01
+            assert found.p_value <= 0.01  # a draw on the border belongs to both
             excluded += 1
     assert 50 < excluded < 290
 
